@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+#define _POSIX_C_SOURCE 200809L
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/text.h"
+
+static const unsigned char empty_file[1];
+
+trine_status trine__map_open(const char *path, trine__map *out)
+{
+    trine_status status = TRINE_OK;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    TRINE_CHECK(fd >= 0, TRINE_ERR_OPEN, "%s: cannot be opened: %s", path, strerror(errno));
+    struct stat st;
+    TRINE_CHECK_GOTO(fstat(fd, &st) == 0, TRINE_ERR_OPEN, "%s: cannot be examined: %s", path, strerror(errno));
+    TRINE_CHECK_GOTO(!S_ISDIR(st.st_mode), TRINE_ERR_OPEN, "%s: is a folder, expected a file", path);
+    TRINE_CHECK_GOTO(S_ISREG(st.st_mode), TRINE_ERR_OPEN, "%s: is not a regular file", path);
+    trine__map map = {empty_file, (size_t)st.st_size};
+    if (map.bytes) {
+        void *p = mmap(NULL, map.bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+        TRINE_CHECK_GOTO(p != MAP_FAILED, TRINE_ERR_OPEN, "%s: cannot be mapped: %s", path, strerror(errno));
+        map.data = p;
+    }
+    *out = map;
+cleanup:
+    close(fd);
+    return status;
+}
+
+void trine__map_close(trine__map *map)
+{
+    if (map->data && map->data != empty_file) munmap((void *)map->data, map->bytes);
+    *map = (trine__map){0};
+}
+
+trine_status trine__writer_open(const char *path, trine__writer *w)
+{
+    trine_status status = TRINE_OK;
+    trine__writer open_writer = {0};
+    trine__text name = {0};
+    struct stat st;
+    TRINE_CHECK(stat(path, &st) != 0 || !S_ISDIR(st.st_mode), TRINE_ERR_WRITE, "%s: is a folder, expected a file name", path);
+    trine__text_add(&name, "%s.tmp-XXXXXX", path);
+    TRINE_TRY(trine__text_take(&name, &open_writer.temporary));
+    TRINE_TRY_GOTO(trine__strdup(path, &open_writer.path));
+    const int fd = mkstemp(open_writer.temporary);
+    if (fd < 0) {
+        status = trine__fail(TRINE_ERR_WRITE, "%s: cannot be created: %s", path, strerror(errno));
+        open_writer.temporary[0] = '\0';
+        goto cleanup;
+    }
+    const mode_t mask = umask(0); /* mkstemp makes 0600; give what fopen would have given */
+    umask(mask);
+    fchmod(fd, 0666 & ~mask);
+    open_writer.file = fdopen(fd, "wb");
+    if (!open_writer.file) {
+        status = trine__fail(TRINE_ERR_NOMEM, "%s: out of memory", path);
+        close(fd);
+        goto cleanup;
+    }
+    *w = open_writer;
+    return TRINE_OK;
+cleanup:
+    trine__writer_abort(&open_writer);
+    return status;
+}
+
+trine_status trine__writer_write(trine__writer *w, const void *bytes, size_t count)
+{
+    if (count == 0) return TRINE_OK;
+    TRINE_CHECK(fwrite(bytes, 1, count, w->file) == count, TRINE_ERR_WRITE, "%s: cannot be written: %s", w->path,
+                strerror(errno));
+    return TRINE_OK;
+}
+
+trine_status trine__writer_commit(trine__writer *w)
+{
+    trine_status status = TRINE_OK;
+    TRINE_CHECK_GOTO(fflush(w->file) == 0 && fsync(fileno(w->file)) == 0, TRINE_ERR_WRITE, "%s: cannot be written: %s",
+                     w->path, strerror(errno));
+    const int closed = fclose(w->file);
+    w->file = NULL;
+    TRINE_CHECK_GOTO(closed == 0, TRINE_ERR_WRITE, "%s: cannot be written: %s", w->path, strerror(errno));
+    TRINE_CHECK_GOTO(rename(w->temporary, w->path) == 0, TRINE_ERR_WRITE, "%s: cannot be written: %s", w->path,
+                     strerror(errno));
+    w->temporary[0] = '\0';
+cleanup:
+    trine__writer_abort(w);
+    return status;
+}
+
+void trine__writer_abort(trine__writer *w)
+{
+    if (w->file) fclose(w->file);
+    if (w->temporary && w->temporary[0]) unlink(w->temporary);
+    free(w->temporary);
+    free(w->path);
+    *w = (trine__writer){0};
+}
+
+trine_status trine__make_folders(const char *path)
+{
+    char *copy;
+    TRINE_TRY(trine__strdup(path, &copy));
+    trine_status status = TRINE_OK;
+    for (char *p = copy + 1;; p++) {
+        if (*p != '/' && *p != '\0') continue;
+        const char end = *p;
+        *p = '\0';
+        struct stat st;
+        TRINE_CHECK_GOTO(mkdir(copy, 0777) == 0 || (errno == EEXIST && stat(copy, &st) == 0 && S_ISDIR(st.st_mode)),
+                         TRINE_ERR_WRITE, "%s: folder cannot be created: %s", copy, strerror(errno));
+        *p = end;
+        if (end == '\0') break;
+    }
+cleanup:
+    free(copy);
+    return status;
+}
+
+trine_status trine__cache_folder(char **out)
+{
+    trine__text t = {0};
+    const char *own = getenv("TRINE_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (own && own[0])
+        trine__text_add(&t, "%s", own);
+    else if (xdg && xdg[0])
+        trine__text_add(&t, "%s/trine", xdg);
+    else
+        trine__text_add(&t, "%s/.cache/trine", home && home[0] ? home : "/tmp");
+    return trine__text_take(&t, out);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* A growing string. An allocation failure is remembered and reported once by trine__text_take(). */
+#ifndef TRINE_BASE_TEXT_H
+#define TRINE_BASE_TEXT_H
+
+#include "base/memory.h"
+
+typedef struct trine__text {
+    char *data; /* NUL-terminated once anything was added */
+    size_t length, capacity;
+    bool failed;
+} trine__text;
+
+void trine__text_add(trine__text *t, const char *format, ...) TRINE_PRINTF(2, 3);
+void trine__text_add_bytes(trine__text *t, const void *bytes, size_t count);
+
+/* Hand the string over (caller frees with free()) and empty t; TRINE_ERR_NOMEM if any addition failed. */
+trine_status trine__text_take(trine__text *t, char **out);
+void trine__text_free(trine__text *t);
+
+#endif

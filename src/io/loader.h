@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* Batches of preprocessed images, decoded by worker threads ahead of the consumer.
+ * The order and content of batches depend on the plan and the seeds alone, never on the number of threads. */
+#ifndef TRINE_IO_LOADER_H
+#define TRINE_IO_LOADER_H
+
+#include <stdbool.h>
+
+#include "trine/image.h"
+
+typedef struct trine__augment {
+    bool flip; /* horizontal, probability 1/2 */
+    bool crop; /* random instead of centre crop; without `crop` in the preprocessing: pad 4 black pixels on each side and
+                * crop back to the image's size (He et al. 2016, section 4.2) */
+} trine__augment;
+
+typedef enum trine__on_bad_image {
+    TRINE__BAD_FAIL,      /* the first unreadable image fails trine__loader_next() */
+    TRINE__BAD_SKIP,      /* its row is zero and ok[] false */
+    TRINE__BAD_SUBSTITUTE /* the next readable image of the same class takes its place (indices[] says which) */
+} trine__on_bad_image;
+
+/* The caller's plan: fill indices[0..capacity) with data set indices, set *count (0: no more batches). Called from one
+ * thread at a time, batch 0, 1, 2, ... in order. */
+typedef void (*trine__loader_plan)(void *user, size_t batch, int *indices, int capacity, int *count);
+
+typedef struct trine__loader_options {
+    const trine_dataset *dataset; /* outlives the loader */
+    trine_preprocess preprocess;
+    trine__augment augment;
+    uint64_t seed;      /* augmentation stream = (seed, batch number, slot) */
+    int batch_capacity; /* most images of a batch */
+    int threads;        /* workers, >= 1 */
+    trine__on_bad_image on_bad;
+    trine__loader_plan plan;
+    void *plan_user;
+    trine_log_fn log; /* told of each unreadable image once ("PATH: skipped: reason"); may be NULL */
+    void *log_user;
+} trine__loader_options;
+
+/* Belongs to the loader; valid until the next trine__loader_next() or destroy. */
+typedef struct trine__batch {
+    int count, height, width;
+    const float *x;     /* [count][3][height][width] */
+    const int *indices; /* [count] data set index of each row */
+    const int *labels;  /* [count] */
+    const bool *ok;     /* [count] */
+} trine__batch;
+
+typedef struct trine__loader trine__loader;
+
+/* Starts the workers. Images of one batch must have one size after preprocessing: otherwise trine__loader_next() fails with
+ * TRINE_ERR_DATA naming both images' paths and sizes. */
+trine_status trine__loader_create(const trine__loader_options *options, trine__loader **out);
+/* Waits for the next batch in order; batch->count == 0 after the last one. */
+trine_status trine__loader_next(trine__loader *loader, trine__batch *batch);
+/* Unreadable images met so far (each counted once). */
+size_t trine__loader_bad_count(trine__loader *loader);
+void trine__loader_destroy(trine__loader **loader);
+
+#endif
