@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#include "rt/context.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/glob.h"
+#include "base/memory.h"
+#include "rt/buffer.h"
+#include "rt/cache.h"
+#include "rt/program.h"
+
+enum { ZERO_BYTES = 256 };
+
+static uint64_t caps_number(cl_device_id id, cl_device_info key, size_t size)
+{
+    union {
+        cl_uint u32;
+        cl_ulong u64;
+        size_t word;
+    } value = {.u64 = 0};
+    if (clGetDeviceInfo(id, key, size, &value, NULL) != CL_SUCCESS) return 0;
+    return size == sizeof value.u32 ? value.u32 : value.u64;
+}
+
+static void read_caps(trine_context *ctx)
+{
+    const trine__device *d = &ctx->device;
+    trine__caps *caps = &ctx->caps;
+    caps->cpu = (d->type & CL_DEVICE_TYPE_CPU) != 0;
+    const int width = d->info.vector_width;
+    caps->vector_width = !caps->cpu ? 1 : width >= 16 ? 16 : width >= 8 ? 8 : 4;
+    caps->vector_registers = caps->vector_width == 16 ? 32 : 16; /* AVX-512 has 32; AVX2 and SSE 16 */
+    caps->compute_units = d->info.compute_units > 0 ? d->info.compute_units : 1;
+    caps->max_local_size = caps_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
+    caps->local_bytes = caps_number(d->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof(cl_ulong));
+    caps->max_allocation = d->info.allocation_bytes;
+    const size_t align = caps_number(d->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8;
+    caps->alignment = align < 64 ? 64 : align;
+}
+
+trine_status trine_context_create(const char *selector, trine_log_fn log, void *log_user, trine_context **out)
+{
+    trine_status status = TRINE_OK;
+    trine_device_list *list = NULL;
+    trine_context *ctx = NULL;
+    void *p;
+    TRINE_TRY(trine_device_list_create(&list));
+    const trine__device *device;
+    TRINE_TRY_GOTO(trine__device_select(list, selector, &device));
+    TRINE_TRY_GOTO(trine__calloc(1, sizeof *ctx, &p));
+    ctx = p;
+    ctx->device = *device;
+    ctx->log = log;
+    ctx->log_user = log_user;
+    pthread_mutex_init(&ctx->lock, NULL);
+    read_caps(ctx);
+    const char *algorithms = getenv("TRINE_ALGORITHMS");
+    if (algorithms && algorithms[0]) TRINE_TRY_GOTO(trine__strdup(algorithms, &ctx->algorithms));
+    const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform, 0};
+    cl_int code;
+    ctx->cl = clCreateContext(properties, 1, &device->id, NULL, NULL, &code);
+    TRINE_TRY_GOTO(trine__cl_check(code, "clCreateContext"));
+    trine__cache_open(ctx, &ctx->cache);
+    static const unsigned char zeros[ZERO_BYTES];
+    TRINE_TRY_GOTO(trine__buffer_from_host(ctx, zeros, sizeof zeros, &ctx->zeros));
+    *out = ctx;
+    ctx = NULL;
+cleanup:
+    trine_context_destroy(&ctx);
+    trine_device_list_destroy(&list);
+    return status;
+}
+
+void trine_context_destroy(trine_context **context)
+{
+    if (!context || !*context) return;
+    trine_context *ctx = *context;
+    trine__programs_destroy(ctx);
+    trine_buffer_release(&ctx->zeros);
+    trine__cache_close(&ctx->cache);
+    if (ctx->now_bytes) trine__log(ctx, "context destroyed with %llu bytes of buffers still alive", ctx->now_bytes);
+    if (ctx->cl) clReleaseContext(ctx->cl);
+    pthread_mutex_destroy(&ctx->lock);
+    free(ctx->algorithms);
+    free(ctx);
+    *context = NULL;
+}
+
+const trine_device_info *trine_context_device(const trine_context *context)
+{
+    return &context->device.info;
+}
+
+void trine_context_memory(const trine_context *context, uint64_t *now_bytes, uint64_t *peak_bytes)
+{
+    if (now_bytes) *now_bytes = context->now_bytes;
+    if (peak_bytes) *peak_bytes = context->peak_bytes;
+}
+
+void trine__log(const trine_context *context, const char *format, ...)
+{
+    if (!context->log) return;
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    context->log(context->log_user, text);
+}
+
+int trine__trunk_block(const trine_context *context)
+{
+    return context->caps.vector_width;
+}
+
+bool trine__algorithm_allowed(const trine_context *context, const char *name)
+{
+    if (!context->algorithms) return true;
+    for (const char *p = context->algorithms; *p;) {
+        const size_t length = strcspn(p, ",");
+        char glob[128];
+        snprintf(glob, sizeof glob, "%.*s", (int)length, p);
+        if (trine__glob_match(glob, name)) return true;
+        p += length + (p[length] == ',');
+    }
+    return false;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* The context: one device, its programs, cache, log and memory account. */
+#ifndef TRINE_RT_CONTEXT_H
+#define TRINE_RT_CONTEXT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "rt/device.h"
+
+typedef struct trine__program trine__program;
+typedef struct trine__cache trine__cache;
+
+/* What operators may know about a device: shapes and limits, never a vendor. */
+typedef struct trine__caps {
+    bool cpu;              /* kernels for one work-item per register tile, local size 1 */
+    int vector_width;      /* floats of one native vector: 1 (scalar GPU lanes), 4, 8 or 16 */
+    int vector_registers;  /* of that width, as the instruction sets that have it offer: 16 or 32 */
+    int compute_units;
+    size_t max_local_size; /* work-items of a work-group */
+    size_t local_bytes;    /* local memory of a work-group */
+    size_t alignment;      /* bytes; of buffer views */
+    size_t max_allocation; /* bytes of one buffer */
+} trine__caps;
+
+struct trine_context {
+    trine__device device;
+    trine__caps caps;
+    cl_context cl;
+    trine_log_fn log;
+    void *log_user;
+    char *algorithms; /* copy of $TRINE_ALGORITHMS, or NULL: implementation names or globs that may be chosen */
+    pthread_mutex_t lock; /* guards programs and cache */
+    trine__program *programs;
+    trine__cache *cache; /* NULL: no cache (disabled or unusable) */
+    trine_buffer *zeros; /* 256 bytes of zero, for reads beyond an image's border */
+    atomic_ullong now_bytes, peak_bytes;
+};
+
+/* Tell the user's log callback. */
+void trine__log(const trine_context *context, const char *format, ...) TRINE_PRINTF(2, 3);
+
+/* Channel block of trunk tensors on this device: the native vector width on CPUs, 1 elsewhere. */
+int trine__trunk_block(const trine_context *context);
+
+/* False if $TRINE_ALGORITHMS is set and names no pattern that matches. */
+bool trine__algorithm_allowed(const trine_context *context, const char *name);
+
+#endif
