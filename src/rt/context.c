@@ -113,7 +113,7 @@ void trine__log(const trine_context *context, const char *format, ...)
 
 int trine__trunk_block(const trine_context *context)
 {
-    return context->caps.vector_width;
+    return context->caps.cpu ? 16 : 1;
 }
 
 bool trine__algorithm_allowed(const trine_context *context, const char *name)

@@ -40,7 +40,8 @@ struct trine_context {
 /* Tell the user's log callback. */
 void trine__log(const trine_context *context, const char *format, ...) TRINE_PRINTF(2, 3);
 
-/* Channel block of trunk tensors on this device: the native vector width on CPUs, 1 elsewhere. */
+/* Channel block of trunk tensors on this device: 16 on CPUs (one AVX-512 or two AVX2 registers: measured no slower than 8 there,
+ * with half the tap overhead), 1 (NCHW) elsewhere. */
 int trine__trunk_block(const trine_context *context);
 
 /* False if $TRINE_ALGORITHMS is set and names no pattern that matches. */
