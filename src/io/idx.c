@@ -59,12 +59,16 @@ static trine_status read_items(gzFile file, const char *path, size_t bytes, trin
         if (got <= 0) status = damaged(file, path, "items");
         if (got > 0) done += (size_t)got;
     }
-    if (status == TRINE_OK) { /* also makes zlib check the gzip trailer */
+    if (status ==
+        TRINE_OK) { /* also makes zlib check the gzip trailer; a cut one is 0 bytes and Z_BUF_ERROR */
         unsigned char more;
+        int code = Z_OK;
         const int got = gzread(file, &more, 1);
+        gzerror(file, &code);
         if (got > 0)
             status = trine__fail(TRINE_ERR_FORMAT, "%s: holds more bytes than its IDX header says", path);
-        if (got < 0) status = damaged(file, path, "items");
+        else if (got < 0 || code != Z_OK)
+            status = damaged(file, path, "items");
     }
     if (status == TRINE_OK)
         idx->items = items;

@@ -110,7 +110,8 @@ static trine_status decode(struct decoder *d)
             if (pass == passes - 1) convert_row(d, row, d->image.rgb + y * (size_t)d->image.width * 3);
         }
     }
-    return TRINE_OK; /* what follows the last row does not matter: Pillow accepts a missing IEND */
+    png_read_end(d->png, NULL); /* checksums of the last pixels are behind them */
+    return TRINE_OK;
 }
 
 trine_status trine__png_decode(const unsigned char *data, size_t bytes, const char *name, trine_image *out)

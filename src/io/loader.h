@@ -10,18 +10,20 @@
 
 typedef struct trine__augment {
     bool flip; /* horizontal, probability 1/2 */
-    bool crop; /* random instead of centre crop; without `crop` in the preprocessing: pad 4 black pixels on each side and
-                * crop back to the image's size (He et al. 2016, section 4.2) */
+    bool crop; /* random instead of centre crop; without `crop` in the preprocessing: pad 4 black pixels on
+                * each side and crop back to the image's size (He et al. 2016, section 4.2) */
 } trine__augment;
 
 typedef enum trine__on_bad_image {
     TRINE__BAD_FAIL,      /* the first unreadable image fails trine__loader_next() */
     TRINE__BAD_SKIP,      /* its row is zero and ok[] false */
-    TRINE__BAD_SUBSTITUTE /* the next readable image of the same class takes its place (indices[] says which) */
+    TRINE__BAD_SUBSTITUTE /* the next readable image of the same class, cyclically, takes its place (indices[]
+                           * says which); where there is none, as TRINE__BAD_SKIP */
 } trine__on_bad_image;
 
-/* The caller's plan: fill indices[0..capacity) with data set indices, set *count (0: no more batches). Called from one
- * thread at a time, batch 0, 1, 2, ... in order. */
+/* The caller's plan: fill indices[0..capacity) with data set indices, set *count (0: no more batches). Called
+ * from the workers, one at a time, batch 0, 1, 2, ... in order, at most four batches ahead of the consumer.
+ * It must not call the loader. */
 typedef void (*trine__loader_plan)(void *user, size_t batch, int *indices, int capacity, int *count);
 
 typedef struct trine__loader_options {
@@ -34,11 +36,14 @@ typedef struct trine__loader_options {
     trine__on_bad_image on_bad;
     trine__loader_plan plan;
     void *plan_user;
-    trine_log_fn log; /* told of each unreadable image once ("PATH: skipped: reason"); may be NULL */
+    trine_log_fn log; /* told of each image left out or replaced once ("PATH: skipped: reason"), from within
+                       * trine__loader_next(), in the order of the batches; may be NULL */
     void *log_user;
 } trine__loader_options;
 
-/* Belongs to the loader; valid until the next trine__loader_next() or destroy. */
+/* Belongs to the loader; valid until the next trine__loader_next() or destroy. Height and width are 0, and x
+ * is empty, if no image of the batch could be read and the preprocessing has no `crop` that tells the size.
+ */
 typedef struct trine__batch {
     int count, height, width;
     const float *x;     /* [count][3][height][width] */
@@ -49,12 +54,17 @@ typedef struct trine__batch {
 
 typedef struct trine__loader trine__loader;
 
-/* Starts the workers. Images of one batch must have one size after preprocessing: otherwise trine__loader_next() fails with
- * TRINE_ERR_DATA naming both images' paths and sizes. */
+/* Starts the workers. One thread may call next and destroy. Images of one batch must have one size after
+ * preprocessing: otherwise trine__loader_next() fails with TRINE_ERR_DATA naming both images' paths and
+ * sizes. */
 trine_status trine__loader_create(const trine__loader_options *options, trine__loader **out);
-/* Waits for the next batch in order; batch->count == 0 after the last one. */
+/* Waits for the next batch in order; batch->count == 0 after the last one. The sentence of a worker's failure
+ * is told here, on the calling thread: of all failures of the batch the one of the lowest row. A failure is
+ * final: later calls repeat it. Unreadable is what TRINE_ERR_OPEN, TRINE_ERR_FORMAT or TRINE_ERR_DATA say of
+ * one image; other failures (no memory, a plan that names no image) fail the loader whatever `on_bad` says.
+ */
 trine_status trine__loader_next(trine__loader *loader, trine__batch *batch);
-/* Unreadable images met so far (each counted once). */
+/* Unreadable images met in the batches delivered so far (each counted once). */
 size_t trine__loader_bad_count(trine__loader *loader);
 void trine__loader_destroy(trine__loader **loader);
 
