@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* weights_tool IN [OUT...]: read a weights file, say its kind on stdout, write it again under each other name.
- * torch_weights.py drives it. */
+/* weights_tool IN [OUT...]: read a weights file, say its kind on stdout, write it again under each other
+ * name. torch_weights.py drives it. */
 #include <stdio.h>
 
 #include "trine/weights.h"
