@@ -56,8 +56,9 @@ const char *trine_last_build_log(void)
 const char *trine_status_text(trine_status status)
 {
     switch (status) {
-#define STATUS_CASE(name, value, text)                                                                                 \
-    case TRINE_##name: return text;
+#define STATUS_CASE(name, value, text)                                                                       \
+    case TRINE_##name:                                                                                       \
+        return text;
         TRINE_STATUS_MAP(STATUS_CASE)
 #undef STATUS_CASE
     }

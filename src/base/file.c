@@ -20,7 +20,8 @@ trine_status trine__map_open(const char *path, trine__map *out)
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     TRINE_CHECK(fd >= 0, TRINE_ERR_OPEN, "%s: cannot be opened: %s", path, strerror(errno));
     struct stat st;
-    TRINE_CHECK_GOTO(fstat(fd, &st) == 0, TRINE_ERR_OPEN, "%s: cannot be examined: %s", path, strerror(errno));
+    TRINE_CHECK_GOTO(fstat(fd, &st) == 0, TRINE_ERR_OPEN, "%s: cannot be examined: %s", path,
+                     strerror(errno));
     TRINE_CHECK_GOTO(!S_ISDIR(st.st_mode), TRINE_ERR_OPEN, "%s: is a folder, expected a file", path);
     TRINE_CHECK_GOTO(S_ISREG(st.st_mode), TRINE_ERR_OPEN, "%s: is not a regular file", path);
     trine__map map = {empty_file, (size_t)st.st_size};
@@ -47,7 +48,8 @@ trine_status trine__writer_open(const char *path, trine__writer *w)
     trine__writer open_writer = {0};
     trine__text name = {0};
     struct stat st;
-    TRINE_CHECK(stat(path, &st) != 0 || !S_ISDIR(st.st_mode), TRINE_ERR_WRITE, "%s: is a folder, expected a file name", path);
+    TRINE_CHECK(stat(path, &st) != 0 || !S_ISDIR(st.st_mode), TRINE_ERR_WRITE,
+                "%s: is a folder, expected a file name", path);
     trine__text_add(&name, "%s.tmp-XXXXXX", path);
     TRINE_TRY(trine__text_take(&name, &open_writer.temporary));
     TRINE_TRY_GOTO(trine__strdup(path, &open_writer.path));
@@ -76,21 +78,21 @@ cleanup:
 trine_status trine__writer_write(trine__writer *w, const void *bytes, size_t count)
 {
     if (count == 0) return TRINE_OK;
-    TRINE_CHECK(fwrite(bytes, 1, count, w->file) == count, TRINE_ERR_WRITE, "%s: cannot be written: %s", w->path,
-                strerror(errno));
+    TRINE_CHECK(fwrite(bytes, 1, count, w->file) == count, TRINE_ERR_WRITE, "%s: cannot be written: %s",
+                w->path, strerror(errno));
     return TRINE_OK;
 }
 
 trine_status trine__writer_commit(trine__writer *w)
 {
     trine_status status = TRINE_OK;
-    TRINE_CHECK_GOTO(fflush(w->file) == 0 && fsync(fileno(w->file)) == 0, TRINE_ERR_WRITE, "%s: cannot be written: %s",
-                     w->path, strerror(errno));
+    TRINE_CHECK_GOTO(fflush(w->file) == 0 && fsync(fileno(w->file)) == 0, TRINE_ERR_WRITE,
+                     "%s: cannot be written: %s", w->path, strerror(errno));
     const int closed = fclose(w->file);
     w->file = NULL;
     TRINE_CHECK_GOTO(closed == 0, TRINE_ERR_WRITE, "%s: cannot be written: %s", w->path, strerror(errno));
-    TRINE_CHECK_GOTO(rename(w->temporary, w->path) == 0, TRINE_ERR_WRITE, "%s: cannot be written: %s", w->path,
-                     strerror(errno));
+    TRINE_CHECK_GOTO(rename(w->temporary, w->path) == 0, TRINE_ERR_WRITE, "%s: cannot be written: %s",
+                     w->path, strerror(errno));
     w->temporary[0] = '\0';
 cleanup:
     trine__writer_abort(w);
@@ -116,7 +118,8 @@ trine_status trine__make_folders(const char *path)
         const char end = *p;
         *p = '\0';
         struct stat st;
-        TRINE_CHECK_GOTO(mkdir(copy, 0777) == 0 || (errno == EEXIST && stat(copy, &st) == 0 && S_ISDIR(st.st_mode)),
+        TRINE_CHECK_GOTO(mkdir(copy, 0777) == 0 ||
+                             (errno == EEXIST && stat(copy, &st) == 0 && S_ISDIR(st.st_mode)),
                          TRINE_ERR_WRITE, "%s: folder cannot be created: %s", copy, strerror(errno));
         *p = end;
         if (end == '\0') break;

@@ -17,7 +17,8 @@ typedef struct trine__map {
 trine_status trine__map_open(const char *path, trine__map *out);
 void trine__map_close(trine__map *map);
 
-/* A file that appears under `path` only when committed; until then the bytes go to a temporary file in the same folder. */
+/* A file that appears under `path` only when committed; until then the bytes go to a temporary file in the
+ * same folder. */
 typedef struct trine__writer {
     FILE *file;
     char *path, *temporary;
@@ -25,7 +26,8 @@ typedef struct trine__writer {
 
 trine_status trine__writer_open(const char *path, trine__writer *w);
 trine_status trine__writer_write(trine__writer *w, const void *bytes, size_t count);
-/* Flush, fsync, rename. On failure (disk full) the temporary file is removed and `path` is as it was. Closes w. */
+/* Flush, fsync, rename. On failure (disk full) the temporary file is removed and `path` is as it was. Closes
+ * w. */
 trine_status trine__writer_commit(trine__writer *w);
 /* Remove the temporary file; accepts a writer already committed or never opened (zeroed). */
 void trine__writer_abort(trine__writer *w);

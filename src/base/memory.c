@@ -21,8 +21,8 @@ bool trine__add_size(size_t a, size_t b, size_t *out)
 trine_status trine__calloc(size_t count, size_t size, void **out)
 {
     size_t bytes;
-    TRINE_CHECK(trine__mul_size(count, size, &bytes), TRINE_ERR_NOMEM, "%zu items of %zu bytes exceed the address space",
-                count, size);
+    TRINE_CHECK(trine__mul_size(count, size, &bytes), TRINE_ERR_NOMEM,
+                "%zu items of %zu bytes exceed the address space", count, size);
     void *p = calloc(bytes ? bytes : 1, 1);
     TRINE_CHECK(p, TRINE_ERR_NOMEM, "out of host memory: %zu bytes refused", bytes);
     *out = p;
@@ -35,8 +35,8 @@ trine_status trine__reserve(void **items, size_t *capacity, size_t need, size_t 
     size_t grown = *capacity ? *capacity * 2 : 16;
     if (grown < need) grown = need;
     size_t bytes;
-    TRINE_CHECK(trine__mul_size(grown, size, &bytes), TRINE_ERR_NOMEM, "%zu items of %zu bytes exceed the address space",
-                grown, size);
+    TRINE_CHECK(trine__mul_size(grown, size, &bytes), TRINE_ERR_NOMEM,
+                "%zu items of %zu bytes exceed the address space", grown, size);
     void *p = realloc(*items, bytes);
     TRINE_CHECK(p, TRINE_ERR_NOMEM, "out of host memory: %zu bytes refused", bytes);
     *items = p;

@@ -11,7 +11,8 @@
 
 #define TRINE_COUNTOF(a) (sizeof(a) / sizeof((a)[0]))
 
-/* *out = count * size zeroed bytes (never NULL on success, also for 0 bytes); TRINE_ERR_NOMEM names the bytes. Free with free(). */
+/* *out = count * size zeroed bytes (never NULL on success, also for 0 bytes); TRINE_ERR_NOMEM names the
+ * bytes. Free with free(). */
 trine_status trine__calloc(size_t count, size_t size, void **out);
 
 /* Grow *items (of `size` bytes each, *capacity of them) so that `need` fit; contents kept. */

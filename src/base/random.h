@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Reproducible random numbers: SplitMix64 (Steele, Lea, Flood 2014). A stream is (seed, purpose); equal seeds give equal
- * numbers on every machine and thread count. */
+/* Reproducible random numbers: SplitMix64 (Steele, Lea, Flood 2014). A stream is (seed, purpose); equal seeds
+ * give equal numbers on every machine and thread count. */
 #ifndef TRINE_BASE_RANDOM_H
 #define TRINE_BASE_RANDOM_H
 

@@ -28,7 +28,8 @@ void trine__text_add(trine__text *t, const char *format, ...)
     const int need = vsnprintf(NULL, 0, format, args);
     va_end(args);
     void *data = t->data;
-    if (t->failed || need < 0 || trine__reserve(&data, &t->capacity, t->length + (size_t)need + 1, 1) != TRINE_OK) {
+    if (t->failed || need < 0 ||
+        trine__reserve(&data, &t->capacity, t->length + (size_t)need + 1, 1) != TRINE_OK) {
         t->failed = true;
     } else {
         t->data = data;

@@ -15,7 +15,8 @@ static void count_bytes(trine_context *ctx, size_t bytes)
 static trine_status create(trine_context *ctx, const void *host, size_t bytes, trine_buffer **out)
 {
     TRINE_CHECK(bytes <= ctx->caps.max_allocation, TRINE_ERR_NOMEM,
-                "a buffer of %zu bytes is more than the device allocates at once (%zu)", bytes, ctx->caps.max_allocation);
+                "a buffer of %zu bytes is more than the device allocates at once (%zu)", bytes,
+                ctx->caps.max_allocation);
     void *p;
     TRINE_TRY(trine__calloc(1, sizeof(trine_buffer), &p));
     trine_buffer *buffer = p;
@@ -24,7 +25,8 @@ static trine_status create(trine_context *ctx, const void *host, size_t bytes, t
     buffer->mem = clCreateBuffer(ctx->cl, flags, bytes ? bytes : 4, (void *)host, &code);
     if (code != CL_SUCCESS) {
         free(buffer);
-        return trine__fail(TRINE_ERR_NOMEM, "device memory: %zu bytes refused (%s)", bytes, trine__cl_name(code));
+        return trine__fail(TRINE_ERR_NOMEM, "device memory: %zu bytes refused (%s)", bytes,
+                           trine__cl_name(code));
     }
     buffer->context = ctx;
     buffer->bytes = bytes;
@@ -39,19 +41,23 @@ trine_status trine_buffer_create(trine_context *context, size_t bytes, trine_buf
     return create(context, NULL, bytes, out);
 }
 
-trine_status trine__buffer_from_host(trine_context *context, const void *host, size_t bytes, trine_buffer **out)
+trine_status trine__buffer_from_host(trine_context *context, const void *host, size_t bytes,
+                                     trine_buffer **out)
 {
     return create(context, host, bytes, out);
 }
 
 trine_status trine_buffer_view(trine_buffer *parent, size_t offset, size_t bytes, trine_buffer **out)
 {
-    trine_buffer *root = parent->parent ? parent->parent : parent; /* OpenCL has no sub-buffer of a sub-buffer */
+    trine_buffer *root =
+        parent->parent ? parent->parent : parent; /* OpenCL has no sub-buffer of a sub-buffer */
     const size_t start = parent->offset + offset;
     TRINE_CHECK(offset <= parent->bytes && bytes <= parent->bytes - offset && bytes > 0, TRINE_ERR_ARG,
-                "buffer view of %zu bytes at %zu leaves its parent of %zu bytes", bytes, offset, parent->bytes);
+                "buffer view of %zu bytes at %zu leaves its parent of %zu bytes", bytes, offset,
+                parent->bytes);
     TRINE_CHECK(start % root->context->caps.alignment == 0, TRINE_ERR_ARG,
-                "buffer view at byte %zu: offsets must be multiples of %zu", start, root->context->caps.alignment);
+                "buffer view at byte %zu: offsets must be multiples of %zu", start,
+                root->context->caps.alignment);
     void *p;
     TRINE_TRY(trine__calloc(1, sizeof(trine_buffer), &p));
     trine_buffer *view = p;
@@ -109,7 +115,8 @@ static trine_status set_add(trine__buffer_set *set, trine_buffer *buffer)
     return TRINE_OK;
 }
 
-trine_status trine__buffer_set_create(trine__buffer_set *set, trine_context *context, size_t bytes, trine_buffer **out)
+trine_status trine__buffer_set_create(trine__buffer_set *set, trine_context *context, size_t bytes,
+                                      trine_buffer **out)
 {
     trine_buffer *buffer;
     TRINE_TRY(trine_buffer_create(context, bytes, &buffer));

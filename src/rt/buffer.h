@@ -14,7 +14,8 @@ struct trine_buffer {
     atomic_int references;
 };
 
-trine_status trine__buffer_from_host(trine_context *context, const void *host, size_t bytes, trine_buffer **out);
+trine_status trine__buffer_from_host(trine_context *context, const void *host, size_t bytes,
+                                     trine_buffer **out);
 
 /* Several buffers that an object owns together: created through the set, released at once. */
 typedef struct trine__buffer_set {
@@ -22,7 +23,8 @@ typedef struct trine__buffer_set {
     size_t count, capacity;
 } trine__buffer_set;
 
-trine_status trine__buffer_set_create(trine__buffer_set *set, trine_context *context, size_t bytes, trine_buffer **out);
+trine_status trine__buffer_set_create(trine__buffer_set *set, trine_context *context, size_t bytes,
+                                      trine_buffer **out);
 trine_status trine__buffer_set_view(trine__buffer_set *set, trine_buffer *parent, size_t offset, size_t bytes,
                                     trine_buffer **out);
 void trine__buffer_set_release(trine__buffer_set *set);

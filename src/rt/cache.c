@@ -26,7 +26,8 @@ static long long number(sqlite3 *db, const char *sql)
 {
     long long value = -1;
     sqlite3_stmt *statement = NULL;
-    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW)
         value = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
     return value;
@@ -36,14 +37,16 @@ static long long number(sqlite3 *db, const char *sql)
 static sqlite3 *open_database(const char *path)
 {
     sqlite3 *db = NULL;
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, NULL) == SQLITE_OK) {
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
+                        NULL) == SQLITE_OK) {
         sqlite3_busy_timeout(db, BUSY_MS);
         const long long version = number(db, "PRAGMA user_version");
         if (version == CACHE_VERSION && number(db, "SELECT count(*) FROM program") >= 0) return db;
         char set_version[64];
         snprintf(set_version, sizeof set_version, "PRAGMA user_version=%d", CACHE_VERSION);
         if (version == 0 && run(db, "PRAGMA journal_mode=WAL") &&
-            run(db, "CREATE TABLE IF NOT EXISTS program (key BLOB PRIMARY KEY, binary BLOB NOT NULL, used INTEGER NOT NULL)") &&
+            run(db, "CREATE TABLE IF NOT EXISTS program (key BLOB PRIMARY KEY, binary BLOB NOT NULL, used "
+                    "INTEGER NOT NULL)") &&
             run(db, set_version))
             return db;
     }
@@ -94,7 +97,8 @@ bool trine__cache_get(trine__cache *cache, const uint64_t key[2], void **value, 
     if (!cache) return false;
     bool found = false;
     sqlite3_stmt *statement = NULL;
-    if (sqlite3_prepare_v2(cache->db, "SELECT binary FROM program WHERE key=?", -1, &statement, NULL) == SQLITE_OK) {
+    if (sqlite3_prepare_v2(cache->db, "SELECT binary FROM program WHERE key=?", -1, &statement, NULL) ==
+        SQLITE_OK) {
         sqlite3_bind_blob(statement, 1, key, 16, SQLITE_STATIC);
         if (sqlite3_step(statement) == SQLITE_ROW) {
             *bytes = (size_t)sqlite3_column_bytes(statement, 0);
@@ -113,15 +117,16 @@ void trine__cache_put(trine__cache *cache, const uint64_t key[2], const void *va
 {
     if (!cache || bytes > (size_t)cache_limit_bytes / 4) return;
     sqlite3_stmt *statement = NULL;
-    if (sqlite3_prepare_v2(cache->db, "INSERT OR REPLACE INTO program VALUES (?, ?, strftime('%s','now'))", -1, &statement,
-                           NULL) == SQLITE_OK) {
+    if (sqlite3_prepare_v2(cache->db, "INSERT OR REPLACE INTO program VALUES (?, ?, strftime('%s','now'))",
+                           -1, &statement, NULL) == SQLITE_OK) {
         sqlite3_bind_blob(statement, 1, key, 16, SQLITE_STATIC);
         sqlite3_bind_blob(statement, 2, value, (int)bytes, SQLITE_STATIC);
         sqlite3_step(statement);
     }
     sqlite3_finalize(statement);
     while (number(cache->db, "SELECT coalesce(sum(length(binary)),0) FROM program") > cache_limit_bytes &&
-           run(cache->db, "DELETE FROM program WHERE rowid IN (SELECT rowid FROM program ORDER BY used LIMIT 16)")) {}
+           run(cache->db,
+               "DELETE FROM program WHERE rowid IN (SELECT rowid FROM program ORDER BY used LIMIT 16)")) {}
 }
 
 void trine__cache_close(trine__cache **cache)

@@ -59,7 +59,8 @@ trine_status trine_context_create(const char *selector, trine_log_fn log, void *
     read_caps(ctx);
     const char *algorithms = getenv("TRINE_ALGORITHMS");
     if (algorithms && algorithms[0]) TRINE_TRY_GOTO(trine__strdup(algorithms, &ctx->algorithms));
-    const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform, 0};
+    const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform,
+                                                0};
     cl_int code;
     ctx->cl = clCreateContext(properties, 1, &device->id, NULL, NULL, &code);
     TRINE_TRY_GOTO(trine__cl_check(code, "clCreateContext"));
@@ -81,7 +82,8 @@ void trine_context_destroy(trine_context **context)
     trine__programs_destroy(ctx);
     trine_buffer_release(&ctx->zeros);
     trine__cache_close(&ctx->cache);
-    if (ctx->now_bytes) trine__log(ctx, "context destroyed with %llu bytes of buffers still alive", ctx->now_bytes);
+    if (ctx->now_bytes)
+        trine__log(ctx, "context destroyed with %llu bytes of buffers still alive", ctx->now_bytes);
     if (ctx->cl) clReleaseContext(ctx->cl);
     pthread_mutex_destroy(&ctx->lock);
     free(ctx->algorithms);

@@ -13,9 +13,9 @@ typedef struct trine__cache trine__cache;
 
 /* What operators may know about a device: shapes and limits, never a vendor. */
 typedef struct trine__caps {
-    bool cpu;              /* kernels for one work-item per register tile, local size 1 */
-    int vector_width;      /* floats of one native vector: 1 (scalar GPU lanes), 4, 8 or 16 */
-    int vector_registers;  /* of that width, as the instruction sets that have it offer: 16 or 32 */
+    bool cpu;             /* kernels for one work-item per register tile, local size 1 */
+    int vector_width;     /* floats of one native vector: 1 (scalar GPU lanes), 4, 8 or 16 */
+    int vector_registers; /* of that width, as the instruction sets that have it offer: 16 or 32 */
     int compute_units;
     size_t max_local_size; /* work-items of a work-group */
     size_t local_bytes;    /* local memory of a work-group */
@@ -29,7 +29,8 @@ struct trine_context {
     cl_context cl;
     trine_log_fn log;
     void *log_user;
-    char *algorithms; /* copy of $TRINE_ALGORITHMS, or NULL: implementation names or globs that may be chosen */
+    char *
+        algorithms; /* copy of $TRINE_ALGORITHMS, or NULL: implementation names or globs that may be chosen */
     pthread_mutex_t lock; /* guards programs and cache */
     trine__program *programs;
     trine__cache *cache; /* NULL: no cache (disabled or unusable) */
@@ -40,8 +41,8 @@ struct trine_context {
 /* Tell the user's log callback. */
 void trine__log(const trine_context *context, const char *format, ...) TRINE_PRINTF(2, 3);
 
-/* Channel block of trunk tensors on this device: 16 on CPUs (one AVX-512 or two AVX2 registers: measured no slower than 8 there,
- * with half the tap overhead), 1 (NCHW) elsewhere. */
+/* Channel block of trunk tensors on this device: 16 on CPUs (one AVX-512 or two AVX2 registers: measured no
+ * slower than 8 there, with half the tap overhead), 1 (NCHW) elsewhere. */
 int trine__trunk_block(const trine_context *context);
 
 /* False if $TRINE_ALGORITHMS is set and names no pattern that matches. */

@@ -12,14 +12,15 @@
 
 enum { MAX_PLATFORMS = 32, MAX_DEVICES = 64 };
 
-/* Known driver defects: part of the platform's name, part of the driver's version ("" any), what trine does about it.
- * Sources: the projects' own issue trackers; HACKING.md says how to add a row. */
+/* Known driver defects: part of the platform's name, part of the driver's version ("" any), what trine does
+ * about it. Sources: the projects' own issue trackers; HACKING.md says how to add a row. */
 static const struct {
     const char *platform, *driver, *quirk;
     bool unusable;
 } quirk_table[] = {
     {"Clover", "", "Mesa's Clover is unmaintained and miscompiles; use its successor rusticl", true},
-    {"Portable Computing Language", "", "each new local size costs a compilation: trine keeps local sizes fixed", false},
+    {"Portable Computing Language", "",
+     "each new local size costs a compilation: trine keeps local sizes fixed", false},
 };
 
 static bool contains(const char *text, const char *part)
@@ -69,9 +70,12 @@ static void judge(trine__device *d)
         snprintf(info->reason, sizeof info->reason, "the driver has no compiler");
     }
     for (size_t i = 0; i < TRINE_COUNTOF(quirk_table); i++) {
-        if (!contains(info->platform, quirk_table[i].platform) || !contains(info->driver, quirk_table[i].driver)) continue;
+        if (!contains(info->platform, quirk_table[i].platform) ||
+            !contains(info->driver, quirk_table[i].driver))
+            continue;
         const size_t used = strlen(info->quirks);
-        snprintf(info->quirks + used, sizeof info->quirks - used, "%s%s", used ? "; " : "", quirk_table[i].quirk);
+        snprintf(info->quirks + used, sizeof info->quirks - used, "%s%s", used ? "; " : "",
+                 quirk_table[i].quirk);
         if (quirk_table[i].unusable && info->usable) {
             info->usable = 0;
             snprintf(info->reason, sizeof info->reason, "%s", quirk_table[i].quirk);
@@ -104,8 +108,8 @@ static void examine(cl_platform_id platform, cl_device_id id, int index, trine__
     judge(d);
 }
 
-/* GPUs before other accelerators before CPUs; then compute units times clock; CPUs by vector width first, because every CPU
- * implementation sees the same cores. */
+/* GPUs before other accelerators before CPUs; then compute units times clock; CPUs by vector width first,
+ * because every CPU implementation sees the same cores. */
 static double score(const trine__device *d)
 {
     const double clock = (double)device_number(d->id, CL_DEVICE_MAX_CLOCK_FREQUENCY, sizeof(cl_uint)) + 1.0;
@@ -149,7 +153,8 @@ trine_status trine_device_list_create(trine_device_list **out)
     for (cl_uint i = 0; i < platform_count; i++) {
         cl_device_id ids[MAX_DEVICES];
         cl_uint count = 0; /* a platform without a device answers CL_DEVICE_NOT_FOUND: not an error here */
-        if (clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &count) != CL_SUCCESS) continue;
+        if (clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &count) != CL_SUCCESS)
+            continue;
         for (cl_uint j = 0; j < count && j < MAX_DEVICES && list->count < MAX_DEVICES; j++, list->count++)
             examine(platforms[i], ids[j], list->count, &list->devices[list->count]);
     }
@@ -184,14 +189,17 @@ static bool selected(const trine__device *d, const char *selector)
     char *end;
     const long index = strtol(selector, &end, 10);
     if (selector[0] && *end == '\0') return index == d->info.index;
-    if (strcmp(selector, "cpu") == 0 || strcmp(selector, "gpu") == 0) return strcmp(selector, d->info.type) == 0;
+    if (strcmp(selector, "cpu") == 0 || strcmp(selector, "gpu") == 0)
+        return strcmp(selector, d->info.type) == 0;
     return contains(d->info.name, selector) || contains(d->info.platform, selector);
 }
 
-trine_status trine__device_select(const trine_device_list *list, const char *selector, const trine__device **out)
+trine_status trine__device_select(const trine_device_list *list, const char *selector,
+                                  const trine__device **out)
 {
     TRINE_CHECK(list->count > 0, TRINE_ERR_DEVICE,
-                "no OpenCL device found: install a driver (for CPUs: PoCL, Debian package pocl-opencl-icd) and check with clinfo");
+                "no OpenCL device found: install a driver (for CPUs: PoCL, Debian package pocl-opencl-icd) "
+                "and check with clinfo");
     const bool automatic = !selector || !selector[0] || strcmp(selector, "auto") == 0;
     const trine__device *best = NULL, *unusable = NULL;
     for (int i = 0; i < list->count; i++) {
@@ -208,13 +216,13 @@ trine_status trine__device_select(const trine_device_list *list, const char *sel
         return TRINE_OK;
     }
     if (unusable)
-        return trine__fail(TRINE_ERR_DEVICE, "device %d (%s) cannot be used: %s", unusable->info.index, unusable->info.name,
-                           unusable->info.reason);
+        return trine__fail(TRINE_ERR_DEVICE, "device %d (%s) cannot be used: %s", unusable->info.index,
+                           unusable->info.name, unusable->info.reason);
     trine__text names = {0};
     for (int i = 0; i < list->count; i++)
         trine__text_add(&names, "%s%d: %s", i ? ", " : "", i, list->devices[i].info.name);
-    const trine_status status =
-        trine__fail(TRINE_ERR_DEVICE, "no device matches '%s'; there are: %s", selector, names.data ? names.data : "?");
+    const trine_status status = trine__fail(TRINE_ERR_DEVICE, "no device matches '%s'; there are: %s",
+                                            selector, names.data ? names.data : "?");
     trine__text_free(&names);
     return status;
 }

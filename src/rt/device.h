@@ -19,6 +19,7 @@ struct trine_device_list {
 };
 
 /* The device that a --device selector means. TRINE_ERR_DEVICE with what there is. */
-trine_status trine__device_select(const trine_device_list *list, const char *selector, const trine__device **out);
+trine_status trine__device_select(const trine_device_list *list, const char *selector,
+                                  const trine__device **out);
 
 #endif

@@ -57,8 +57,8 @@ static inline trine__grid trine__grid_lines(size_t x, size_t y, size_t z, size_t
 
 enum { TRINE__LOCAL = 64 }; /* the local size of all line-shaped kernels: one specialisation each */
 
-/* Enqueue; does not wait. `label` (a string constant or NULL) tells launches of one kernel apart in the profile.
- * TRINE_ERR_OPENCL names the kernel. */
+/* Enqueue; does not wait. `label` (a string constant or NULL) tells launches of one kernel apart in the
+ * profile. TRINE_ERR_OPENCL names the kernel. */
 trine_status trine__launch(trine_stream *stream, trine__kernel *kernel, const trine__arg *args, size_t count,
                            trine__grid grid, const char *label);
 

@@ -11,7 +11,8 @@
 /* "CL_OUT_OF_RESOURCES", or "unknown OpenCL error". */
 const char *trine__cl_name(cl_int code);
 
-/* TRINE_OK for CL_SUCCESS; else TRINE_ERR_OPENCL, or TRINE_ERR_NOMEM where the code says so, with "CALL: NAME (code)". */
+/* TRINE_OK for CL_SUCCESS; else TRINE_ERR_OPENCL, or TRINE_ERR_NOMEM where the code says so, with "CALL: NAME
+ * (code)". */
 trine_status trine__cl_check(cl_int code, const char *call);
 
 #define TRINE_CL(call)      TRINE_TRY(trine__cl_check((call), #call))

@@ -10,7 +10,8 @@
 void trine__stream_time(trine_stream *stream, cl_event event, const char *name, const char *label)
 {
     void *items = stream->timed;
-    if (trine__reserve(&items, &stream->timed_capacity, stream->timed_count + 1, sizeof *stream->timed) != TRINE_OK) {
+    if (trine__reserve(&items, &stream->timed_capacity, stream->timed_count + 1, sizeof *stream->timed) !=
+        TRINE_OK) {
         clReleaseEvent(event); /* a profile without one launch is better than a failed launch */
         return;
     }
@@ -21,8 +22,10 @@ void trine__stream_time(trine_stream *stream, cl_event event, const char *name, 
 static double event_ms(cl_event event)
 {
     cl_ulong start = 0, end = 0;
-    if (clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) != CL_SUCCESS) return 0;
-    if (clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS) return 0;
+    if (clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) != CL_SUCCESS)
+        return 0;
+    if (clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS)
+        return 0;
     return end > start ? (double)(end - start) * 1e-6 : 0;
 }
 

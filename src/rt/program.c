@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs are keyed by stem and options. A program built from source is stored in the cache when the context closes, after it
- * has run: implementations such as PoCL specialise at the first enqueue, and a binary taken before that lacks the result. */
+/* Programs are keyed by stem and options. A program built from source is stored in the cache when the context
+ * closes, after it has run: implementations such as PoCL specialise at the first enqueue, and a binary taken
+ * before that lacks the result. */
 #include "rt/program.h"
 
 #include <stdio.h>
@@ -31,13 +32,15 @@ static const trine__source *find_source(const char *stem)
     return NULL;
 }
 
-static void program_key(const trine_context *ctx, const trine__source *source, const char *options, uint64_t key[2])
+static void program_key(const trine_context *ctx, const trine__source *source, const char *options,
+                        uint64_t key[2])
 {
     const trine_device_info *d = &ctx->device.info;
     const char *parts[] = {d->platform, d->name, d->driver, d->version, source->stem, options};
     for (uint64_t half = 0; half < 2; half++) {
         uint64_t hash = trine__hash(source->text, source->bytes, half);
-        for (size_t i = 0; i < TRINE_COUNTOF(parts); i++) hash = trine__hash(parts[i], strlen(parts[i]) + 1, hash);
+        for (size_t i = 0; i < TRINE_COUNTOF(parts); i++)
+            hash = trine__hash(parts[i], strlen(parts[i]) + 1, hash);
         key[half] = hash;
     }
 }
@@ -93,7 +96,8 @@ static void destroy(trine__program *program)
 }
 
 /* Called with the context's lock held. */
-static trine_status get_program(trine_context *ctx, const char *stem, const char *options, trine__program **out)
+static trine_status get_program(trine_context *ctx, const char *stem, const char *options,
+                                trine__program **out)
 {
     const trine__source *source = find_source(stem);
     TRINE_CHECK(source, TRINE_ERR_BUILD, "no kernel source cl/%s.cl", stem);
@@ -127,7 +131,8 @@ static trine_status get_program(trine_context *ctx, const char *stem, const char
     return TRINE_OK;
 }
 
-trine_status trine__kernel_create(trine_context *context, const char *stem, const char *options, trine__kernel **out)
+trine_status trine__kernel_create(trine_context *context, const char *stem, const char *options,
+                                  trine__kernel **out)
 {
     void *memory;
     TRINE_TRY(trine__calloc(1, sizeof(trine__kernel), &memory));
@@ -166,7 +171,9 @@ void trine__program_ran(trine__program *program)
 static void store(trine_context *ctx, const trine__program *program)
 {
     size_t bytes = 0;
-    if (clGetProgramInfo(program->cl, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || bytes == 0) return;
+    if (clGetProgramInfo(program->cl, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS ||
+        bytes == 0)
+        return;
     unsigned char *binary = malloc(bytes);
     if (!binary) return;
     if (clGetProgramInfo(program->cl, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)

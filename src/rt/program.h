@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs from the embedded sources, built once per context and option string, and kernels made from them. */
+/* Programs from the embedded sources, built once per context and option string, and kernels made from them.
+ */
 #ifndef TRINE_RT_PROGRAM_H
 #define TRINE_RT_PROGRAM_H
 
@@ -26,7 +27,8 @@ typedef struct trine__kernel {
 
 /* Build (or take from the cache) the program of cl/<stem>.cl with "-D..." options and make its kernel <stem>.
  * TRINE_ERR_BUILD: the log is kept for trine_last_build_log(). */
-trine_status trine__kernel_create(trine_context *context, const char *stem, const char *options, trine__kernel **out);
+trine_status trine__kernel_create(trine_context *context, const char *stem, const char *options,
+                                  trine__kernel **out);
 void trine__kernel_destroy(trine__kernel **kernel);
 
 /* Called by the launch path: the program has run (its binary is complete once specialised). */

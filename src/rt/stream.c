@@ -11,7 +11,8 @@ trine_status trine_stream_create(trine_context *context, int profile, trine_stre
     TRINE_TRY(trine__calloc(1, sizeof(trine_stream), &p));
     trine_stream *stream = p;
     cl_int code;
-    stream->queue = clCreateCommandQueue(context->cl, context->device.id, profile ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
+    stream->queue =
+        clCreateCommandQueue(context->cl, context->device.id, profile ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
     if (code != CL_SUCCESS) {
         free(stream);
         return trine__cl_check(code, "clCreateCommandQueue");
@@ -50,48 +51,57 @@ static trine_status check_range(const trine_buffer *buffer, size_t offset, size_
     return TRINE_OK;
 }
 
-trine_status trine_buffer_write(trine_stream *stream, trine_buffer *buffer, size_t offset, const void *host, size_t bytes)
+trine_status trine_buffer_write(trine_stream *stream, trine_buffer *buffer, size_t offset, const void *host,
+                                size_t bytes)
 {
     TRINE_TRY(check_range(buffer, offset, bytes, "write"));
-    if (bytes) TRINE_CL(clEnqueueWriteBuffer(stream->queue, buffer->mem, CL_TRUE, offset, bytes, host, 0, NULL, NULL));
+    if (bytes)
+        TRINE_CL(
+            clEnqueueWriteBuffer(stream->queue, buffer->mem, CL_TRUE, offset, bytes, host, 0, NULL, NULL));
     return TRINE_OK;
 }
 
-trine_status trine_buffer_read(trine_stream *stream, const trine_buffer *buffer, size_t offset, void *host, size_t bytes)
+trine_status trine_buffer_read(trine_stream *stream, const trine_buffer *buffer, size_t offset, void *host,
+                               size_t bytes)
 {
     TRINE_TRY(check_range(buffer, offset, bytes, "read"));
-    if (bytes) TRINE_CL(clEnqueueReadBuffer(stream->queue, buffer->mem, CL_TRUE, offset, bytes, host, 0, NULL, NULL));
+    if (bytes)
+        TRINE_CL(
+            clEnqueueReadBuffer(stream->queue, buffer->mem, CL_TRUE, offset, bytes, host, 0, NULL, NULL));
     return TRINE_OK;
 }
 
-trine_status trine__stream_write_nocopy(trine_stream *stream, trine_buffer *buffer, size_t offset, const void *host,
-                                        size_t bytes, trine__event *done)
+trine_status trine__stream_write_nocopy(trine_stream *stream, trine_buffer *buffer, size_t offset,
+                                        const void *host, size_t bytes, trine__event *done)
 {
     TRINE_TRY(check_range(buffer, offset, bytes, "write"));
     cl_event event = NULL;
-    TRINE_CL(clEnqueueWriteBuffer(stream->queue, buffer->mem, CL_FALSE, offset, bytes, host, 0, NULL, done ? &event : NULL));
+    TRINE_CL(clEnqueueWriteBuffer(stream->queue, buffer->mem, CL_FALSE, offset, bytes, host, 0, NULL,
+                                  done ? &event : NULL));
     if (done) done->cl = event;
     TRINE_CL(clFlush(stream->queue));
     return TRINE_OK;
 }
 
-trine_status trine__stream_read_nocopy(trine_stream *stream, const trine_buffer *buffer, size_t offset, void *host,
-                                       size_t bytes, trine__event *done)
+trine_status trine__stream_read_nocopy(trine_stream *stream, const trine_buffer *buffer, size_t offset,
+                                       void *host, size_t bytes, trine__event *done)
 {
     TRINE_TRY(check_range(buffer, offset, bytes, "read"));
     cl_event event = NULL;
-    TRINE_CL(clEnqueueReadBuffer(stream->queue, buffer->mem, CL_FALSE, offset, bytes, host, 0, NULL, done ? &event : NULL));
+    TRINE_CL(clEnqueueReadBuffer(stream->queue, buffer->mem, CL_FALSE, offset, bytes, host, 0, NULL,
+                                 done ? &event : NULL));
     if (done) done->cl = event;
     TRINE_CL(clFlush(stream->queue));
     return TRINE_OK;
 }
 
-trine_status trine__stream_copy(trine_stream *stream, const trine_buffer *from, size_t from_offset, trine_buffer *to,
-                                size_t to_offset, size_t bytes)
+trine_status trine__stream_copy(trine_stream *stream, const trine_buffer *from, size_t from_offset,
+                                trine_buffer *to, size_t to_offset, size_t bytes)
 {
     TRINE_TRY(check_range(from, from_offset, bytes, "copy"));
     TRINE_TRY(check_range(to, to_offset, bytes, "copy"));
-    TRINE_CL(clEnqueueCopyBuffer(stream->queue, from->mem, to->mem, from_offset, to_offset, bytes, 0, NULL, NULL));
+    TRINE_CL(
+        clEnqueueCopyBuffer(stream->queue, from->mem, to->mem, from_offset, to_offset, bytes, 0, NULL, NULL));
     return TRINE_OK;
 }
 
@@ -99,7 +109,9 @@ trine_status trine__stream_zero(trine_stream *stream, trine_buffer *buffer, size
 {
     TRINE_TRY(check_range(buffer, offset, bytes, "fill"));
     const cl_uint zero = 0;
-    if (bytes) TRINE_CL(clEnqueueFillBuffer(stream->queue, buffer->mem, &zero, sizeof zero, offset, bytes, 0, NULL, NULL));
+    if (bytes)
+        TRINE_CL(clEnqueueFillBuffer(stream->queue, buffer->mem, &zero, sizeof zero, offset, bytes, 0, NULL,
+                                     NULL));
     return TRINE_OK;
 }
 

@@ -7,8 +7,8 @@
 
 typedef struct trine__timed {
     cl_event event;
-    const char *name;   /* kernel's name, owned by the kernel cache */
-    const char *label;  /* string constant or NULL */
+    const char *name;  /* kernel's name, owned by the kernel cache */
+    const char *label; /* string constant or NULL */
 } trine__timed;
 
 struct trine_stream {
@@ -27,15 +27,16 @@ typedef struct trine__event {
     cl_event cl;
 } trine__event;
 
-/* Enqueue a copy without waiting; `host` must stay as it is until `done` has passed (or the stream is synced). */
-trine_status trine__stream_write_nocopy(trine_stream *stream, trine_buffer *buffer, size_t offset, const void *host,
-                                        size_t bytes, trine__event *done);
+/* Enqueue a copy without waiting; `host` must stay as it is until `done` has passed (or the stream is
+ * synced). */
+trine_status trine__stream_write_nocopy(trine_stream *stream, trine_buffer *buffer, size_t offset,
+                                        const void *host, size_t bytes, trine__event *done);
 /* The same from the device to the host. */
-trine_status trine__stream_read_nocopy(trine_stream *stream, const trine_buffer *buffer, size_t offset, void *host,
-                                       size_t bytes, trine__event *done);
+trine_status trine__stream_read_nocopy(trine_stream *stream, const trine_buffer *buffer, size_t offset,
+                                       void *host, size_t bytes, trine__event *done);
 /* Device to device; regions must not overlap. */
-trine_status trine__stream_copy(trine_stream *stream, const trine_buffer *from, size_t from_offset, trine_buffer *to,
-                                size_t to_offset, size_t bytes);
+trine_status trine__stream_copy(trine_stream *stream, const trine_buffer *from, size_t from_offset,
+                                trine_buffer *to, size_t to_offset, size_t bytes);
 /* Set `bytes` (a multiple of 4) to zero. */
 trine_status trine__stream_zero(trine_stream *stream, trine_buffer *buffer, size_t offset, size_t bytes);
 /* Host waits for an event and releases it; nothing for a NULL handle. */

@@ -20,12 +20,16 @@ size_t trine_tensor_bytes(const trine_shape *shape, int cb)
 trine_status trine_tensor_create(trine_context *context, const trine_shape *shape, int cb, trine_tensor *out)
 {
     TRINE_CHECK(shape->n >= 1 && shape->c >= 1 && shape->h >= 1 && shape->w >= 1, TRINE_ERR_SHAPE,
-                "tensor shape [%d,%d,%d,%d]: every size must be at least 1", shape->n, shape->c, shape->h, shape->w);
-    TRINE_CHECK(cb >= 1 && cb <= 16 && (cb & (cb - 1)) == 0, TRINE_ERR_ARG, "channel block %d: expected 1, 2, 4, 8 or 16", cb);
+                "tensor shape [%d,%d,%d,%d]: every size must be at least 1", shape->n, shape->c, shape->h,
+                shape->w);
+    TRINE_CHECK(cb >= 1 && cb <= 16 && (cb & (cb - 1)) == 0, TRINE_ERR_ARG,
+                "channel block %d: expected 1, 2, 4, 8 or 16", cb);
     /* kernels index with 32 bits */
-    const double elements = (double)shape->n * (double)trine__round_up((size_t)shape->c, (size_t)cb) * shape->h * shape->w;
-    TRINE_CHECK(elements < 2147483648.0, TRINE_ERR_SHAPE, "tensor shape [%d,%d,%d,%d]: more than 2^31 - 1 elements", shape->n,
-                shape->c, shape->h, shape->w);
+    const double elements =
+        (double)shape->n * (double)trine__round_up((size_t)shape->c, (size_t)cb) * shape->h * shape->w;
+    TRINE_CHECK(elements < 2147483648.0, TRINE_ERR_SHAPE,
+                "tensor shape [%d,%d,%d,%d]: more than 2^31 - 1 elements", shape->n, shape->c, shape->h,
+                shape->w);
     trine_tensor t = {NULL, *shape, cb};
     TRINE_TRY(trine_buffer_create(context, trine_tensor_bytes(shape, cb), &t.buffer));
     *out = t;
@@ -39,7 +43,8 @@ static void reorder(float *dense, float *blocked, const trine_shape *s, int cb, 
     const int blocks = trine__ceil_div(s->c, cb);
     for (int n = 0; n < s->n; n++)
         for (int c = 0; c < blocks * cb; c++) {
-            float *b = blocked + (((size_t)n * (size_t)blocks + (size_t)(c / cb)) * plane) * (size_t)cb + (size_t)(c % cb);
+            float *b = blocked + (((size_t)n * (size_t)blocks + (size_t)(c / cb)) * plane) * (size_t)cb +
+                       (size_t)(c % cb);
             float *d = dense + ((size_t)n * (size_t)s->c + (size_t)c) * plane;
             for (size_t i = 0; i < plane; i++, b += cb) {
                 if (to_blocks)

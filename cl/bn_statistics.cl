@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* bn_statistics - merges the chunks' statistics of one channel and moves the running ones (pass 2 of batch statistics).
+ *   delta = mean_b - mean   mean += delta*n_b/(n + n_b)   m2 += m2_b + delta^2*n*n_b/(n + n_b)
+ *   rstd = 1/sqrt(m2/n + eps)   running_mean = (1-a)*running_mean + a*mean   running_var = (1-a)*running_var + a*m2/(n-1)
+ * partials [blocks][images*chunks][2][CB]; mean, rstd [C rounded up to CB] (padding: 0); running_mean, running_var [C] or null
+ * global (C rounded up to CB), local (64, 1, 1); chunks are merged in order: deterministic.
+ * -D CB.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c   Chan et al. 1979; running_var as torch.nn.BatchNorm2d */
+#include "block.clh"
+
+__kernel void bn_statistics(__global const float *restrict partials, __global float *restrict mean_out,
+                            __global float *restrict rstd_out, __global float *restrict running_mean,
+                            __global float *restrict running_var, const int channels, const int images, const int pixels,
+                            const int chunk, const float eps, const float factor)
+{
+    const int c = (int)get_global_id(0), padded = (channels + CB - 1) / CB * CB;
+    if (c >= padded) return;
+    if (c >= channels) {
+        mean_out[c] = 0.0f;
+        rstd_out[c] = 0.0f;
+        return;
+    }
+    const int chunks = (pixels + chunk - 1) / chunk;
+    __global const float *part = partials + (size_t)(c / CB) * images * chunks * (2 * CB) + c % CB;
+    float n = 0.0f, mean = 0.0f, m2 = 0.0f;
+    for (int i = 0; i < images * chunks; i++, part += 2 * CB) {
+        const float count = (float)min(chunk, pixels - i % chunks * chunk);
+        const float total = n + count, delta = part[0] - mean;
+        mean += delta * (count / total);
+        m2 += part[CB] + delta * delta * (n * (count / total));
+        n = total;
+    }
+    mean_out[c] = mean;
+    rstd_out[c] = 1.0f / sqrt(m2 / n + eps);
+    if (running_mean) running_mean[c] = (1.0f - factor) * running_mean[c] + factor * mean;
+    if (running_var) running_var[c] = (1.0f - factor) * running_var[c] + factor * (m2 / (n - 1.0f));
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* conv2d_direct_backward_weights - filter gradient in the packed layout, one partial sum per split of the batch.
+ *   dw[k][c][r][s] = sum over n, p, q of dy[n][k][p][q] * x[n][c][p*ST - pad_h + r*dil_h][q*ST - pad_w + s*dil_w]
+ * x [N][in_blocks][H][W][CBI]; dy [N][out_blocks][P][Q][CB]
+ * partial [splits][groups*group_kb][group_in][R*S][CBI][KV*CB], every element written; conv2d_unpack adds the splits up
+ * global (group_in * R * S, groups * group_kb, splits), local (1, 1, 1): one work-item is one tap of CBI x KV*CB channels.
+ * A block of rows and columns of dy stays in the first-level cache while the channels go by CT at a time; borders are exact
+ * loop bounds, not checks. PX pixels have accumulators of their own where CT is small (the stem). No atomics.
+ * -D CB CBI KV CT PX ST
+ * options: -cl-fast-relaxed-math
+ * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c */
+#include "block.clh"
+#ifndef CBI
+#define CBI CB
+#endif
+#ifndef KV
+#define KV 1
+#endif
+#ifndef CT
+#define CT 4 /* input channels at a time; divides CBI */
+#endif
+#ifndef PX
+#define PX 1 /* pixels in flight */
+#endif
+#ifndef ST
+#define ST 1
+#endif
+
+__kernel void conv2d_direct_backward_weights(__global const float *restrict x, __global const float *restrict dy,
+                                             __global float *restrict partial, const int batch, const int h, const int width,
+                                             const int p, const int q, const int in_blocks, const int group_in,
+                                             const int out_blocks, const int group_kb, const int taps, const int s_count,
+                                             const int pad_h, const int pad_w, const int dil_h, const int dil_w,
+                                             const int row_block, const int column_block)
+{
+    const int tap = (int)get_global_id(0) % taps, c = (int)get_global_id(0) / taps;
+    const int kb = (int)get_global_id(1), split = (int)get_global_id(2), splits = (int)get_global_size(2);
+    const int r = tap / s_count, s = tap % s_count;
+    const int row0 = r * dil_h - pad_h, column0 = s * dil_w - pad_w;
+    /* output rows and columns whose input lies inside the image */
+    const int p_low = row0 >= 0 ? 0 : (-row0 + ST - 1) / ST, p_high = min(p, h - 1 - row0 < 0 ? 0 : (h - 1 - row0) / ST + 1);
+    const int q_low = column0 >= 0 ? 0 : (-column0 + ST - 1) / ST;
+    const int q_high = min(q, width - 1 - column0 < 0 ? 0 : (width - 1 - column0) / ST + 1);
+    const int block_in = (kb / group_kb) * group_in + c;
+    floatV sum[CBI][KV];
+#pragma unroll 1
+    for (int l = 0; l < CBI; l++)
+        for (int v = 0; v < KV; v++) sum[l][v] = 0.0f;
+
+    for (int n = split; n < batch; n += splits) {
+        __global const float *xn = x + (size_t)(n * in_blocks + block_in) * h * width * CBI;
+        __global const float *gn = dy + (size_t)(n * out_blocks + kb * KV) * p * q * CB;
+        for (int y0 = p_low; y0 < p_high; y0 += row_block)
+            for (int u0 = q_low; u0 < q_high; u0 += column_block) {
+                const int y1 = min(y0 + row_block, p_high), u1 = min(u0 + column_block, q_high);
+#pragma unroll 1
+                for (int l0 = 0; l0 < CBI; l0 += CT) {
+                    floatV acc[PX][CT][KV];
+#pragma unroll
+                    for (int i = 0; i < CT; i++)
+#pragma unroll
+                        for (int v = 0; v < KV; v++) {
+                            acc[0][i][v] = sum[l0 + i][v];
+#pragma unroll
+                            for (int j = 1; j < PX; j++) acc[j][i][v] = 0.0f;
+                        }
+#pragma unroll 1
+                    for (int y = y0; y < y1; y++) {
+                        __global const float *xr = xn + ((size_t)(y * ST + row0) * width + column0) * CBI + l0;
+                        __global const float *gr = gn + (size_t)y * q * CB;
+                        int u = u0;
+#pragma unroll 1
+                        for (; u + PX <= u1; u += PX) {
+#pragma unroll
+                            for (int j = 0; j < PX; j++)
+#pragma unroll
+                                for (int v = 0; v < KV; v++) {
+                                    const floatV g = LOADV(v * p * q + u + j, gr);
+#pragma unroll
+                                    for (int i = 0; i < CT; i++)
+                                        acc[j][i][v] = fma((floatV)(xr[(u + j) * ST * CBI + i]), g, acc[j][i][v]);
+                                }
+                        }
+#if PX > 1
+#pragma unroll 1
+                        for (; u < u1; u++)
+#pragma unroll
+                            for (int v = 0; v < KV; v++) {
+                                const floatV g = LOADV(v * p * q + u, gr);
+#pragma unroll
+                                for (int i = 0; i < CT; i++)
+                                    acc[0][i][v] = fma((floatV)(xr[u * ST * CBI + i]), g, acc[0][i][v]);
+                            }
+#endif
+                    }
+#pragma unroll
+                    for (int i = 0; i < CT; i++)
+#pragma unroll
+                        for (int v = 0; v < KV; v++) {
+                            floatV total = acc[0][i][v];
+#pragma unroll
+                            for (int j = 1; j < PX; j++) total += acc[j][i][v];
+                            sum[l0 + i][v] = total;
+                        }
+                }
+            }
+    }
+    __global float *out = partial + ((((size_t)split * get_global_size(1) + kb) * group_in + c) * taps + tap) * (CBI * KV * CB);
+#pragma unroll 1
+    for (int l = 0; l < CBI; l++)
+        for (int v = 0; v < KV; v++) STOREV(sum[l][v], l * KV + v, out);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* Batch normalization: statistics, application and gradients as separate passes, so that the network can
+ * leave out or fuse each. */
+#include "trine/batchnorm.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "rt/launch.h"
+
+enum {
+    CHUNK_PIXELS = 128
+}; /* 128 pixels of 16 channels are 8 KiB: a chunk stays in the first-level cache for its second pass */
+
+/* bn_coefficients' kinds (cl/bn_coefficients.cl) */
+enum { KIND_AFFINE = 0, KIND_RUNNING = 1, KIND_FOLD = 2 };
+
+enum {
+    PARTIALS,
+    STATISTICS,
+    COEFFICIENTS,
+    APPLY,
+    BACKWARD_PARTIALS,
+    BACKWARD_STATISTICS,
+    BACKWARD_APPLY,
+    KERNELS
+};
+static const char *const stems[KERNELS] = {
+    "bn_partials",          "bn_statistics",          "bn_coefficients",  "bn_apply",
+    "bn_backward_partials", "bn_backward_statistics", "bn_backward_apply"};
+
+struct trine_batchnorm {
+    trine_context *context;
+    int channels, cb, blocks;
+    float eps;
+    trine__kernel *kernels[KERNELS]; /* each made at its first use: inference folds and needs only one */
+    trine_buffer *scratch[3];        /* [blocks*cb] each: a, b; or k1, k2, k3 */
+};
+
+static trine_status launch(trine_batchnorm *bn, trine_stream *stream, int kernel, const trine__arg *args,
+                           size_t count, trine__grid grid)
+{
+    if (!bn->kernels[kernel]) {
+        char options[32];
+        snprintf(options, sizeof options, "-DCB=%d", bn->cb);
+        TRINE_TRY(trine__kernel_create(bn->context, stems[kernel], kernel == COEFFICIENTS ? "" : options,
+                                       &bn->kernels[kernel]));
+    }
+    return trine__launch(stream, bn->kernels[kernel], args, count, grid, NULL);
+}
+
+trine_status trine_batchnorm_create(trine_context *context, int channels, int cb, float eps,
+                                    trine_batchnorm **out)
+{
+    TRINE_CHECK(channels >= 1, TRINE_ERR_ARG, "batchnorm: %d channels: need at least 1", channels);
+    TRINE_CHECK(cb >= 1 && cb <= 16 && (cb & (cb - 1)) == 0, TRINE_ERR_ARG,
+                "batchnorm: channel block %d: expected 1, 2, 4, 8 or 16", cb);
+    TRINE_CHECK(eps > 0.0f && isfinite(eps), TRINE_ERR_ARG, "batchnorm: eps %g must be positive",
+                (double)eps);
+    void *memory;
+    TRINE_TRY(trine__calloc(1, sizeof(trine_batchnorm), &memory));
+    trine_batchnorm *bn = memory;
+    bn->context = context;
+    bn->channels = channels;
+    bn->cb = cb;
+    bn->blocks = trine__ceil_div(channels, cb);
+    bn->eps = eps;
+    for (size_t i = 0; i < TRINE_COUNTOF(bn->scratch); i++) {
+        const trine_status status =
+            trine_buffer_create(context, trine_batchnorm_channel_bytes(bn), &bn->scratch[i]);
+        if (status == TRINE_OK) continue;
+        trine_batchnorm_destroy(&bn);
+        return status;
+    }
+    *out = bn;
+    return TRINE_OK;
+}
+
+void trine_batchnorm_destroy(trine_batchnorm **bn)
+{
+    if (!bn || !*bn) return;
+    trine_batchnorm *b = *bn;
+    for (int i = 0; i < KERNELS; i++) trine__kernel_destroy(&b->kernels[i]);
+    for (size_t i = 0; i < TRINE_COUNTOF(b->scratch); i++) trine_buffer_release(&b->scratch[i]);
+    free(b);
+    *bn = NULL;
+}
+
+size_t trine_batchnorm_channel_bytes(const trine_batchnorm *bn)
+{
+    return (size_t)bn->blocks * (size_t)bn->cb * sizeof(float);
+}
+
+static int chunks_of(const trine_shape *shape)
+{
+    return trine__ceil_div(shape->h * shape->w, CHUNK_PIXELS);
+}
+
+size_t trine_batchnorm_partial_bytes(const trine_batchnorm *bn, const trine_shape *shape)
+{
+    return trine_batchnorm_channel_bytes(bn) * 2 * (size_t)shape->n * (size_t)chunks_of(shape);
+}
+
+static trine_status check_tensor(const trine_batchnorm *bn, const char *name, const trine_tensor *t,
+                                 const trine_shape *want)
+{
+    const trine_shape *s = &t->shape;
+    TRINE_CHECK(s->c == bn->channels && t->cb == bn->cb, TRINE_ERR_SHAPE,
+                "batchnorm: %s has %d channels in blocks of %d, want %d in blocks of %d", name, s->c, t->cb,
+                bn->channels, bn->cb);
+    TRINE_CHECK(s->n == want->n && s->h == want->h && s->w == want->w, TRINE_ERR_SHAPE,
+                "batchnorm: %s is [%d,%d,%d,%d], want [%d,%d,%d,%d]", name, s->n, s->c, s->h, s->w, want->n,
+                want->c, want->h, want->w);
+    TRINE_CHECK(trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(s, t->cb), TRINE_ERR_SHAPE,
+                "batchnorm: %s's buffer has %zu bytes, needs %zu", name, trine_buffer_bytes(t->buffer),
+                trine_tensor_bytes(s, t->cb));
+    return TRINE_OK;
+}
+
+static trine_status check_partials(const trine_batchnorm *bn, const trine_shape *shape,
+                                   const trine_buffer *partials)
+{
+    const size_t need = trine_batchnorm_partial_bytes(bn, shape);
+    TRINE_CHECK(partials && trine_buffer_bytes(partials) >= need, TRINE_ERR_WORKSPACE,
+                "batchnorm: partials have %zu bytes, need %zu", partials ? trine_buffer_bytes(partials) : 0,
+                need);
+    return TRINE_OK;
+}
+
+static trine__grid chunk_grid(const trine_batchnorm *bn, const trine_shape *shape)
+{
+    return trine__grid_tiles((size_t)chunks_of(shape), (size_t)bn->blocks, (size_t)shape->n);
+}
+
+static trine__grid pixel_grid(const trine_batchnorm *bn, const trine_shape *shape)
+{
+    return trine__grid_lines((size_t)(shape->h * shape->w), (size_t)bn->blocks, (size_t)shape->n,
+                             TRINE__LOCAL);
+}
+
+static trine__grid channel_grid(const trine_batchnorm *bn)
+{
+    return trine__grid_lines((size_t)bn->blocks * (size_t)bn->cb, 1, 1, TRINE__LOCAL);
+}
+
+trine_status trine_batchnorm_partials(trine_batchnorm *bn, trine_stream *stream, const trine_tensor *x,
+                                      trine_buffer *partials)
+{
+    TRINE_TRY(check_tensor(bn, "x", x, &x->shape));
+    TRINE_TRY(check_partials(bn, &x->shape, partials));
+    const trine__arg args[] = {trine__arg_tensor(x), trine__arg_buffer(partials),
+                               trine__arg_i32(x->shape.h * x->shape.w), trine__arg_i32(CHUNK_PIXELS)};
+    return launch(bn, stream, PARTIALS, args, TRINE_COUNTOF(args), chunk_grid(bn, &x->shape));
+}
+
+trine_status trine_batchnorm_statistics(trine_batchnorm *bn, trine_stream *stream, const trine_shape *shape,
+                                        const trine_buffer *partials, trine_batchnorm_saved *saved,
+                                        trine_buffer *running_mean, trine_buffer *running_var, float factor)
+{
+    TRINE_CHECK(shape->c == bn->channels, TRINE_ERR_SHAPE, "batchnorm: %d channels, want %d", shape->c,
+                bn->channels);
+    TRINE_CHECK((double)shape->n * shape->h * shape->w >= 2, TRINE_ERR_SHAPE,
+                "batchnorm: one value per channel has no batch statistics (shape [%d,%d,%d,%d])", shape->n,
+                shape->c, shape->h, shape->w);
+    TRINE_CHECK(factor >= 0.0f && factor <= 1.0f, TRINE_ERR_ARG,
+                "batchnorm: update factor %g is outside [0, 1]", (double)factor);
+    TRINE_TRY(check_partials(bn, shape, partials));
+    const trine__arg args[] = {trine__arg_buffer(partials),    trine__arg_buffer(saved->mean),
+                               trine__arg_buffer(saved->rstd), trine__arg_buffer(running_mean),
+                               trine__arg_buffer(running_var), trine__arg_i32(bn->channels),
+                               trine__arg_i32(shape->n),       trine__arg_i32(shape->h * shape->w),
+                               trine__arg_i32(CHUNK_PIXELS),   trine__arg_f32(bn->eps),
+                               trine__arg_f32(factor)};
+    return launch(bn, stream, STATISTICS, args, TRINE_COUNTOF(args), channel_grid(bn));
+}
+
+static trine_status coefficients(trine_batchnorm *bn, trine_stream *stream, const trine_buffer *first,
+                                 const trine_buffer *second, const trine_buffer *gamma,
+                                 const trine_buffer *beta, trine_buffer *out0, trine_buffer *out1, int kind)
+{
+    const trine__arg args[] = {trine__arg_buffer(first),     trine__arg_buffer(second),
+                               trine__arg_buffer(gamma),     trine__arg_buffer(beta),
+                               trine__arg_buffer(out0),      trine__arg_buffer(out1),
+                               trine__arg_i32(bn->channels), trine__arg_i32(bn->blocks * bn->cb),
+                               trine__arg_f32(bn->eps),      trine__arg_i32(kind)};
+    return launch(bn, stream, COEFFICIENTS, args, TRINE_COUNTOF(args), channel_grid(bn));
+}
+
+trine_status trine_batchnorm_use_running(trine_batchnorm *bn, trine_stream *stream,
+                                         const trine_buffer *running_mean, const trine_buffer *running_var,
+                                         trine_batchnorm_saved *saved)
+{
+    return coefficients(bn, stream, running_mean, running_var, NULL, NULL, saved->mean, saved->rstd,
+                        KIND_RUNNING);
+}
+
+trine_status trine_batchnorm_fold(trine_batchnorm *bn, trine_stream *stream, const trine_buffer *running_mean,
+                                  const trine_buffer *running_var, const trine_buffer *gamma,
+                                  const trine_buffer *beta, trine_buffer *scale, trine_buffer *shift)
+{
+    return coefficients(bn, stream, running_mean, running_var, gamma, beta, scale, shift, KIND_FOLD);
+}
+
+trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, const trine_tensor *x,
+                                   const trine_batchnorm_saved *saved, const trine_buffer *gamma,
+                                   const trine_buffer *beta, const trine_tensor *residual, int relu,
+                                   trine_tensor *y)
+{
+    TRINE_TRY(check_tensor(bn, "x", x, &x->shape));
+    TRINE_TRY(check_tensor(bn, "y", y, &x->shape));
+    if (residual) TRINE_TRY(check_tensor(bn, "residual", residual, &x->shape));
+    TRINE_TRY(coefficients(bn, stream, saved->mean, saved->rstd, gamma, beta, bn->scratch[0], bn->scratch[1],
+                           KIND_AFFINE));
+    const trine__arg args[] = {trine__arg_tensor(x),
+                               trine__arg_buffer(saved->mean),
+                               trine__arg_buffer(bn->scratch[0]),
+                               trine__arg_buffer(bn->scratch[1]),
+                               trine__arg_tensor(residual),
+                               trine__arg_tensor(y),
+                               trine__arg_i32(x->shape.h * x->shape.w),
+                               trine__arg_i32(relu)};
+    return launch(bn, stream, APPLY, args, TRINE_COUNTOF(args), pixel_grid(bn, &x->shape));
+}
+
+/* Both sums, the affine gradients and k1, k2, k3. */
+static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
+                                  const trine_batchnorm_gradients *g)
+{
+    const trine_shape *shape = &g->dy->shape;
+    const int pixels = shape->h * shape->w;
+    TRINE_TRY(check_partials(bn, shape, g->partials));
+    const trine__arg sums[] = {trine__arg_tensor(g->x),        trine__arg_tensor(g->y),
+                               trine__arg_tensor(g->dy),       trine__arg_buffer(g->saved->mean),
+                               trine__arg_buffer(g->partials), trine__arg_i32(pixels),
+                               trine__arg_i32(CHUNK_PIXELS)};
+    TRINE_TRY(launch(bn, stream, BACKWARD_PARTIALS, sums, TRINE_COUNTOF(sums), chunk_grid(bn, shape)));
+    const trine__arg merge[] = {trine__arg_buffer(g->partials),
+                                trine__arg_buffer(g->saved->rstd),
+                                trine__arg_buffer(g->gamma),
+                                trine__arg_buffer(g->dgamma),
+                                trine__arg_buffer(g->dbeta),
+                                trine__arg_buffer(bn->scratch[0]),
+                                trine__arg_buffer(bn->scratch[1]),
+                                trine__arg_buffer(bn->scratch[2]),
+                                trine__arg_i32(bn->channels),
+                                trine__arg_i32(shape->n * chunks_of(shape)),
+                                trine__arg_f32((float)((double)shape->n * pixels)),
+                                trine__arg_i32(g->batch),
+                                trine__arg_i32(g->accumulate_affine)};
+    return launch(bn, stream, BACKWARD_STATISTICS, merge, TRINE_COUNTOF(merge), channel_grid(bn));
+}
+
+trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
+                                      const trine_batchnorm_gradients *g)
+{
+    const trine_shape *shape = &g->dy->shape;
+    TRINE_TRY(check_tensor(bn, "dy", g->dy, shape));
+    if (g->x) TRINE_TRY(check_tensor(bn, "x", g->x, shape));
+    if (g->y) TRINE_TRY(check_tensor(bn, "y", g->y, shape));
+    if (g->dx) TRINE_TRY(check_tensor(bn, "dx", g->dx, shape));
+    const bool sums = g->batch || g->dgamma || g->dbeta;
+    TRINE_CHECK(g->x || !sums, TRINE_ERR_ARG, "batchnorm: this backward pass needs x");
+    if (sums)
+        TRINE_TRY(backward_sums(bn, stream, g));
+    else
+        TRINE_TRY(coefficients(bn, stream, g->saved->mean, g->saved->rstd, g->gamma, NULL, bn->scratch[0],
+                               bn->scratch[1], KIND_AFFINE));
+    const trine_tensor *mask = sums ? NULL : g->y; /* the sums have stored the masked gradient already */
+    if (!g->dx && !mask) return TRINE_OK;
+    const trine__arg args[] = {trine__arg_tensor(g->batch ? g->x : NULL),
+                               trine__arg_tensor(mask),
+                               trine__arg_tensor(g->dy),
+                               trine__arg_tensor(g->dx),
+                               trine__arg_buffer(g->saved->mean),
+                               trine__arg_buffer(bn->scratch[0]),
+                               trine__arg_buffer(bn->scratch[1]),
+                               trine__arg_buffer(bn->scratch[2]),
+                               trine__arg_i32(shape->h * shape->w)};
+    return launch(bn, stream, BACKWARD_APPLY, args, TRINE_COUNTOF(args), pixel_grid(bn, shape));
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/* conv2d: validates once, picks an implementation for each direction, checks shapes, hands over. */
+#include "trine/conv2d.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "op/conv2d_private.h"
+
+/* Best first where several support a problem; `trine tune` will reorder by measurement. */
+static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_direct, &trine__conv2d_plain};
+
+trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, int kernel)
+{
+    return (trine_conv2d_desc){.in_channels = in_channels,
+                               .out_channels = out_channels,
+                               .kernel_h = kernel,
+                               .kernel_w = kernel,
+                               .stride_h = 1,
+                               .stride_w = 1,
+                               .dilation_h = 1,
+                               .dilation_w = 1,
+                               .groups = 1,
+                               .in_cb = 1,
+                               .out_cb = 1};
+}
+
+static trine_status check_desc(const trine_conv2d_desc *d)
+{
+    TRINE_CHECK(d->in_channels >= 1 && d->out_channels >= 1, TRINE_ERR_ARG,
+                "conv2d: %d input and %d output channels: need at least 1", d->in_channels, d->out_channels);
+    TRINE_CHECK(d->groups >= 1 && d->in_channels % d->groups == 0 && d->out_channels % d->groups == 0,
+                TRINE_ERR_ARG, "conv2d: %d groups do not divide %d input and %d output channels", d->groups,
+                d->in_channels, d->out_channels);
+    TRINE_CHECK(d->kernel_h >= 1 && d->kernel_w >= 1, TRINE_ERR_ARG,
+                "conv2d: kernel %d x %d: need at least 1 x 1", d->kernel_h, d->kernel_w);
+    TRINE_CHECK(d->stride_h >= 1 && d->stride_w >= 1, TRINE_ERR_ARG, "conv2d: stride %d, %d: need at least 1",
+                d->stride_h, d->stride_w);
+    TRINE_CHECK(d->pad_h >= 0 && d->pad_w >= 0, TRINE_ERR_ARG, "conv2d: padding %d, %d: must not be negative",
+                d->pad_h, d->pad_w);
+    TRINE_CHECK(d->dilation_h >= 1 && d->dilation_w >= 1, TRINE_ERR_ARG,
+                "conv2d: dilation %d, %d: need at least 1", d->dilation_h, d->dilation_w);
+    const int blocks[] = {d->in_cb, d->out_cb};
+    for (size_t i = 0; i < TRINE_COUNTOF(blocks); i++)
+        TRINE_CHECK(blocks[i] >= 1 && blocks[i] <= 16 && (blocks[i] & (blocks[i] - 1)) == 0, TRINE_ERR_ARG,
+                    "conv2d: channel block %d: expected 1, 2, 4, 8 or 16", blocks[i]);
+    return TRINE_OK;
+}
+
+static int output_size(int in, int pad, int dilation, int kernel, int stride)
+{
+    const int room = in + 2 * pad - dilation * (kernel - 1) - 1;
+    return room < 0 ? 0 : room / stride + 1;
+}
+
+static trine_status choose(trine_conv2d *op, trine_direction direction, const char *algorithm)
+{
+    static const char *const direction_names[] = {"forward", "backward_data", "backward_weights"};
+    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
+        const trine__conv2d_impl *impl = implementations[i];
+        if (algorithm ? strcmp(algorithm, impl->name) != 0
+                      : !trine__algorithm_allowed(op->context, impl->name))
+            continue;
+        if (!impl->supports(op, direction)) continue;
+        op->impl[direction] = impl;
+        return impl->create(op, direction, &op->state[direction]);
+    }
+    return trine__fail(
+        TRINE_ERR_UNSUPPORTED,
+        "conv2d %s: no implementation%s%s takes %d -> %d channels, %d x %d, stride %d, groups %d",
+        direction_names[direction], algorithm ? " named " : "", algorithm ? algorithm : "",
+        op->desc.in_channels, op->desc.out_channels, op->desc.kernel_h, op->desc.kernel_w, op->desc.stride_h,
+        op->desc.groups);
+}
+
+trine_status trine_conv2d_create(trine_context *context, const trine_conv2d_desc *desc, int h, int w,
+                                 unsigned directions, trine_conv2d **out)
+{
+    TRINE_TRY(check_desc(desc));
+    const int p = output_size(h, desc->pad_h, desc->dilation_h, desc->kernel_h, desc->stride_h);
+    const int q = output_size(w, desc->pad_w, desc->dilation_w, desc->kernel_w, desc->stride_w);
+    TRINE_CHECK(h >= 1 && w >= 1 && p >= 1 && q >= 1, TRINE_ERR_SHAPE,
+                "conv2d: input of %d x %d pixels with padding %d, %d is smaller than the kernel of %d x %d",
+                h, w, desc->pad_h, desc->pad_w, desc->kernel_h, desc->kernel_w);
+    trine_status status;
+    void *memory;
+    TRINE_TRY(trine__calloc(1, sizeof(trine_conv2d), &memory));
+    trine_conv2d *op = memory;
+    op->context = context;
+    op->desc = *desc;
+    op->desc.algorithm = NULL;
+    op->h = h;
+    op->w = w;
+    op->p = p;
+    op->q = q;
+    for (int d = 0; d < TRINE__DIRECTIONS; d++)
+        if (directions & (1u << d)) TRINE_TRY_GOTO(choose(op, (trine_direction)d, desc->algorithm));
+    if (desc->emit_bn_partials)
+        TRINE_TRY_GOTO(
+            trine_batchnorm_create(context, desc->out_channels, desc->out_cb, 1e-5f, &op->statistics));
+    *out = op;
+    return TRINE_OK;
+cleanup:
+    trine_conv2d_destroy(&op);
+    return status;
+}
+
+trine_status trine_conv2d_output_shape(const trine_conv2d *op, int n, trine_shape *out)
+{
+    TRINE_CHECK(n >= 1, TRINE_ERR_SHAPE, "conv2d: batch of %d: need at least 1", n);
+    *out = (trine_shape){n, op->desc.out_channels, op->p, op->q};
+    return TRINE_OK;
+}
+
+const char *trine_conv2d_algorithm(const trine_conv2d *op, trine_direction direction)
+{
+    return op->impl[direction] ? op->impl[direction]->name : NULL;
+}
+
+size_t trine_conv2d_algorithms(const trine_conv2d *op, trine_direction direction, const char **names,
+                               size_t capacity)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
+        if (!implementations[i]->supports(op, direction)) continue;
+        if (count < capacity) names[count] = implementations[i]->name;
+        count++;
+    }
+    return count;
+}
+
+size_t trine_conv2d_workspace_bytes(const trine_conv2d *op, trine_direction direction, int n)
+{
+    const trine__conv2d_impl *impl = op->impl[direction];
+    return impl && impl->workspace ? impl->workspace(op, direction, n) : 0;
+}
+
+trine_status trine_conv2d_prepare(trine_conv2d *op, trine_stream *stream, const trine_buffer *weights)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    const size_t bytes = sizeof(float) * (size_t)d->out_channels * (size_t)(d->in_channels / d->groups) *
+                         (size_t)d->kernel_h * (size_t)d->kernel_w;
+    TRINE_CHECK(trine_buffer_bytes(weights) >= bytes, TRINE_ERR_SHAPE,
+                "conv2d: weights buffer has %zu bytes, needs %zu", trine_buffer_bytes(weights), bytes);
+    for (int i = 0; i < TRINE_BACKWARD_WEIGHTS; i++)
+        if (op->impl[i]) TRINE_TRY(op->impl[i]->prepare(op, stream, (trine_direction)i, weights));
+    op->prepared = true;
+    return TRINE_OK;
+}
+
+static trine_status check_tensor(const char *name, const trine_tensor *t, int n, int c, int h, int w, int cb)
+{
+    const trine_shape *s = &t->shape;
+    TRINE_CHECK(s->n == n && s->c == c && s->h == h && s->w == w && t->cb == cb, TRINE_ERR_SHAPE,
+                "conv2d: %s is [%d,%d,%d,%d] in blocks of %d, want [%d,%d,%d,%d] in blocks of %d", name, s->n,
+                s->c, s->h, s->w, t->cb, n, c, h, w, cb);
+    TRINE_CHECK(t->buffer && trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(s, cb), TRINE_ERR_SHAPE,
+                "conv2d: %s's buffer has %zu bytes, needs %zu", name,
+                t->buffer ? trine_buffer_bytes(t->buffer) : 0, trine_tensor_bytes(s, cb));
+    return TRINE_OK;
+}
+
+/* x-like and y-like operands of any direction, the workspace, and that the direction exists. */
+static trine_status check_call(const trine_conv2d *op, trine_direction direction, const trine_tensor *x,
+                               const trine_tensor *y, const trine_buffer *workspace)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    TRINE_CHECK(op->impl[direction], TRINE_ERR_STATE, "conv2d: this direction was not asked for at creation");
+    TRINE_CHECK(op->prepared || direction == TRINE_BACKWARD_WEIGHTS, TRINE_ERR_STATE,
+                "conv2d: trine_conv2d_prepare() must come before the first use");
+    const int n = x->shape.n;
+    TRINE_CHECK(n >= 1, TRINE_ERR_SHAPE, "conv2d: batch of %d: need at least 1", n);
+    TRINE_TRY(check_tensor(direction == TRINE_BACKWARD_DATA ? "dx" : "x", x, n, d->in_channels, op->h, op->w,
+                           d->in_cb));
+    TRINE_TRY(check_tensor(direction == TRINE_FORWARD ? "y" : "dy", y, n, d->out_channels, op->p, op->q,
+                           d->out_cb));
+    const size_t need = trine_conv2d_workspace_bytes(op, direction, n);
+    TRINE_CHECK(need == 0 || (workspace && trine_buffer_bytes(workspace) >= need), TRINE_ERR_WORKSPACE,
+                "conv2d: workspace has %zu bytes, needs %zu", workspace ? trine_buffer_bytes(workspace) : 0,
+                need);
+    return TRINE_OK;
+}
+
+trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
+                                  const trine_conv2d_epilogue *epilogue, trine_tensor *y,
+                                  trine_buffer *workspace)
+{
+    static const trine_conv2d_epilogue none;
+    const trine_conv2d_epilogue *e = epilogue ? epilogue : &none;
+    TRINE_TRY(check_call(op, TRINE_FORWARD, x, y, workspace));
+    if (e->residual)
+        TRINE_TRY(
+            check_tensor("residual", e->residual, y->shape.n, y->shape.c, y->shape.h, y->shape.w, y->cb));
+    TRINE_CHECK(!op->statistics || e->bn_partials, TRINE_ERR_ARG,
+                "conv2d: emit_bn_partials needs a buffer for them");
+    const trine__conv2d_call call = {.x = x, .out = y, .epilogue = e, .workspace = workspace};
+    TRINE_TRY(op->impl[TRINE_FORWARD]->enqueue(op, stream, TRINE_FORWARD, &call));
+    return op->statistics ? trine_batchnorm_partials(op->statistics, stream, y, e->bn_partials) : TRINE_OK;
+}
+
+trine_status trine_conv2d_backward_data(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy,
+                                        int beta, trine_tensor *dx, trine_buffer *workspace)
+{
+    static const trine_conv2d_epilogue none;
+    TRINE_TRY(check_call(op, TRINE_BACKWARD_DATA, dx, dy, workspace));
+    const trine__conv2d_call call = {
+        .dy = dy, .out = dx, .epilogue = &none, .beta = beta, .workspace = workspace};
+    return op->impl[TRINE_BACKWARD_DATA]->enqueue(op, stream, TRINE_BACKWARD_DATA, &call);
+}
+
+trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
+                                           const trine_tensor *dy, int beta, trine_buffer *dw,
+                                           trine_buffer *workspace)
+{
+    TRINE_TRY(check_call(op, TRINE_BACKWARD_WEIGHTS, x, dy, workspace));
+    const trine__conv2d_call call = {.x = x, .dy = dy, .dw = dw, .beta = beta, .workspace = workspace};
+    return op->impl[TRINE_BACKWARD_WEIGHTS]->enqueue(op, stream, TRINE_BACKWARD_WEIGHTS, &call);
+}
+
+void trine_conv2d_destroy(trine_conv2d **op)
+{
+    if (!op || !*op) return;
+    for (int d = 0; d < TRINE__DIRECTIONS; d++)
+        if ((*op)->state[d]) (*op)->impl[d]->destroy((*op)->state[d]);
+    trine_batchnorm_destroy(&(*op)->statistics);
+    free(*op);
+    *op = NULL;
+}

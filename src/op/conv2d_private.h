@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* What the implementations of conv2d share: the problem, the call, and the table row. */
+#ifndef TRINE_OP_CONV2D_PRIVATE_H
+#define TRINE_OP_CONV2D_PRIVATE_H
+
+#include "rt/launch.h"
+#include "trine/batchnorm.h"
+#include "trine/conv2d.h"
+
+enum { TRINE__DIRECTIONS = 3 };
+
+typedef struct trine__conv2d_impl trine__conv2d_impl;
+
+struct trine_conv2d {
+    trine_context *context;
+    trine_conv2d_desc desc;                            /* .algorithm is not kept */
+    int h, w, p, q;                                    /* input and output sizes */
+    const trine__conv2d_impl *impl[TRINE__DIRECTIONS]; /* NULL: direction not asked for */
+    void *state[TRINE__DIRECTIONS];                    /* of the implementation */
+    trine_batchnorm *statistics;                       /* for emit_bn_partials */
+    bool prepared;
+};
+
+/* Operands of one enqueue; which are set follows from the direction. Shapes are already checked. */
+typedef struct trine__conv2d_call {
+    const trine_tensor *x, *dy; /* inputs */
+    trine_tensor *out;          /* y or dx */
+    trine_buffer *dw;
+    const trine_conv2d_epilogue *epilogue; /* forward; never NULL */
+    int beta;
+    trine_buffer *workspace;
+} trine__conv2d_call;
+
+struct trine__conv2d_impl {
+    const char *name;
+    double error_class; /* c of the error bound c * eps * K * max|a| * max|b| */
+    bool (*supports)(const trine_conv2d *op, trine_direction direction);
+    size_t (*workspace)(const trine_conv2d *op, trine_direction direction, int n); /* NULL: none */
+    trine_status (*create)(trine_conv2d *op, trine_direction direction, void **state);
+    trine_status (*prepare)(trine_conv2d *op, trine_stream *stream, trine_direction direction,
+                            const trine_buffer *weights);
+    trine_status (*enqueue)(trine_conv2d *op, trine_stream *stream, trine_direction direction,
+                            const trine__conv2d_call *call);
+    void (*destroy)(void *state);
+};
+
+extern const trine__conv2d_impl trine__conv2d_direct;
+extern const trine__conv2d_impl trine__conv2d_plain;
+
+#endif
