@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* triplet_reduce - the anchors' sums to the loss, the six statistics and the scale of the gradient.
+ * ws: norms and row sums in, scale out; stats[at .. at + 5] out: loss, terms with positive loss, terms in all, mean d_ap, mean
+ * d_an, mean |e|.  The loss is a mean over the positive terms (`over_active`) or all; 0 where there is none.
+ * Comparisons can lose a NaN, so a norm that is not finite makes the loss and the whole gradient NaN here.
+ * global (LOCAL), local (LOCAL): one work-group, fixed order of summation.
+ * host src/op/triplet.c   ref tests/ref/ref_loss.c */
+#include "group.clh"
+#include "triplet.clh"
+
+ulong group_count(ulong value, __local ulong *scratch)
+{
+    const int lid = (int)get_local_id(0);
+    scratch[lid] = value;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int half = LOCAL / 2; half > 0; half /= 2) {
+        if (lid < half) scratch[lid] += scratch[lid + half];
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    const ulong sum = scratch[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return sum;
+}
+
+__kernel void triplet_reduce(__global float *ws, __global float *restrict stats, const int n, const int over_active,
+                             const int at)
+{
+    __local float scratch[LOCAL];
+    __local ulong counts[LOCAL];
+    __global const uint *row_counts = (__global const uint *)ws;
+    const int lid = (int)get_local_id(0);
+    float norm = 0.0f, loss = 0.0f, d_ap = 0.0f, d_an = 0.0f;
+    ulong active = 0, terms = 0;
+    for (int i = lid; i < n; i += LOCAL) {
+        norm += ws[i];
+        loss += ws[WS_LOSS(n) + i];
+        d_ap += ws[WS_AP(n) + i];
+        d_an += ws[WS_AN(n) + i];
+        active += row_counts[WS_ACTIVE(n) + i];
+        terms += row_counts[WS_TERMS(n) + i];
+    }
+    norm = group_sum(norm, scratch);
+    loss = group_sum(loss, scratch);
+    d_ap = group_sum(d_ap, scratch);
+    d_an = group_sum(d_an, scratch);
+    active = group_count(active, counts);
+    terms = group_count(terms, counts);
+    if (lid != 0) return;
+    const ulong over = over_active ? active : terms;
+    const float poison = norm * 0.0f; /* NaN unless all norms are finite */
+    ws[WS_SCALE(n)] = (over ? 1.0f / (float)over : 0.0f) + poison;
+    stats[at] = (over ? loss / (float)over : 0.0f) + poison;
+    stats[at + 1] = (float)active;
+    stats[at + 2] = (float)terms;
+    stats[at + 3] = terms ? d_ap / (float)terms : 0.0f;
+    stats[at + 4] = terms ? d_an / (float)terms : 0.0f;
+    stats[at + 5] = norm / (float)n;
+}

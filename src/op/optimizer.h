@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* The optimizer's state, for checkpoints: what --resume needs beside the parameters. */
+#ifndef TRINE_OP_OPTIMIZER_H
+#define TRINE_OP_OPTIMIZER_H
+
+#include <stdint.h>
+
+#include "trine/optimizer.h"
+
+/* Number of state buffers: 0 (SGD without momentum), 1 (SGD: momentum_buffer) or 2 (Adam: exp_avg,
+ * exp_avg_sq). */
+int trine__optimizer_state_count(const trine_optimizer *op);
+/* PyTorch's name of state buffer i ("exp_avg"); NULL outside. */
+const char *trine__optimizer_state_name(const trine_optimizer *op, int i);
+/* Copy state buffer i (create's count floats) to or from the host. Waits. TRINE_ERR_ARG: no such buffer. */
+trine_status trine__optimizer_state_export(const trine_optimizer *op, trine_stream *stream, int i,
+                                           float *host);
+trine_status trine__optimizer_state_import(trine_optimizer *op, trine_stream *stream, int i,
+                                           const float *host);
+/* Steps counted by trine_optimizer_advance(). */
+uint64_t trine__optimizer_steps(const trine_optimizer *op);
+void trine__optimizer_set_steps(trine_optimizer *op, uint64_t steps);
+
+#endif
