@@ -6,7 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PICKLE_BYTES = 64 << 20, MAX_GLOBAL_BYTES = 256, BLOCK_BYTES = 1 << 16, MAX_PROTOCOL = 5 };
+/* MAX_VALUES: about 300000 tensors, and memory of a few hundred megabytes. */
+enum {
+    MAX_PICKLE_BYTES = 64 << 20,
+    MAX_VALUES = 8 << 20,
+    MAX_GLOBAL_BYTES = 256,
+    BLOCK_BYTES = 1 << 16,
+    MAX_PROTOCOL = 5
+};
 
 typedef struct trine__pickle_block {
     struct trine__pickle_block *next;
@@ -51,6 +58,7 @@ void trine__pickle_free(trine__pickle *p)
 trine_status trine__pickle_new(trine__pickle *p, trine__pickle_kind kind, value **out)
 {
     void *v;
+    TRINE_CHECK(p->values++ < MAX_VALUES, TRINE_ERR_FORMAT, "the pickle has more than %d values", MAX_VALUES);
     TRINE_TRY(trine__pickle_alloc(p, sizeof(value), &v));
     *out = v;
     (*out)->kind = kind;

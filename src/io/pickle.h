@@ -84,6 +84,7 @@ typedef struct trine__pickle {
     size_t mark_count, mark_capacity;
     trine__pickle_value **memo;
     size_t memo_count, memo_capacity;
+    size_t values; /* made so far */
     struct trine__pickle_block *blocks;
     trine__torch_storage *storages; /* every declared one, last first */
     bool stopped;

@@ -189,6 +189,22 @@ START_TEST(test_deep_nesting)
 }
 END_TEST
 
+START_TEST(test_too_many_values)
+{
+    enum { COUNT = 9 << 20 };
+    unsigned char *data = malloc(COUNT);
+    ck_assert_ptr_nonnull(data);
+    trine__pickle p = {0};
+    trine__pickle_value *v;
+    size_t used;
+    memset(data, '}', COUNT);
+    ASSERT_FAILS(TRINE_ERR_FORMAT, trine__pickle_load(&p, data, COUNT, &v, &used));
+    assert_says("more than 8388608 values");
+    trine__pickle_free(&p);
+    free(data);
+}
+END_TEST
+
 /* --- the older format --- */
 
 #define PREAMBLE                                                                                             \
@@ -315,6 +331,7 @@ int main(void)
     tcase_add_test(tests, test_python2_ordered_dict);
     tcase_add_test(tests, test_refusals);
     tcase_add_test(tests, test_deep_nesting);
+    tcase_add_test(tests, test_too_many_values);
     tcase_add_test(tests, test_legacy);
     tcase_add_test(tests, test_legacy_refusals);
     suite_add_tcase(suite, tests);
