@@ -38,9 +38,9 @@ TRINE_API void trine_image_free(trine_image *image);
 /** What happens to an image between decoding and the network, in this order. Zero means "not done"; sides are
  *  at most 16384. */
 typedef struct trine_preprocess {
-    int resize;    /**< shorter side, aspect kept (torchvision's Resize(int): longer side truncated) */
-    int pad;       /**< black borders, evenly on both sides, up to this width and height (28x28 to 32x32) */
-    int crop;      /**< centre crop to this square (torchvision's CenterCrop: smaller ones are padded black) */
+    int resize; /**< shorter side, aspect kept (torchvision's Resize(int): longer side truncated) */
+    int pad;    /**< black borders, evenly on both sides, up to this width and height (28x28 to 32x32) */
+    int crop;   /**< centre crop to this square (torchvision's CenterCrop: smaller ones are padded black) */
     float mean[3]; /**< per channel, on the scale [0, 1] */
     float std[3];  /**< per channel, > 0; y = (x / 255 - mean) / std */
 } trine_preprocess;
@@ -72,8 +72,7 @@ typedef struct trine_dataset trine_dataset;
  *                  folder without sub-folders but with images is one class. Or
  *                  "idx:IMAGES[.gz],LABELS[.gz]": the format of MNIST, unsigned bytes, split at the last
  *                  comma.
- *  @param classes  NULL for all, or numbers and ranges such as "0-4" or "1,3,5-9"; class numbers stay as they
- *  are
+ *  @param classes  NULL for all, or numbers and ranges such as "0-4" or "1,3,5-9"; class numbers stay
  *  @return TRINE_ERR_OPEN (missing); TRINE_ERR_FORMAT (corrupt IDX); TRINE_ERR_DATA (no image, labels of
  *          another length, a selected class that does not exist); TRINE_ERR_ARG (malformed `classes`). */
 TRINE_API trine_status trine_dataset_open(const char *source, const char *classes, trine_dataset **out);

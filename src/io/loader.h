@@ -42,7 +42,7 @@ typedef struct trine__loader_options {
 } trine__loader_options;
 
 /* Belongs to the loader; valid until the next trine__loader_next() or destroy. Height and width are 0, and x
- * is empty, if no image of the batch could be read and the preprocessing has no `crop` that tells the size.
+ * is empty, if no image of the batch could be read and the preprocessing has no `crop` that tells its size.
  */
 typedef struct trine__batch {
     int count, height, width;
@@ -61,8 +61,7 @@ trine_status trine__loader_create(const trine__loader_options *options, trine__l
 /* Waits for the next batch in order; batch->count == 0 after the last one. The sentence of a worker's failure
  * is told here, on the calling thread: of all failures of the batch the one of the lowest row. A failure is
  * final: later calls repeat it. Unreadable is what TRINE_ERR_OPEN, TRINE_ERR_FORMAT or TRINE_ERR_DATA say of
- * one image; other failures (no memory, a plan that names no image) fail the loader whatever `on_bad` says.
- */
+ * one image; other failures (no memory, a plan that names no image) fail the loader whatever `on_bad`. */
 trine_status trine__loader_next(trine__loader *loader, trine__batch *batch);
 /* Unreadable images met in the batches delivered so far (each counted once). */
 size_t trine__loader_bad_count(trine__loader *loader);
