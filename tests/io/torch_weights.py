@@ -146,7 +146,7 @@ def refusals(folder):
         os.truncate(path, 5000)
         said = run(path, status=4)
         assert said.startswith(path + ": truncated"), said
-        assert zipped or "'b' needs 4000 bytes" in said, said
+        assert zipped or "' needs 4000 bytes up to byte" in said, said  # a or b: torch sorts storages by address
     assert not os.path.exists(os.path.join(folder, "owned"))
     with open(path, "wb") as file:
         pickle.dump({"a": 1}, file)
