@@ -285,7 +285,8 @@ START_TEST(bad_is_replaced)
     }
     for (int threads = 1; threads <= 8; threads += 7) {
         struct plan plan;
-        trine__loader_options o = options_for(&plan, 35); /* no batch of class y alone: it would have no size */
+        trine__loader_options o =
+            options_for(&plan, 35); /* no batch of class y alone: it would have no size */
         plan.stride = 1;
         o.threads = threads;
         o.on_bad = TRINE__BAD_SUBSTITUTE;
