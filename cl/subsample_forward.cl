@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* subsample_forward - y[n][c][p][q] = x[n][c - first][p*stride][q*stride] where 0 <= c - first < C, else 0.
+ * x [N][x_blocks][H][W][CB]; y [N][y_blocks][P][Q][CB]
+ * global (P*Q, y_blocks, N); one work-item is one block of y. `first` need not be a multiple of CB.
+ * -D CB     host src/op/elementwise.c   ref tests/ref/ref_elementwise.c   after: He et al. 2016, section 4.2, option A */
+#include "block.clh"
+
+__kernel void subsample_forward(__global const float *restrict x, __global float *restrict y, const int channels, const int h,
+                                const int w, const int p, const int q, const int x_blocks, const int stride, const int first)
+{
+    const int i = (int)get_global_id(0), block = (int)get_global_id(1), n = (int)get_global_id(2);
+    if (i >= p * q) return;
+    const int from = (i / q) * stride * w + (i % q) * stride;
+    __global const float *xn = x + (size_t)n * x_blocks * h * w * CB;
+    __global float *to = y + (((size_t)n * get_global_size(1) + block) * p * q + i) * CB;
+    for (int l = 0; l < CB; l++) {
+        const int c = block * CB + l - first;
+        to[l] = c >= 0 && c < channels ? xn[((size_t)(c / CB) * h * w + from) * CB + c % CB] : 0.0f;
+    }
+}
