@@ -47,7 +47,7 @@ trine_status trine__reserve(void **items, size_t *capacity, size_t need, size_t 
 trine_status trine__strdup(const char *text, char **out)
 {
     const size_t bytes = strlen(text) + 1;
-    void *p;
+    void *p = NULL;
     TRINE_TRY(trine__calloc(bytes, 1, &p));
     memcpy(p, text, bytes);
     *out = p;

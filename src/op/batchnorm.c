@@ -58,7 +58,7 @@ trine_status trine_batchnorm_create(trine_context *context, int channels, int cb
                 "batchnorm: channel block %d: expected 1, 2, 4, 8 or 16", cb);
     TRINE_CHECK(eps > 0.0f && isfinite(eps), TRINE_ERR_ARG, "batchnorm: eps %g must be positive",
                 (double)eps);
-    void *memory;
+    void *memory = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine_batchnorm), &memory));
     trine_batchnorm *bn = memory;
     bn->context = context;

@@ -83,7 +83,7 @@ trine_status trine_conv2d_create(trine_context *context, const trine_conv2d_desc
                 "conv2d: input of %d x %d pixels with padding %d, %d is smaller than the kernel of %d x %d",
                 h, w, desc->pad_h, desc->pad_w, desc->kernel_h, desc->kernel_w);
     trine_status status;
-    void *memory;
+    void *memory = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine_conv2d), &memory));
     trine_conv2d *op = memory;
     op->context = context;

@@ -247,7 +247,7 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
 
 static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
 {
-    void *memory;
+    void *memory = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(direct_state), &memory));
     direct_state *s = memory;
     plan(op, direction, s);

@@ -28,7 +28,7 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **s
 {
     static const char *const stems[] = {"conv2d_plain_forward", "conv2d_plain_backward_data",
                                         "conv2d_plain_backward_weights"};
-    void *memory;
+    void *memory = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(plain_state), &memory));
     plain_state *s = memory;
     const trine_status status = trine__kernel_create(op->context, stems[direction], "", &s->kernel);

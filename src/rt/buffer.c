@@ -17,7 +17,7 @@ static trine_status create(trine_context *ctx, const void *host, size_t bytes, t
     TRINE_CHECK(bytes <= ctx->caps.max_allocation, TRINE_ERR_NOMEM,
                 "a buffer of %zu bytes is more than the device allocates at once (%zu)", bytes,
                 ctx->caps.max_allocation);
-    void *p;
+    void *p = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine_buffer), &p));
     trine_buffer *buffer = p;
     cl_int code;
@@ -58,7 +58,7 @@ trine_status trine_buffer_view(trine_buffer *parent, size_t offset, size_t bytes
     TRINE_CHECK(start % root->context->caps.alignment == 0, TRINE_ERR_ARG,
                 "buffer view at byte %zu: offsets must be multiples of %zu", start,
                 root->context->caps.alignment);
-    void *p;
+    void *p = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine_buffer), &p));
     trine_buffer *view = p;
     const cl_buffer_region region = {start, bytes};

@@ -46,7 +46,7 @@ trine_status trine_context_create(const char *selector, trine_log_fn log, void *
     trine_status status = TRINE_OK;
     trine_device_list *list = NULL;
     trine_context *ctx = NULL;
-    void *p;
+    void *p = NULL;
     TRINE_TRY(trine_device_list_create(&list));
     const trine__device *device;
     TRINE_TRY_GOTO(trine__device_select(list, selector, &device));

@@ -141,7 +141,7 @@ trine_status trine_device_list_create(trine_device_list **out)
 {
     trine_device_list *list = NULL;
     trine_status status = TRINE_OK;
-    void *p;
+    void *p = NULL;
     TRINE_TRY(trine__calloc(1, sizeof *list, &p));
     list = p;
     TRINE_TRY_GOTO(trine__calloc(MAX_DEVICES, sizeof *list->devices, &p));

@@ -52,7 +52,7 @@ trine_status trine_stream_profile(trine_stream *stream, const trine_profile_row 
     stream->rows = NULL;
     stream->row_names = NULL;
     stream->row_count = 0;
-    void *p;
+    void *p = NULL;
     TRINE_TRY(trine__calloc(stream->timed_count, sizeof *stream->rows, &p));
     stream->rows = p;
     TRINE_TRY(trine__calloc(stream->timed_count, sizeof *stream->row_names, &p));

@@ -111,7 +111,7 @@ static trine_status get_program(trine_context *ctx, const char *stem, const char
         *out = p;
         return TRINE_OK;
     }
-    void *memory;
+    void *memory = NULL;
     trine_status status = trine__calloc(1, sizeof(trine__program), &memory);
     if (status != TRINE_OK) {
         free(full);
@@ -134,7 +134,7 @@ static trine_status get_program(trine_context *ctx, const char *stem, const char
 trine_status trine__kernel_create(trine_context *context, const char *stem, const char *options,
                                   trine__kernel **out)
 {
-    void *memory;
+    void *memory = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine__kernel), &memory));
     trine__kernel *kernel = memory;
     kernel->context = context;

@@ -7,7 +7,7 @@
 
 trine_status trine_stream_create(trine_context *context, int profile, trine_stream **out)
 {
-    void *p;
+    void *p = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine_stream), &p));
     trine_stream *stream = p;
     cl_int code;

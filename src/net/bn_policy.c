@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* Which parameters train and what each BatchNorm layer does: parsing, resolving, reporting; running statistics and state hash. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/glob.h"
+#include "base/hash.h"
+#include "net/resnet_private.h"
+
+static const struct {
+    const char *name;
+    trine_bn_policy policy;
+} policy_names[] = {
+    {"auto", TRINE_BN_AUTO},           {"train", TRINE_BN_TRAIN},           {"torch", TRINE_BN_TRAIN},
+    {"eval", TRINE_BN_EVAL},           {"no-update", TRINE_BN_NO_UPDATE},   {"cumulative", TRINE_BN_CUMULATIVE},
+};
+
+const char *trine__bn_policy_name(trine_bn_policy policy)
+{
+    for (size_t i = 0; i < TRINE_COUNTOF(policy_names); i++)
+        if (policy_names[i].policy == policy) return policy_names[i].name;
+    return "?";
+}
+
+trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit)
+{
+    const bool frozen =
+        !net->params[trine__gamma_parameter(net, unit)].trainable && !net->params[trine__beta_parameter(net, unit)].trainable;
+    trine_bn_policy policy = net->bns[unit].policy;
+    if (policy == TRINE_BN_AUTO) policy = frozen ? TRINE_BN_EVAL : TRINE_BN_TRAIN;
+    return (trine__bn_mode){.batch = policy != TRINE_BN_EVAL,
+                            .update = policy == TRINE_BN_TRAIN || policy == TRINE_BN_CUMULATIVE,
+                            .cumulative = policy == TRINE_BN_CUMULATIVE,
+                            .frozen = frozen};
+}
+
+/* True if the glob matches a canonical name, or the same under the source's name of fc. */
+static bool matches(const trine_resnet *net, const char *glob, const char *name)
+{
+    if (trine__glob_match(glob, name)) return true;
+    if (strncmp(name, "fc.", 3) != 0) return false;
+    char other[TRINE__NAME_BYTES + 16];
+    snprintf(other, sizeof other, "linear.%s", name + 3);
+    if (trine__glob_match(glob, other)) return true;
+    snprintf(other, sizeof other, "%s.%s", net->fc_name, name + 3);
+    return trine__glob_match(glob, other);
+}
+
+/* Copy the next comma-separated item; false at the end. */
+static bool next_item(const char **text, char *item, size_t size)
+{
+    while (**text == ',') (*text)++;
+    if (!**text) return false;
+    const size_t length = strcspn(*text, ",");
+    snprintf(item, size, "%.*s", (int)length, *text);
+    *text += length;
+    return true;
+}
+
+trine_status trine_resnet_freeze(trine_resnet *net, const char *globs)
+{
+    void *p = NULL;
+    TRINE_TRY(trine__calloc((size_t)net->parameter_count, sizeof(bool), &p));
+    bool *trainable = p;
+    char *copy = NULL, item[256];
+    trine_status status = TRINE_OK;
+    for (int i = 0; i < net->parameter_count; i++) trainable[i] = true;
+    for (const char *text = globs ? globs : ""; next_item(&text, item, sizeof item);) {
+        const bool thaw = item[0] == '!';
+        const char *glob = item + thaw;
+        TRINE_TRY_GOTO(trine__glob_check(glob));
+        bool any = false;
+        for (int i = 0; i < net->parameter_count; i++) {
+            if (!matches(net, glob, net->params[i].name)) continue;
+            trainable[i] = thaw;
+            any = true;
+        }
+        TRINE_CHECK_GOTO(any, TRINE_ERR_ARG, "freeze: '%s' matches no parameter of %s (names are such as %s)", glob,
+                         net->spec.variant->name, net->params[2].name);
+    }
+    if (globs && globs[0]) TRINE_TRY_GOTO(trine__strdup(globs, &copy));
+    free(net->freeze);
+    net->freeze = copy;
+    for (int i = 0; i < net->parameter_count; i++) net->params[i].trainable = trainable[i];
+    net->plan_version = ++net->next_version;
+cleanup:
+    free(trainable);
+    return status;
+}
+
+/* POLICY[:momentum=X] */
+static trine_status parse_policy(const char *text, trine_bn_policy *policy, float *momentum)
+{
+    const size_t length = strcspn(text, ":");
+    size_t i = 0;
+    while (i < TRINE_COUNTOF(policy_names) &&
+           (strlen(policy_names[i].name) != length || strncmp(policy_names[i].name, text, length) != 0))
+        i++;
+    TRINE_CHECK(i < TRINE_COUNTOF(policy_names), TRINE_ERR_ARG,
+                "bn: unknown policy '%.*s': expected train, torch, eval, no-update, cumulative or auto", (int)length, text);
+    *policy = policy_names[i].policy;
+    if (text[length] == '\0') return TRINE_OK;
+    static const char key[] = ":momentum=";
+    TRINE_CHECK(strncmp(text + length, key, sizeof key - 1) == 0, TRINE_ERR_ARG, "bn: '%s': expected POLICY or POLICY:momentum=X",
+                text);
+    char *end;
+    const double value = strtod(text + length + sizeof key - 1, &end);
+    TRINE_CHECK(*end == '\0' && end != text + length + sizeof key - 1 && value >= 0 && value <= 1, TRINE_ERR_ARG,
+                "bn: momentum in '%s' must be a number from 0 to 1", text);
+    *momentum = (float)value;
+    return TRINE_OK;
+}
+
+trine_status trine_resnet_set_bn(trine_resnet *net, const char *spec)
+{
+    void *p = NULL;
+    const size_t count = (size_t)net->spec.unit_count;
+    TRINE_TRY(trine__calloc(count, sizeof(trine__bn_layer), &p));
+    trine__bn_layer *layers = p;
+    memcpy(layers, net->bns, count * sizeof *layers);
+    trine_status status = TRINE_OK;
+    char item[256];
+    for (const char *text = spec ? spec : ""; next_item(&text, item, sizeof item);) {
+        char *equals = strchr(item, '='), *colon = strchr(item, ':');
+        if (equals && colon && colon < equals) equals = NULL; /* the '=' of momentum=X */
+        const char *glob = equals ? item : "*", *policy_text = equals ? equals + 1 : item;
+        if (equals) *equals = '\0';
+        trine_bn_policy policy;
+        float momentum = -1;
+        TRINE_TRY_GOTO(trine__glob_check(glob));
+        TRINE_TRY_GOTO(parse_policy(policy_text, &policy, &momentum));
+        bool any = false;
+        for (size_t i = 0; i < count; i++) {
+            if (!trine__glob_match(glob, net->spec.units[i].bn)) continue;
+            layers[i].policy = policy;
+            if (momentum >= 0) layers[i].momentum = momentum;
+            any = true;
+        }
+        TRINE_CHECK_GOTO(any, TRINE_ERR_ARG, "bn: '%s' matches no BatchNorm layer of %s (names are such as %s)", glob,
+                         net->spec.variant->name, net->spec.units[1].bn);
+    }
+    memcpy(net->bns, layers, count * sizeof *layers);
+    net->plan_version = ++net->next_version;
+cleanup:
+    free(layers);
+    return status;
+}
+
+int trine_resnet_bn_count(const trine_resnet *net)
+{
+    return net->spec.unit_count;
+}
+
+static trine_status check_layer(const trine_resnet *net, int i)
+{
+    TRINE_CHECK(i >= 0 && i < net->spec.unit_count, TRINE_ERR_ARG, "BatchNorm layer %d: there are %d", i, net->spec.unit_count);
+    return TRINE_OK;
+}
+
+trine_status trine_resnet_bn(const trine_resnet *net, int i, trine_bn_info *out)
+{
+    TRINE_TRY(check_layer(net, i));
+    const trine__bn_layer *bn = &net->bns[i];
+    const trine__bn_mode mode = trine__bn_resolve(net, i);
+    *out = (trine_bn_info){.name = net->spec.units[i].bn,
+                           .channels = net->spec.units[i].out_channels,
+                           .eps = bn->eps,
+                           .momentum = bn->momentum,
+                           .policy = bn->policy,
+                           .batch_statistics = mode.batch,
+                           .updates = mode.update,
+                           .frozen = mode.frozen,
+                           .batches = bn->batches};
+    return TRINE_OK;
+}
+
+trine_status trine_resnet_bn_read(const trine_resnet *net, trine_stream *stream, int i, float *mean, float *var)
+{
+    TRINE_TRY(check_layer(net, i));
+    const size_t bytes = (size_t)net->spec.units[i].out_channels * sizeof(float);
+    TRINE_TRY(trine_buffer_read(stream, net->bns[i].mean, 0, mean, bytes));
+    return trine_buffer_read(stream, net->bns[i].var, 0, var, bytes);
+}
+
+trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int i, const float *mean, const float *var,
+                                   int64_t batches)
+{
+    TRINE_TRY(check_layer(net, i));
+    const int channels = net->spec.units[i].out_channels;
+    for (int c = 0; c < channels; c++)
+        TRINE_CHECK(var[c] >= 0, TRINE_ERR_ARG, "%s: running variance of channel %d is %g", net->spec.units[i].bn, c,
+                    (double)var[c]);
+    const size_t bytes = (size_t)channels * sizeof(float);
+    net->bns[i].version = ++net->next_version;
+    net->bns[i].batches = batches;
+    TRINE_TRY(trine_buffer_write(stream, net->bns[i].mean, 0, mean, bytes));
+    return trine_buffer_write(stream, net->bns[i].var, 0, var, bytes);
+}
+
+struct trine_bn_snapshot {
+    float *values;    /* [count] the whole statistics buffer */
+    size_t count;
+    int64_t *batches; /* [layers] */
+    int layers;
+};
+
+void trine_bn_snapshot_destroy(trine_bn_snapshot **snapshot)
+{
+    if (!snapshot || !*snapshot) return;
+    free((*snapshot)->values);
+    free((*snapshot)->batches);
+    free(*snapshot);
+    *snapshot = NULL;
+}
+
+trine_status trine_resnet_bn_snapshot(const trine_resnet *net, trine_stream *stream, trine_bn_snapshot **out)
+{
+    trine_status status;
+    void *p = NULL;
+    TRINE_TRY(trine__calloc(1, sizeof(trine_bn_snapshot), &p));
+    trine_bn_snapshot *s = p;
+    s->count = net->statistics_count;
+    s->layers = net->spec.unit_count;
+    TRINE_TRY_GOTO(trine__calloc(s->count, sizeof(float), &p));
+    s->values = p;
+    TRINE_TRY_GOTO(trine__calloc((size_t)s->layers, sizeof(int64_t), &p));
+    s->batches = p;
+    for (int i = 0; i < s->layers; i++) s->batches[i] = net->bns[i].batches;
+    TRINE_TRY_GOTO(trine_buffer_read(stream, net->statistics, 0, s->values, s->count * sizeof(float)));
+    *out = s;
+    return TRINE_OK;
+cleanup:
+    trine_bn_snapshot_destroy(&s);
+    return status;
+}
+
+trine_status trine_resnet_bn_restore(trine_resnet *net, trine_stream *stream, const trine_bn_snapshot *snapshot)
+{
+    TRINE_CHECK(snapshot->count == net->statistics_count && snapshot->layers == net->spec.unit_count, TRINE_ERR_ARG,
+                "the snapshot is of another network (%d layers, this one has %d)", snapshot->layers, net->spec.unit_count);
+    for (int i = 0; i < snapshot->layers; i++) {
+        net->bns[i].batches = snapshot->batches[i];
+        net->bns[i].version = ++net->next_version;
+    }
+    return trine_buffer_write(stream, net->statistics, 0, snapshot->values, snapshot->count * sizeof(float));
+}
+
+trine_status trine_resnet_state_hash(const trine_resnet *net, trine_stream *stream, uint64_t *parameters, uint64_t *statistics,
+                                     uint64_t *layers)
+{
+    void *p = NULL;
+    const size_t largest = net->flat_count > net->statistics_count ? net->flat_count : net->statistics_count;
+    TRINE_TRY(trine__calloc(largest, sizeof(float), &p));
+    float *values = p;
+    trine_status status = TRINE_OK;
+    if (parameters) {
+        uint64_t hash = 0;
+        TRINE_TRY_GOTO(trine_buffer_read(stream, net->parameters, 0, values, net->flat_count * sizeof(float)));
+        for (int i = 0; i < net->parameter_count; i++)
+            hash = trine__hash(values + net->params[i].offset, net->params[i].count * sizeof(float), hash);
+        *parameters = hash;
+    }
+    if (statistics || layers) {
+        uint64_t all = 0;
+        TRINE_TRY_GOTO(trine_buffer_read(stream, net->statistics, 0, values, net->statistics_count * sizeof(float)));
+        for (int i = 0; i < net->spec.unit_count; i++) {
+            const trine__bn_layer *bn = &net->bns[i];
+            const size_t bytes = (size_t)net->spec.units[i].out_channels * sizeof(float);
+            uint64_t hash = trine__hash(&bn->batches, sizeof bn->batches, 0);
+            hash = trine__hash(values + bn->mean_offset, bytes, hash);
+            hash = trine__hash(values + bn->var_offset, bytes, hash);
+            if (layers) layers[i] = hash;
+            all = trine__hash(&hash, sizeof hash, all);
+        }
+        if (statistics) *statistics = all;
+    }
+cleanup:
+    free(values);
+    return status;
+}

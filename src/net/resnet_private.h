@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* The network's insides, for sessions and drift. */
+#ifndef TRINE_NET_RESNET_PRIVATE_H
+#define TRINE_NET_RESNET_PRIVATE_H
+
+#include "net/resnet_spec.h"
+#include "rt/buffer.h"
+#include "rt/stream.h"
+#include "trine/resnet.h"
+
+/* One parameter tensor: a view of the flat buffer. */
+typedef struct trine__parameter {
+    char name[TRINE__NAME_BYTES + 16]; /* canonical */
+    int rank, dims[4];
+    size_t count, offset; /* floats */
+    trine_buffer *view;
+    bool trainable;
+    uint64_t version; /* changes whenever the values may have changed */
+} trine__parameter;
+
+/* One BatchNorm layer; unit i's layer is bns[i]. */
+typedef struct trine__bn_layer {
+    trine_buffer *mean, *var; /* views of the statistics buffer */
+    size_t mean_offset, var_offset; /* floats */
+    float eps, momentum;
+    trine_bn_policy policy;
+    int64_t batches;
+    uint64_t version; /* of the running statistics */
+} trine__bn_layer;
+
+struct trine_resnet {
+    trine_context *context;
+    trine__spec spec;
+    char fc_name[TRINE__NAME_BYTES]; /* as the source spells fc */
+    char *freeze;                    /* globs as given, or NULL */
+    /* Flat buffers in backward order: fc, last block, ..., stem. Each tensor starts at the device's alignment. */
+    trine_buffer *parameters, *statistics;
+    size_t flat_count, statistics_count; /* floats */
+    int parameter_count;
+    trine__parameter *params;
+    trine__bn_layer *bns; /* [spec.unit_count] */
+    trine__buffer_set views;
+    uint64_t plan_version; /* changes with policies and trainability: sessions plan anew */
+    uint64_t next_version;
+};
+
+/* Indices into params of unit i's tensors and of fc's. */
+int trine__conv_parameter(const trine_resnet *net, int unit);
+int trine__gamma_parameter(const trine_resnet *net, int unit);
+int trine__beta_parameter(const trine_resnet *net, int unit);
+enum { TRINE__FC_WEIGHT = 0, TRINE__FC_BIAS = 1 };
+
+/* What a training-mode pass does with layer i, "auto" resolved. */
+typedef struct trine__bn_mode {
+    bool batch, update, cumulative, frozen;
+} trine__bn_mode;
+trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit);
+const char *trine__bn_policy_name(trine_bn_policy policy);
+
+/* Buffers, views and names for a spec; values are undefined. */
+trine_status trine__resnet_allocate(trine_context *context, const trine__variant *variant, int in_channels, int outputs,
+                                    int small_stem, trine_resnet **out);
+
+#endif
