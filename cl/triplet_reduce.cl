@@ -13,8 +13,8 @@ ulong group_count(ulong value, __local ulong *scratch)
     const int lid = (int)get_local_id(0);
     scratch[lid] = value;
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int half = LOCAL / 2; half > 0; half /= 2) {
-        if (lid < half) scratch[lid] += scratch[lid + half];
+    for (int span = LOCAL / 2; span > 0; span /= 2) {
+        if (lid < span) scratch[lid] += scratch[lid + span];
         barrier(CLK_LOCAL_MEM_FENCE);
     }
     const ulong sum = scratch[0];

@@ -21,7 +21,7 @@ trine_status trine__rows_check(const char *op, const char *name, const trine_ten
 trine_status trine__rows_check_like(const char *op, const char *name, const trine_tensor *t,
                                     const trine_tensor *like)
 {
-    trine__rows rows;
+    trine__rows rows = {0};
     TRINE_TRY(trine__rows_check(op, name, t, &rows));
     TRINE_CHECK(rows.n == like->shape.n && rows.d == like->shape.c && t->cb == like->cb, TRINE_ERR_SHAPE,
                 "%s: %s is [%d,%d,1,1] in channel blocks of %d, want [%d,%d,1,1] in blocks of %d", op, name,
