@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which parameters train and what each BatchNorm layer does: parsing, resolving, reporting; running statistics and state hash. */
+/* Which parameters train and what each BatchNorm layer does: parsing, resolving, reporting; running
+ * statistics and state hash. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,8 @@ static const struct {
     const char *name;
     trine_bn_policy policy;
 } policy_names[] = {
-    {"auto", TRINE_BN_AUTO},           {"train", TRINE_BN_TRAIN},           {"torch", TRINE_BN_TRAIN},
-    {"eval", TRINE_BN_EVAL},           {"no-update", TRINE_BN_NO_UPDATE},   {"cumulative", TRINE_BN_CUMULATIVE},
+    {"auto", TRINE_BN_AUTO}, {"train", TRINE_BN_TRAIN},         {"torch", TRINE_BN_TRAIN},
+    {"eval", TRINE_BN_EVAL}, {"no-update", TRINE_BN_NO_UPDATE}, {"cumulative", TRINE_BN_CUMULATIVE},
 };
 
 const char *trine__bn_policy_name(trine_bn_policy policy)
@@ -25,8 +26,8 @@ const char *trine__bn_policy_name(trine_bn_policy policy)
 
 trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit)
 {
-    const bool frozen =
-        !net->params[trine__gamma_parameter(net, unit)].trainable && !net->params[trine__beta_parameter(net, unit)].trainable;
+    const bool frozen = !net->params[trine__gamma_parameter(net, unit)].trainable &&
+                        !net->params[trine__beta_parameter(net, unit)].trainable;
     trine_bn_policy policy = net->bns[unit].policy;
     if (policy == TRINE_BN_AUTO) policy = frozen ? TRINE_BN_EVAL : TRINE_BN_TRAIN;
     return (trine__bn_mode){.batch = policy != TRINE_BN_EVAL,
@@ -76,8 +77,8 @@ trine_status trine_resnet_freeze(trine_resnet *net, const char *globs)
             trainable[i] = thaw;
             any = true;
         }
-        TRINE_CHECK_GOTO(any, TRINE_ERR_ARG, "freeze: '%s' matches no parameter of %s (names are such as %s)", glob,
-                         net->spec.variant->name, net->params[2].name);
+        TRINE_CHECK_GOTO(any, TRINE_ERR_ARG, "freeze: '%s' matches no parameter of %s (names are such as %s)",
+                         glob, net->spec.variant->name, net->params[2].name);
     }
     if (globs && globs[0]) TRINE_TRY_GOTO(trine__strdup(globs, &copy));
     free(net->freeze);
@@ -98,16 +99,17 @@ static trine_status parse_policy(const char *text, trine_bn_policy *policy, floa
            (strlen(policy_names[i].name) != length || strncmp(policy_names[i].name, text, length) != 0))
         i++;
     TRINE_CHECK(i < TRINE_COUNTOF(policy_names), TRINE_ERR_ARG,
-                "bn: unknown policy '%.*s': expected train, torch, eval, no-update, cumulative or auto", (int)length, text);
+                "bn: unknown policy '%.*s': expected train, torch, eval, no-update, cumulative or auto",
+                (int)length, text);
     *policy = policy_names[i].policy;
     if (text[length] == '\0') return TRINE_OK;
     static const char key[] = ":momentum=";
-    TRINE_CHECK(strncmp(text + length, key, sizeof key - 1) == 0, TRINE_ERR_ARG, "bn: '%s': expected POLICY or POLICY:momentum=X",
-                text);
+    TRINE_CHECK(strncmp(text + length, key, sizeof key - 1) == 0, TRINE_ERR_ARG,
+                "bn: '%s': expected POLICY or POLICY:momentum=X", text);
     char *end;
     const double value = strtod(text + length + sizeof key - 1, &end);
-    TRINE_CHECK(*end == '\0' && end != text + length + sizeof key - 1 && value >= 0 && value <= 1, TRINE_ERR_ARG,
-                "bn: momentum in '%s' must be a number from 0 to 1", text);
+    TRINE_CHECK(*end == '\0' && end != text + length + sizeof key - 1 && value >= 0 && value <= 1,
+                TRINE_ERR_ARG, "bn: momentum in '%s' must be a number from 0 to 1", text);
     *momentum = (float)value;
     return TRINE_OK;
 }
@@ -126,7 +128,7 @@ trine_status trine_resnet_set_bn(trine_resnet *net, const char *spec)
         if (equals && colon && colon < equals) equals = NULL; /* the '=' of momentum=X */
         const char *glob = equals ? item : "*", *policy_text = equals ? equals + 1 : item;
         if (equals) *equals = '\0';
-        trine_bn_policy policy;
+        trine_bn_policy policy = TRINE_BN_AUTO;
         float momentum = -1;
         TRINE_TRY_GOTO(trine__glob_check(glob));
         TRINE_TRY_GOTO(parse_policy(policy_text, &policy, &momentum));
@@ -137,7 +139,8 @@ trine_status trine_resnet_set_bn(trine_resnet *net, const char *spec)
             if (momentum >= 0) layers[i].momentum = momentum;
             any = true;
         }
-        TRINE_CHECK_GOTO(any, TRINE_ERR_ARG, "bn: '%s' matches no BatchNorm layer of %s (names are such as %s)", glob,
+        TRINE_CHECK_GOTO(any, TRINE_ERR_ARG,
+                         "bn: '%s' matches no BatchNorm layer of %s (names are such as %s)", glob,
                          net->spec.variant->name, net->spec.units[1].bn);
     }
     memcpy(net->bns, layers, count * sizeof *layers);
@@ -154,7 +157,8 @@ int trine_resnet_bn_count(const trine_resnet *net)
 
 static trine_status check_layer(const trine_resnet *net, int i)
 {
-    TRINE_CHECK(i >= 0 && i < net->spec.unit_count, TRINE_ERR_ARG, "BatchNorm layer %d: there are %d", i, net->spec.unit_count);
+    TRINE_CHECK(i >= 0 && i < net->spec.unit_count, TRINE_ERR_ARG, "BatchNorm layer %d: there are %d", i,
+                net->spec.unit_count);
     return TRINE_OK;
 }
 
@@ -175,7 +179,8 @@ trine_status trine_resnet_bn(const trine_resnet *net, int i, trine_bn_info *out)
     return TRINE_OK;
 }
 
-trine_status trine_resnet_bn_read(const trine_resnet *net, trine_stream *stream, int i, float *mean, float *var)
+trine_status trine_resnet_bn_read(const trine_resnet *net, trine_stream *stream, int i, float *mean,
+                                  float *var)
 {
     TRINE_TRY(check_layer(net, i));
     const size_t bytes = (size_t)net->spec.units[i].out_channels * sizeof(float);
@@ -183,14 +188,14 @@ trine_status trine_resnet_bn_read(const trine_resnet *net, trine_stream *stream,
     return trine_buffer_read(stream, net->bns[i].var, 0, var, bytes);
 }
 
-trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int i, const float *mean, const float *var,
-                                   int64_t batches)
+trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int i, const float *mean,
+                                   const float *var, int64_t batches)
 {
     TRINE_TRY(check_layer(net, i));
     const int channels = net->spec.units[i].out_channels;
     for (int c = 0; c < channels; c++)
-        TRINE_CHECK(var[c] >= 0, TRINE_ERR_ARG, "%s: running variance of channel %d is %g", net->spec.units[i].bn, c,
-                    (double)var[c]);
+        TRINE_CHECK(var[c] >= 0, TRINE_ERR_ARG, "%s: running variance of channel %d is %g",
+                    net->spec.units[i].bn, c, (double)var[c]);
     const size_t bytes = (size_t)channels * sizeof(float);
     net->bns[i].version = ++net->next_version;
     net->bns[i].batches = batches;
@@ -199,7 +204,7 @@ trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int 
 }
 
 struct trine_bn_snapshot {
-    float *values;    /* [count] the whole statistics buffer */
+    float *values; /* [count] the whole statistics buffer */
     size_t count;
     int64_t *batches; /* [layers] */
     int layers;
@@ -235,10 +240,12 @@ cleanup:
     return status;
 }
 
-trine_status trine_resnet_bn_restore(trine_resnet *net, trine_stream *stream, const trine_bn_snapshot *snapshot)
+trine_status trine_resnet_bn_restore(trine_resnet *net, trine_stream *stream,
+                                     const trine_bn_snapshot *snapshot)
 {
-    TRINE_CHECK(snapshot->count == net->statistics_count && snapshot->layers == net->spec.unit_count, TRINE_ERR_ARG,
-                "the snapshot is of another network (%d layers, this one has %d)", snapshot->layers, net->spec.unit_count);
+    TRINE_CHECK(snapshot->count == net->statistics_count && snapshot->layers == net->spec.unit_count,
+                TRINE_ERR_ARG, "the snapshot is of another network (%d layers, this one has %d)",
+                snapshot->layers, net->spec.unit_count);
     for (int i = 0; i < snapshot->layers; i++) {
         net->bns[i].batches = snapshot->batches[i];
         net->bns[i].version = ++net->next_version;
@@ -246,8 +253,8 @@ trine_status trine_resnet_bn_restore(trine_resnet *net, trine_stream *stream, co
     return trine_buffer_write(stream, net->statistics, 0, snapshot->values, snapshot->count * sizeof(float));
 }
 
-trine_status trine_resnet_state_hash(const trine_resnet *net, trine_stream *stream, uint64_t *parameters, uint64_t *statistics,
-                                     uint64_t *layers)
+trine_status trine_resnet_state_hash(const trine_resnet *net, trine_stream *stream, uint64_t *parameters,
+                                     uint64_t *statistics, uint64_t *layers)
 {
     void *p = NULL;
     const size_t largest = net->flat_count > net->statistics_count ? net->flat_count : net->statistics_count;
@@ -256,14 +263,16 @@ trine_status trine_resnet_state_hash(const trine_resnet *net, trine_stream *stre
     trine_status status = TRINE_OK;
     if (parameters) {
         uint64_t hash = 0;
-        TRINE_TRY_GOTO(trine_buffer_read(stream, net->parameters, 0, values, net->flat_count * sizeof(float)));
+        TRINE_TRY_GOTO(
+            trine_buffer_read(stream, net->parameters, 0, values, net->flat_count * sizeof(float)));
         for (int i = 0; i < net->parameter_count; i++)
             hash = trine__hash(values + net->params[i].offset, net->params[i].count * sizeof(float), hash);
         *parameters = hash;
     }
     if (statistics || layers) {
         uint64_t all = 0;
-        TRINE_TRY_GOTO(trine_buffer_read(stream, net->statistics, 0, values, net->statistics_count * sizeof(float)));
+        TRINE_TRY_GOTO(
+            trine_buffer_read(stream, net->statistics, 0, values, net->statistics_count * sizeof(float)));
         for (int i = 0; i < net->spec.unit_count; i++) {
             const trine__bn_layer *bn = &net->bns[i];
             const size_t bytes = (size_t)net->spec.units[i].out_channels * sizeof(float);

@@ -9,7 +9,9 @@
 
 #include "base/random.h"
 #include "base/text.h"
+#include "net/resnet_init.h"
 #include "net/resnet_private.h"
+#include "trine/session.h"
 
 int trine_resnet_variant_count(void)
 {
@@ -21,7 +23,8 @@ const char *trine_resnet_variant_name(int i)
     return i >= 0 && i < trine__variant_count ? trine__variants[i].name : NULL;
 }
 
-/* Parameters lie in backward order: fc.weight, fc.bias, then for each unit from the last: weight, gamma, beta. */
+/* Parameters lie in backward order: fc.weight, fc.bias, then for each unit from the last: weight, gamma,
+ * beta. */
 static int unit_parameter(const trine_resnet *net, int unit)
 {
     return 2 + 3 * (net->spec.unit_count - 1 - unit);
@@ -47,7 +50,8 @@ static size_t aligned_floats(const trine_resnet *net, size_t count)
     return trine__round_up(count * sizeof(float), net->context->caps.alignment) / sizeof(float);
 }
 
-static void describe(trine_resnet *net, int index, const char *layer, const char *part, int rank, const int *dims)
+static void describe(trine_resnet *net, int index, const char *layer, const char *part, int rank,
+                     const int *dims)
 {
     trine__parameter *p = &net->params[index];
     snprintf(p->name, sizeof p->name, "%s.%s", layer, part);
@@ -87,16 +91,20 @@ static trine_status place(trine_resnet *net)
         net->bns[i].var_offset = net->statistics_count + channels;
         net->statistics_count += 2 * channels;
     }
-    TRINE_TRY(trine__buffer_set_create(&net->views, net->context, net->flat_count * sizeof(float), &net->parameters));
-    TRINE_TRY(trine__buffer_set_create(&net->views, net->context, net->statistics_count * sizeof(float), &net->statistics));
+    TRINE_TRY(trine__buffer_set_create(&net->views, net->context, net->flat_count * sizeof(float),
+                                       &net->parameters));
+    TRINE_TRY(trine__buffer_set_create(&net->views, net->context, net->statistics_count * sizeof(float),
+                                       &net->statistics));
     for (int i = 0; i < net->parameter_count; i++)
         TRINE_TRY(trine__buffer_set_view(&net->views, net->parameters, net->params[i].offset * sizeof(float),
                                          net->params[i].count * sizeof(float), &net->params[i].view));
     for (int i = 0; i < s->unit_count; i++) {
         trine__bn_layer *bn = &net->bns[i];
         const size_t bytes = (size_t)s->units[i].out_channels * sizeof(float);
-        TRINE_TRY(trine__buffer_set_view(&net->views, net->statistics, bn->mean_offset * sizeof(float), bytes, &bn->mean));
-        TRINE_TRY(trine__buffer_set_view(&net->views, net->statistics, bn->var_offset * sizeof(float), bytes, &bn->var));
+        TRINE_TRY(trine__buffer_set_view(&net->views, net->statistics, bn->mean_offset * sizeof(float), bytes,
+                                         &bn->mean));
+        TRINE_TRY(trine__buffer_set_view(&net->views, net->statistics, bn->var_offset * sizeof(float), bytes,
+                                         &bn->var));
         bn->eps = 1e-5f;
         bn->momentum = 0.1f;
         bn->policy = TRINE_BN_AUTO;
@@ -104,11 +112,13 @@ static trine_status place(trine_resnet *net)
     return TRINE_OK;
 }
 
-trine_status trine__resnet_allocate(trine_context *context, const trine__variant *variant, int in_channels, int outputs,
-                                    int small_stem, trine_resnet **out)
+trine_status trine__resnet_allocate(trine_context *context, const trine__variant *variant, int in_channels,
+                                    int outputs, int small_stem, trine_resnet **out)
 {
-    TRINE_CHECK(in_channels >= 1 && in_channels <= 4096, TRINE_ERR_ARG, "%d image channels: expected 1 to 4096", in_channels);
-    TRINE_CHECK(outputs >= 1 && outputs <= 1 << 20, TRINE_ERR_ARG, "%d outputs of fc: expected 1 to %d", outputs, 1 << 20);
+    TRINE_CHECK(in_channels >= 1 && in_channels <= 4096, TRINE_ERR_ARG,
+                "%d image channels: expected 1 to 4096", in_channels);
+    TRINE_CHECK(outputs >= 1 && outputs <= 1 << 20, TRINE_ERR_ARG, "%d outputs of fc: expected 1 to %d",
+                outputs, 1 << 20);
     trine_status status;
     void *p = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine_resnet), &p));
@@ -153,17 +163,16 @@ static void initialise(const trine_resnet *net, int index, uint64_t seed, float 
         for (size_t i = 0; i < p->count; i++) values[i] = (float)(std * trine__random_normal(&random));
     } else if (index == TRINE__FC_WEIGHT || index == TRINE__FC_BIAS) {
         const double bound = 1.0 / sqrt((double)net->spec.features);
-        for (size_t i = 0; i < p->count; i++) values[i] = (float)(bound * (2.0 * trine__random_unit(&random) - 1.0));
+        for (size_t i = 0; i < p->count; i++)
+            values[i] = (float)(bound * (2.0 * trine__random_unit(&random) - 1.0));
     } else {
         const bool gamma = strcmp(strrchr(p->name, '.'), ".weight") == 0;
         for (size_t i = 0; i < p->count; i++) values[i] = gamma ? 1.0f : 0.0f;
     }
 }
 
-/* Host images of both flat buffers, uploaded at once. */
-trine_status trine__resnet_upload_initial(trine_resnet *net, trine_stream *stream, uint64_t seed, int first, int last);
-
-trine_status trine__resnet_upload_initial(trine_resnet *net, trine_stream *stream, uint64_t seed, int first, int last)
+trine_status trine__resnet_initialise(trine_resnet *net, trine_stream *stream, uint64_t seed, int first,
+                                      int last)
 {
     for (int i = first; i < last; i++) {
         void *values = NULL;
@@ -196,19 +205,23 @@ static trine_status initial_statistics(trine_resnet *net, trine_stream *stream)
 static trine_status unknown_variant(const char *name)
 {
     trine__text names = {0};
-    for (int i = 0; i < trine__variant_count; i++) trine__text_add(&names, "%s%s", i ? ", " : "", trine__variants[i].name);
-    const trine_status status =
-        trine__fail(TRINE_ERR_ARG, "unknown variant '%s': expected one of %s", name, names.data ? names.data : "?");
+    for (int i = 0; i < trine__variant_count; i++)
+        trine__text_add(&names, "%s%s", i ? ", " : "", trine__variants[i].name);
+    const trine_status status = trine__fail(TRINE_ERR_ARG, "unknown variant '%s': expected one of %s", name,
+                                            names.data ? names.data : "?");
     trine__text_free(&names);
     return status;
 }
 
-trine_status trine_resnet_create(trine_context *context, const trine_resnet_options *options, trine_resnet **out)
+trine_status trine_resnet_create(trine_context *context, const trine_resnet_options *options,
+                                 trine_resnet **out)
 {
     TRINE_CHECK(options && options->arch, TRINE_ERR_ARG, "a new network needs a variant's name");
     const trine__variant *v = trine__variant_find(options->arch);
     if (!v) return unknown_variant(options->arch);
-    const int outputs = options->embedding_dim > 0 ? options->embedding_dim : options->classes > 0 ? options->classes : v->classes;
+    const int outputs = options->embedding_dim > 0 ? options->embedding_dim
+                        : options->classes > 0     ? options->classes
+                                                   : v->classes;
     trine_status status;
     trine_stream *stream = NULL;
     trine_resnet *net = NULL;
@@ -216,7 +229,7 @@ trine_status trine_resnet_create(trine_context *context, const trine_resnet_opti
                                      options->small_stem, &net));
     TRINE_TRY_GOTO(trine_stream_create(context, 0, &stream));
     TRINE_TRY_GOTO(initial_statistics(net, stream));
-    TRINE_TRY_GOTO(trine__resnet_upload_initial(net, stream, options->seed, 0, net->parameter_count));
+    TRINE_TRY_GOTO(trine__resnet_initialise(net, stream, options->seed, 0, net->parameter_count));
     *out = net;
     net = NULL;
 cleanup:
@@ -257,7 +270,8 @@ size_t trine_resnet_flat_count(const trine_resnet *net)
 
 static trine_status check_index(const trine_resnet *net, int i)
 {
-    TRINE_CHECK(i >= 0 && i < net->parameter_count, TRINE_ERR_ARG, "parameter %d: there are %d", i, net->parameter_count);
+    TRINE_CHECK(i >= 0 && i < net->parameter_count, TRINE_ERR_ARG, "parameter %d: there are %d", i,
+                net->parameter_count);
     return TRINE_OK;
 }
 
@@ -289,7 +303,8 @@ double trine_resnet_macs(const trine_resnet *net, int h, int w)
     const trine__unit *stem = &s->units[0];
     int rows = (h + 2 * stem->pad - stem->kernel) / stem->stride + 1;
     int columns = (w + 2 * stem->pad - stem->kernel) / stem->stride + 1;
-    double macs = (double)stem->out_channels * stem->in_channels * stem->kernel * stem->kernel * rows * columns;
+    double macs =
+        (double)stem->out_channels * stem->in_channels * stem->kernel * stem->kernel * rows * columns;
     if (s->stem_pool) {
         rows = (rows - 1) / 2 + 1;
         columns = (columns - 1) / 2 + 1;

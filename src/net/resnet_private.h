@@ -20,7 +20,7 @@ typedef struct trine__parameter {
 
 /* One BatchNorm layer; unit i's layer is bns[i]. */
 typedef struct trine__bn_layer {
-    trine_buffer *mean, *var; /* views of the statistics buffer */
+    trine_buffer *mean, *var;       /* views of the statistics buffer */
     size_t mean_offset, var_offset; /* floats */
     float eps, momentum;
     trine_bn_policy policy;
@@ -33,7 +33,8 @@ struct trine_resnet {
     trine__spec spec;
     char fc_name[TRINE__NAME_BYTES]; /* as the source spells fc */
     char *freeze;                    /* globs as given, or NULL */
-    /* Flat buffers in backward order: fc, last block, ..., stem. Each tensor starts at the device's alignment. */
+    /* Flat buffers in backward order: fc, last block, ..., stem. Each tensor starts at the device's
+     * alignment. */
     trine_buffer *parameters, *statistics;
     size_t flat_count, statistics_count; /* floats */
     int parameter_count;
@@ -58,7 +59,7 @@ trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit);
 const char *trine__bn_policy_name(trine_bn_policy policy);
 
 /* Buffers, views and names for a spec; values are undefined. */
-trine_status trine__resnet_allocate(trine_context *context, const trine__variant *variant, int in_channels, int outputs,
-                                    int small_stem, trine_resnet **out);
+trine_status trine__resnet_allocate(trine_context *context, const trine__variant *variant, int in_channels,
+                                    int outputs, int small_stem, trine_resnet **out);
 
 #endif

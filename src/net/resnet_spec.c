@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* He et al. 2016 (and its section 4.2 for 32x32 images), Xie et al. 2017 (ResNeXt), Zagoruyko and Komodakis 2016 (wide). */
+/* He et al. 2016 (and its section 4.2 for 32x32 images), Xie et al. 2017 (ResNeXt), Zagoruyko and Komodakis
+ * 2016 (wide). */
+/* clang-format off */
 const trine__variant trine__variants[] = {
     /* name            exp st  blocks           width grp wpg 3x3 proj small classes */
     {"resnet18",         1, 4, {2, 2, 2, 2},    64,   1,  64, 1, 1, 0, 1000},
@@ -24,6 +26,7 @@ const trine__variant trine__variants[] = {
     {"resnet56_cifar",   1, 3, {9, 9, 9, 0},    16,   1,  64, 1, 0, 1, 10},
     {"resnet110_cifar",  1, 3, {18, 18, 18, 0}, 16,   1,  64, 1, 0, 1, 10},
 };
+/* clang-format on */
 const int trine__variant_count = (int)TRINE_COUNTOF(trine__variants);
 
 const trine__variant *trine__variant_find(const char *name)
@@ -33,7 +36,8 @@ const trine__variant *trine__variant_find(const char *name)
     return NULL;
 }
 
-static trine__unit *add_unit(trine__spec *s, const char *conv, const char *bn, int in, int out, int kernel, int stride, int groups)
+static trine__unit *add_unit(trine__spec *s, const char *conv, const char *bn, int in, int out, int kernel,
+                             int stride, int groups)
 {
     trine__unit *u = &s->units[s->unit_count++];
     snprintf(u->conv, sizeof u->conv, "%s", conv);
@@ -52,7 +56,8 @@ static void add_block(trine__spec *s, int stage, int index, int in, int width, i
     const trine__variant *v = s->variant;
     const int out = width * v->expansion, bottleneck = v->expansion > 1;
     trine__block *b = &s->blocks[s->block_count++];
-    *b = (trine__block){.first = s->unit_count, .projection = -1, .stride = stride, .in_channels = in, .out_channels = out};
+    *b = (trine__block){
+        .first = s->unit_count, .projection = -1, .stride = stride, .in_channels = in, .out_channels = out};
     char conv[TRINE__NAME_BYTES], bn[TRINE__NAME_BYTES];
     const int inner = bottleneck ? width * v->width_per_group / 64 * v->groups : width;
     const int count = bottleneck ? 3 : 2;
@@ -73,7 +78,8 @@ static void add_block(trine__spec *s, int stage, int index, int in, int width, i
     }
 }
 
-trine_status trine__spec_create(const trine__variant *v, int in_channels, int outputs, int small_stem, trine__spec *out)
+trine_status trine__spec_create(const trine__variant *v, int in_channels, int outputs, int small_stem,
+                                trine__spec *out)
 {
     trine__spec s = {.variant = v, .in_channels = in_channels, .outputs = outputs};
     int blocks = 0;

@@ -9,14 +9,15 @@ enum { TRINE__MAX_STAGES = 4, TRINE__NAME_BYTES = 64 };
 
 typedef struct trine__variant {
     const char *name;
-    int expansion;                 /* 1: basic blocks (two 3x3), 4: bottlenecks (1x1, 3x3, 1x1) */
-    int stages;                    /* 4, or 3 for images of 32 x 32 */
+    int expansion; /* 1: basic blocks (two 3x3), 4: bottlenecks (1x1, 3x3, 1x1) */
+    int stages;    /* 4, or 3 for images of 32 x 32 */
     int blocks[TRINE__MAX_STAGES];
-    int width;                     /* channels of the first stage's blocks */
-    int groups, width_per_group;   /* bottleneck's 3x3: groups, and width factor over 64 */
-    int stride_in_3x3;             /* torchvision's v1.5; 0 would be the paper's stride in the first 1x1 */
-    int projection;                /* 1: 1x1 convolution on shortcuts that change shape (option B); 0: zero padding (option A) */
-    int small_images;              /* 1: 3x3 stem of stride 1, no pooling */
+    int width;                   /* channels of the first stage's blocks */
+    int groups, width_per_group; /* bottleneck's 3x3: groups, and width factor over 64 */
+    int stride_in_3x3;           /* torchvision's v1.5; 0 would be the paper's stride in the first 1x1 */
+    int projection;   /* 1: 1x1 convolution on shortcuts that change shape (option B); 0: zero padding (option
+                         A) */
+    int small_images; /* 1: 3x3 stem of stride 1, no pooling */
     int classes;
 } trine__variant;
 
@@ -33,8 +34,8 @@ typedef struct trine__unit {
 /* A residual block: units[first .. first + count) in a row, and the shortcut. */
 typedef struct trine__block {
     int first, count;
-    int projection;      /* unit of the shortcut's convolution, or -1 */
-    int stride;          /* of the block */
+    int projection; /* unit of the shortcut's convolution, or -1 */
+    int stride;     /* of the block */
     int in_channels, out_channels;
 } trine__block;
 
@@ -48,7 +49,8 @@ typedef struct trine__spec {
 } trine__spec;
 
 /* @param outputs of fc */
-trine_status trine__spec_create(const trine__variant *variant, int in_channels, int outputs, int small_stem, trine__spec *out);
+trine_status trine__spec_create(const trine__variant *variant, int in_channels, int outputs, int small_stem,
+                                trine__spec *out);
 void trine__spec_free(trine__spec *spec);
 
 #endif

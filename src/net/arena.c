@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#include "net/arena.h"
+
+#include <stdlib.h>
+
+static bool overlap_in_time(const trine__value *a, const trine__value *b)
+{
+    return a->first <= b->last && b->first <= a->last;
+}
+
+static int larger_first(const void *a, const void *b)
+{
+    const trine__value *const *x = a, *const *y = b;
+    if ((*x)->bytes != (*y)->bytes) return (*x)->bytes < (*y)->bytes ? 1 : -1;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* Lowest offset at which `v` fits among those placed that live at the same time. placed[] is in order of
+ * offset. */
+static size_t lowest_gap(const trine__value *v, size_t size, trine__value *const *placed, size_t count,
+                         size_t alignment)
+{
+    size_t offset = 0;
+    for (size_t i = 0; i < count; i++) {
+        const trine__value *other = placed[i];
+        if (!overlap_in_time(v, other)) continue;
+        if (offset + size <= other->offset) break;
+        const size_t end = other->offset + trine__round_up(other->bytes, alignment);
+        if (end > offset) offset = end;
+    }
+    return offset;
+}
+
+trine_status trine__arena_place(trine__value *values, size_t count, size_t alignment, size_t *bytes)
+{
+    void *p = NULL;
+    TRINE_TRY(trine__calloc(2 * count, sizeof(trine__value *), &p));
+    trine__value **order = p, **placed = order + count;
+    size_t wanted = 0, total = alignment;
+    for (size_t i = 0; i < count; i++)
+        if (!values[i].external && values[i].last >= 0) order[wanted++] = &values[i];
+    qsort(order, wanted, sizeof *order, larger_first);
+    for (size_t i = 0; i < wanted; i++) {
+        trine__value *v = order[i];
+        const size_t size = trine__round_up(v->bytes, alignment);
+        v->offset = lowest_gap(v, size, placed, i, alignment);
+        if (v->offset + size > total) total = v->offset + size;
+        size_t at = i;
+        for (; at > 0 && placed[at - 1]->offset > v->offset; at--) placed[at] = placed[at - 1];
+        placed[at] = v;
+    }
+    free(order);
+    *bytes = total;
+    return TRINE_OK;
+}

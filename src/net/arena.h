@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* One block of memory for values with lifetimes. */
+#ifndef TRINE_NET_ARENA_H
+#define TRINE_NET_ARENA_H
+
+#include "net/session_private.h"
+
+/* Give every value (not external, used at least once) an offset such that values alive at the same time never
+ * overlap: largest first, each at the lowest free place. *bytes: size of the arena, at least `alignment`. */
+trine_status trine__arena_place(trine__value *values, size_t count, size_t alignment, size_t *bytes);
+
+#endif

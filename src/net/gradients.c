@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* The gradient buffer of a network, and the optimizer step over what it holds. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/session_private.h"
+
+trine_status trine_gradients_create(const trine_resnet *net, trine_stream *stream, trine_gradients **out)
+{
+    trine_status status;
+    void *p = NULL;
+    TRINE_TRY(trine__calloc(1, sizeof(trine_gradients), &p));
+    trine_gradients *g = p;
+    g->context = net->context;
+    g->count = net->parameter_count;
+    TRINE_TRY_GOTO(trine__calloc((size_t)g->count, sizeof *g->view, &p));
+    g->view = p;
+    TRINE_TRY_GOTO(trine__calloc((size_t)g->count, sizeof *g->reached, &p));
+    g->reached = p;
+    TRINE_TRY_GOTO(
+        trine__buffer_set_create(&g->views, net->context, net->flat_count * sizeof(float), &g->flat));
+    TRINE_TRY_GOTO(trine__stream_zero(stream, g->flat, 0,
+                                      net->flat_count * sizeof(float))); /* the gaps stay zero for ever */
+    for (int i = 0; i < g->count; i++)
+        TRINE_TRY_GOTO(trine__buffer_set_view(&g->views, g->flat, net->params[i].offset * sizeof(float),
+                                              net->params[i].count * sizeof(float), &g->view[i]));
+    *out = g;
+    return TRINE_OK;
+cleanup:
+    trine_gradients_destroy(&g);
+    return status;
+}
+
+void trine_gradients_clear(trine_gradients *gradients)
+{
+    memset(gradients->reached, 0, (size_t)gradients->count * sizeof *gradients->reached);
+}
+
+int trine_gradients_reached(const trine_gradients *gradients, int i)
+{
+    return i >= 0 && i < gradients->count && gradients->reached[i];
+}
+
+trine_status trine_gradients_read(const trine_gradients *gradients, trine_stream *stream, int i, float *out)
+{
+    TRINE_CHECK(i >= 0 && i < gradients->count, TRINE_ERR_ARG, "gradient %d: there are %d", i,
+                gradients->count);
+    return trine_buffer_read(stream, gradients->view[i], 0, out, trine_buffer_bytes(gradients->view[i]));
+}
+
+void trine_gradients_destroy(trine_gradients **gradients)
+{
+    if (!gradients || !*gradients) return;
+    trine__buffer_set_release(&(*gradients)->views);
+    free((*gradients)->view);
+    free((*gradients)->reached);
+    free(*gradients);
+    *gradients = NULL;
+}
+
+trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
+                               const trine_gradients *gradients, float lr)
+{
+    TRINE_CHECK(gradients->count == net->parameter_count, TRINE_ERR_ARG,
+                "the gradients are of another network");
+    trine_optimizer_advance(optimizer);
+    for (int i = 0; i < net->parameter_count;) {
+        int end = i;
+        while (end < net->parameter_count && net->params[end].trainable && gradients->reached[end])
+            net->params[end++].version = ++net->next_version;
+        if (end == i) {
+            i++;
+            continue;
+        }
+        const size_t first = net->params[i].offset,
+                     last = net->params[end - 1].offset + net->params[end - 1].count;
+        TRINE_TRY(trine_optimizer_step(optimizer, stream, net->parameters, gradients->flat, first,
+                                       last - first, lr));
+        i = end;
+    }
+    return TRINE_OK;
+}

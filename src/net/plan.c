@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/* Plans a session: which nodes run in which order, what each layer must keep for the backward pass, which
+ * operators serve. */
+#include <limits.h>
+#include <stdlib.h>
+
+#include "net/arena.h"
+#include "net/session_private.h"
+
+static trine_status new_value(trine_session *s, trine_shape shape, int cb, int *out)
+{
+    void *items = s->values;
+    TRINE_TRY(trine__reserve(&items, &s->value_capacity, s->value_count + 1, sizeof *s->values));
+    s->values = items;
+    s->values[s->value_count] = (trine__value){
+        .tensor = {NULL, shape, cb}, .bytes = trine_tensor_bytes(&shape, cb), .first = INT_MAX, .last = -1};
+    *out = (int)s->value_count++;
+    return TRINE_OK;
+}
+
+static trine_status new_like(trine_session *s, int value, int *out)
+{
+    return new_value(s, s->values[value].tensor.shape, s->values[value].tensor.cb, out);
+}
+
+static void touch(trine_session *s, int value)
+{
+    if (value < 0) return;
+    trine__value *v = &s->values[value];
+    const int now = (int)s->node_count;
+    if (now < v->first) v->first = now;
+    if (now > v->last) v->last = now;
+}
+
+static trine_status add_node(trine_session *s, trine__node node)
+{
+    void *items = s->nodes;
+    TRINE_TRY(trine__reserve(&items, &s->node_capacity, s->node_count + 1, sizeof *s->nodes));
+    s->nodes = items;
+    touch(s, node.in);
+    touch(s, node.out);
+    touch(s, node.extra);
+    if (node.kind == TRINE__NODE_BN_BACKWARD) { /* reads the unit's own values too */
+        const trine__session_unit *u = &s->units[node.unit];
+        if (!u->fused) touch(s, u->z);
+        if (u->relu) touch(s, u->y);
+    }
+    s->nodes[s->node_count++] = node;
+    return TRINE_OK;
+}
+
+static bool requires_grad(const trine_session *s, int value)
+{
+    return value >= 0 && s->values[value].requires_grad;
+}
+
+/* Convolution, BatchNorm, residual and ReLU of one unit; *y is its output. */
+static trine_status forward_unit(trine_session *s, int unit, int x, int residual, bool relu, int *y)
+{
+    const trine__unit *spec = &s->net->spec.units[unit];
+    trine__session_unit *u = &s->units[unit];
+    u->x = x;
+    u->residual = residual;
+    u->relu = relu;
+    const trine_shape *in = &s->values[x].tensor.shape;
+    const trine_shape shape = {in->n, spec->out_channels,
+                               (in->h + 2 * spec->pad - spec->kernel) / spec->stride + 1,
+                               (in->w + 2 * spec->pad - spec->kernel) / spec->stride + 1};
+    const int cb = trine__trunk_block(s->net->context);
+    const bool grads = s->backward && (requires_grad(s, x) || u->conv_trains || u->affine_trains);
+    u->fused = !u->mode.batch && !(grads && u->affine_trains);
+    TRINE_TRY(new_value(s, shape, cb, &u->y));
+    u->z = u->y;
+    if (!u->fused && grads) TRINE_TRY(new_like(s, u->y, &u->z));
+    s->values[u->y].requires_grad = grads || requires_grad(s, residual);
+    TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_CONV,
+                                        .unit = unit,
+                                        .in = x,
+                                        .out = u->z,
+                                        .extra = u->fused ? residual : TRINE__NO_VALUE}));
+    if (!u->fused)
+        TRINE_TRY(add_node(
+            s,
+            (trine__node){.kind = TRINE__NODE_BN, .unit = unit, .in = u->z, .out = u->y, .extra = residual}));
+    *y = u->y;
+    return TRINE_OK;
+}
+
+static trine_status forward_block(trine_session *s, int index, int x, int *y)
+{
+    const trine__block *b = &s->net->spec.blocks[index];
+    int shortcut = x, current = x;
+    if (b->projection >= 0) {
+        TRINE_TRY(forward_unit(s, b->projection, x, TRINE__NO_VALUE, false, &shortcut));
+    } else if (b->stride != 1 || b->in_channels != b->out_channels) {
+        trine_shape shape = s->values[x].tensor.shape;
+        shape.c = b->out_channels;
+        shape.h = (shape.h - 1) / b->stride + 1;
+        shape.w = (shape.w - 1) / b->stride + 1;
+        TRINE_TRY(new_value(s, shape, s->values[x].tensor.cb, &shortcut));
+        s->values[shortcut].requires_grad = requires_grad(s, x);
+        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_SUBSAMPLE,
+                                            .unit = index,
+                                            .in = x,
+                                            .out = shortcut,
+                                            .extra = TRINE__NO_VALUE}));
+    }
+    for (int i = 0; i < b->count; i++) {
+        const bool last = i == b->count - 1;
+        TRINE_TRY(forward_unit(s, b->first + i, current, last ? shortcut : TRINE__NO_VALUE, true, &current));
+    }
+    *y = current;
+    return TRINE_OK;
+}
+
+static trine_status forward_stem(trine_session *s, int *y)
+{
+    int current;
+    TRINE_TRY(new_value(s, s->shape, 1, &s->input));
+    s->values[s->input].external = true;
+    TRINE_TRY(forward_unit(s, 0, s->input, TRINE__NO_VALUE, true, &current));
+    s->pool_index = TRINE__NO_VALUE;
+    if (s->net->spec.stem_pool) {
+        const trine_pool2d_desc desc = {.kind = TRINE_POOL_MAX,
+                                        .kernel_h = 3,
+                                        .kernel_w = 3,
+                                        .stride_h = 2,
+                                        .stride_w = 2,
+                                        .pad_h = 1,
+                                        .pad_w = 1,
+                                        .dilation_h = 1,
+                                        .dilation_w = 1};
+        const trine_shape in = s->values[current].tensor.shape;
+        const int cb = s->values[current].tensor.cb, x = current;
+        trine_shape shape;
+        TRINE_TRY(trine_pool2d_create(s->net->context, &desc, cb, in.h, in.w, &s->max_pool));
+        trine_pool2d_output_shape(s->max_pool, in.n, in.c, &shape);
+        TRINE_TRY(new_value(s, shape, cb, &current));
+        s->values[current].requires_grad = requires_grad(s, x);
+        if (requires_grad(s, x)) TRINE_TRY(new_value(s, shape, cb, &s->pool_index));
+        TRINE_TRY(add_node(
+            s, (trine__node){.kind = TRINE__NODE_MAX_POOL, .in = x, .out = current, .extra = s->pool_index}));
+    }
+    *y = current;
+    return TRINE_OK;
+}
+
+static trine_status forward_head(trine_session *s, int x)
+{
+    trine_context *ctx = s->net->context;
+    const trine_shape in = s->values[x].tensor.shape;
+    const int cb = s->values[x].tensor.cb;
+    const trine_pool2d_desc desc = {.kind = TRINE_POOL_ADAPTIVE_AVERAGE, .output_h = 1, .output_w = 1};
+    TRINE_TRY(trine_pool2d_create(ctx, &desc, cb, in.h, in.w, &s->global_pool));
+    TRINE_TRY(new_value(s, (trine_shape){in.n, in.c, 1, 1}, cb, &s->features));
+    s->values[s->features].requires_grad = requires_grad(s, x);
+    TRINE_TRY(add_node(
+        s, (trine__node){
+               .kind = TRINE__NODE_GLOBAL_POOL, .in = x, .out = s->features, .extra = TRINE__NO_VALUE}));
+    s->logits = TRINE__NO_VALUE;
+    if (!s->mutable_net || s->embedding == TRINE_EMBED_FC) {
+        TRINE_TRY(trine_linear_create(ctx, s->net->spec.features, s->net->spec.outputs, NULL, &s->fc));
+        TRINE_TRY(new_value(s, (trine_shape){in.n, s->net->spec.outputs, 1, 1}, 1, &s->logits));
+        TRINE_TRY(add_node(
+            s, (trine__node){
+                   .kind = TRINE__NODE_FC, .in = s->features, .out = s->logits, .extra = TRINE__NO_VALUE}));
+        s->values[s->logits].last = INT_MAX;
+    }
+    s->values[s->features].last = INT_MAX;
+    return TRINE_OK;
+}
+
+/* Gradients of one unit. `dy` is overwritten: with the masked gradient if keep_dy, with dz otherwise. *dx is
+ * the gradient of the unit's input: `target` (added to) where given, a new value otherwise, none where
+ * nothing upstream trains. */
+static trine_status backward_unit(trine_session *s, int unit, int dy, bool keep_dy, int target, int *dx)
+{
+    const trine__session_unit *u = &s->units[unit];
+    const bool data = requires_grad(s, u->x), need_dz = data || u->conv_trains;
+    int dz = TRINE__NO_VALUE;
+    *dx = TRINE__NO_VALUE;
+    if (need_dz) {
+        dz = dy;
+        if (keep_dy) TRINE_TRY(new_like(s, dy, &dz));
+    }
+    if (need_dz || u->affine_trains || (keep_dy && u->relu))
+        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_BN_BACKWARD,
+                                            .unit = unit,
+                                            .in = dy,
+                                            .out = dz,
+                                            .extra = TRINE__NO_VALUE}));
+    if (u->conv_trains)
+        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_CONV_WEIGHTS,
+                                            .unit = unit,
+                                            .in = dz,
+                                            .out = TRINE__NO_VALUE,
+                                            .extra = u->x}));
+    if (!data) return TRINE_OK;
+    *dx = target;
+    if (target < 0) TRINE_TRY(new_like(s, u->x, dx));
+    return add_node(s, (trine__node){.kind = TRINE__NODE_CONV_DATA,
+                                     .unit = unit,
+                                     .in = dz,
+                                     .out = *dx,
+                                     .extra = TRINE__NO_VALUE,
+                                     .accumulate = target >= 0});
+}
+
+/* Gradient of the block's input, from the gradient of its output (overwritten). */
+static trine_status backward_block(trine_session *s, int index, int dy, int *dx)
+{
+    const trine__block *b = &s->net->spec.blocks[index];
+    const int last = b->first + b->count - 1, x = s->units[b->first].x, shortcut = s->units[last].residual;
+    const bool keep = requires_grad(s, shortcut);
+    int current, target = TRINE__NO_VALUE;
+    TRINE_TRY(backward_unit(s, last, dy, keep, TRINE__NO_VALUE, &current));
+    for (int i = last - 1; i > b->first && current >= 0; i--)
+        TRINE_TRY(backward_unit(s, i, current, false, TRINE__NO_VALUE, &current));
+    if (keep && b->projection >= 0) {
+        TRINE_TRY(backward_unit(s, b->projection, dy, false, TRINE__NO_VALUE, &target));
+    } else if (keep && shortcut != x) {
+        TRINE_TRY(new_like(s, x, &target));
+        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_SUBSAMPLE_BACKWARD,
+                                            .unit = index,
+                                            .in = dy,
+                                            .out = target,
+                                            .extra = TRINE__NO_VALUE}));
+    } else if (keep) {
+        target = dy;
+    }
+    *dx = target;
+    return current >= 0 ? backward_unit(s, b->first, current, false, target, dx) : TRINE_OK;
+}
+
+static trine_status backward_head(trine_session *s, int *dy)
+{
+    const trine_resnet *net = s->net;
+    *dy = TRINE__NO_VALUE;
+    TRINE_TRY(new_like(s, s->embedding == TRINE_EMBED_FC ? s->logits : s->features, &s->d_embedding));
+    s->values[s->d_embedding].external = true;
+    int d_features = s->d_embedding;
+    if (s->embedding == TRINE_EMBED_FC) {
+        if (net->params[TRINE__FC_WEIGHT].trainable || net->params[TRINE__FC_BIAS].trainable)
+            TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_FC_WEIGHTS,
+                                                .in = s->d_embedding,
+                                                .out = TRINE__NO_VALUE,
+                                                .extra = s->features}));
+        if (!requires_grad(s, s->features)) return TRINE_OK;
+        TRINE_TRY(new_like(s, s->features, &d_features));
+        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_FC_DATA,
+                                            .in = s->d_embedding,
+                                            .out = d_features,
+                                            .extra = TRINE__NO_VALUE}));
+    }
+    if (!requires_grad(s, s->features)) return TRINE_OK;
+    const trine__block *b = &net->spec.blocks[net->spec.block_count - 1];
+    TRINE_TRY(new_like(s, s->units[b->first + b->count - 1].y, dy));
+    return add_node(s, (trine__node){.kind = TRINE__NODE_GLOBAL_POOL_BACKWARD,
+                                     .in = d_features,
+                                     .out = *dy,
+                                     .extra = TRINE__NO_VALUE});
+}
+
+static trine_status plan_backward(trine_session *s)
+{
+    int dy;
+    TRINE_TRY(backward_head(s, &dy));
+    for (int i = s->net->spec.block_count - 1; i >= 0 && dy >= 0; i--)
+        TRINE_TRY(backward_block(s, i, dy, &dy));
+    if (dy < 0) return TRINE_OK; /* nothing before this point trains */
+    const int stem = s->units[0].y;
+    int current = dy;
+    if (s->net->spec.stem_pool) {
+        TRINE_TRY(new_like(s, stem, &current));
+        TRINE_TRY(add_node(
+            s, (trine__node){
+                   .kind = TRINE__NODE_MAX_POOL_BACKWARD, .in = dy, .out = current, .extra = s->pool_index}));
+    }
+    return backward_unit(s, 0, current, false, TRINE__NO_VALUE, &current);
+}
+
+static void resolve_units(trine_session *s)
+{
+    const trine_resnet *net = s->net;
+    for (int i = 0; i < net->spec.unit_count; i++) {
+        trine__session_unit *u = &s->units[i];
+        u->mode = trine__bn_resolve(net, i);
+        if (!s->mutable_net) u->mode.batch = u->mode.update = false;
+        if (!s->backward) continue;
+        u->conv_trains = net->params[trine__conv_parameter(net, i)].trainable;
+        u->affine_trains = net->params[trine__gamma_parameter(net, i)].trainable ||
+                           net->params[trine__beta_parameter(net, i)].trainable;
+        s->trains = s->trains || u->conv_trains || u->affine_trains;
+    }
+    if (s->backward && s->embedding == TRINE_EMBED_FC)
+        s->trains =
+            s->trains || net->params[TRINE__FC_WEIGHT].trainable || net->params[TRINE__FC_BIAS].trainable;
+}
+
+static trine_status create_unit(trine_session *s, int unit)
+{
+    trine_context *ctx = s->net->context;
+    const trine__unit *spec = &s->net->spec.units[unit];
+    trine__session_unit *u = &s->units[unit];
+    const trine_tensor *x = &s->values[u->x].tensor, *y = &s->values[u->y].tensor;
+    trine_conv2d_desc desc = trine_conv2d_desc_default(spec->in_channels, spec->out_channels, spec->kernel);
+    desc.stride_h = desc.stride_w = spec->stride;
+    desc.pad_h = desc.pad_w = spec->pad;
+    desc.groups = spec->groups;
+    desc.in_cb = x->cb;
+    desc.out_cb = y->cb;
+    desc.relu = u->fused && u->relu;
+    const unsigned directions = 1u << TRINE_FORWARD | (u->conv_trains ? 1u << TRINE_BACKWARD_WEIGHTS : 0) |
+                                (requires_grad(s, u->x) ? 1u << TRINE_BACKWARD_DATA : 0);
+    TRINE_TRY(trine_conv2d_create(ctx, &desc, x->shape.h, x->shape.w, directions, &u->conv));
+    TRINE_TRY(trine_batchnorm_create(ctx, spec->out_channels, y->cb, s->net->bns[unit].eps, &u->bn));
+    const size_t bytes = trine_batchnorm_channel_bytes(u->bn);
+    TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, bytes, &u->saved.mean));
+    TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, bytes, &u->saved.rstd));
+    if (!u->fused) return TRINE_OK;
+    TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, bytes, &u->scale));
+    return trine__buffer_set_create(&s->buffers, ctx, bytes, &u->shift);
+}
+
+/* The largest temporary memory that any node wants; they share it, because a stream runs in order. */
+static size_t workspace_bytes(const trine_session *s)
+{
+    size_t most = s->fc ? trine_linear_workspace_bytes(s->fc, s->stream, s->shape.n) : 0;
+    for (int i = 0; i < s->net->spec.unit_count; i++) {
+        const trine__session_unit *u = &s->units[i];
+        for (int d = 0; d <= TRINE_BACKWARD_WEIGHTS; d++) {
+            const size_t need = trine_conv2d_algorithm(u->conv, (trine_direction)d)
+                                    ? trine_conv2d_workspace_bytes(u->conv, (trine_direction)d, s->shape.n)
+                                    : 0;
+            if (need > most) most = need;
+        }
+        const size_t partials = u->mode.batch || u->affine_trains
+                                    ? trine_batchnorm_partial_bytes(u->bn, &s->values[u->y].tensor.shape)
+                                    : 0;
+        if (partials > most) most = partials;
+    }
+    return most;
+}
+
+trine_status trine__plan_make(trine_session *s)
+{
+    trine_context *ctx = s->net->context;
+    void *p = NULL;
+    TRINE_TRY(trine__calloc((size_t)s->net->spec.unit_count, sizeof *s->units, &p));
+    s->units = p;
+    s->trains = false;
+    s->batch = 0;
+    s->plan_version = s->net->plan_version;
+    resolve_units(s);
+    TRINE_TRY(trine_elementwise_create(ctx, &s->elementwise));
+    int current;
+    TRINE_TRY(forward_stem(s, &current));
+    for (int i = 0; i < s->net->spec.block_count; i++) TRINE_TRY(forward_block(s, i, current, &current));
+    TRINE_TRY(forward_head(s, current));
+    s->forward_count = s->node_count;
+    s->d_embedding = TRINE__NO_VALUE;
+    if (s->backward && s->trains) TRINE_TRY(plan_backward(s));
+    for (int i = 0; i < s->net->spec.unit_count; i++) TRINE_TRY(create_unit(s, i));
+    const size_t workspace = workspace_bytes(s);
+    if (workspace) TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, workspace, &s->workspace));
+    size_t arena;
+    TRINE_TRY(trine__arena_place(s->values, s->value_count, ctx->caps.alignment, &arena));
+    TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, arena, &s->arena));
+    for (size_t i = 0; i < s->value_count; i++) {
+        trine__value *v = &s->values[i];
+        if (v->external || v->last < 0) continue;
+        TRINE_TRY(trine__buffer_set_view(&s->buffers, s->arena, v->offset, v->bytes, &v->tensor.buffer));
+    }
+    s->bytes = arena + workspace;
+    return TRINE_OK;
+}
+
+void trine__plan_free(trine_session *s)
+{
+    for (int i = 0; s->units && i < s->net->spec.unit_count; i++) {
+        trine_conv2d_destroy(&s->units[i].conv);
+        trine_batchnorm_destroy(&s->units[i].bn);
+    }
+    trine_pool2d_destroy(&s->max_pool);
+    trine_pool2d_destroy(&s->global_pool);
+    trine_linear_destroy(&s->fc);
+    trine_elementwise_destroy(&s->elementwise);
+    trine__buffer_set_release(&s->buffers);
+    free(s->units);
+    free(s->values);
+    free(s->nodes);
+    s->units = NULL;
+    s->values = NULL;
+    s->nodes = NULL;
+    s->value_count = s->value_capacity = s->node_count = s->node_capacity = s->forward_count = 0;
+    s->arena = s->workspace = NULL;
+}

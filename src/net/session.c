@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/* Runs a session's plan. Nothing here waits or allocates, but for planning anew after a change of policy. */
+#include "trine/session.h"
+
+#include <stdlib.h>
+
+#include "net/session_private.h"
+
+static trine_tensor *tensor(trine_session *s, int value)
+{
+    return value >= 0 ? &s->values[value].tensor : NULL;
+}
+
+static trine_status create(const trine_resnet *net, trine_resnet *mutable_net, trine_stream *stream,
+                           const trine_shape *shape, trine_embedding embedding, int backward,
+                           trine_session **out)
+{
+    TRINE_CHECK(shape->n >= 1, TRINE_ERR_SHAPE, "session: batch of %d: need at least 1", shape->n);
+    TRINE_CHECK(shape->c == net->spec.in_channels, TRINE_ERR_SHAPE,
+                "session: images have %d channels, %s takes %d", shape->c, net->spec.variant->name,
+                net->spec.in_channels);
+    TRINE_CHECK(shape->h >= 1 && shape->w >= 1 && shape->h <= 1 << 15 && shape->w <= 1 << 15, TRINE_ERR_SHAPE,
+                "session: images of %d x %d pixels: expected 1 to %d", shape->h, shape->w, 1 << 15);
+    void *p = NULL;
+    TRINE_TRY(trine__calloc(1, sizeof(trine_session), &p));
+    trine_session *s = p;
+    s->net = net;
+    s->mutable_net = mutable_net;
+    s->stream = stream;
+    s->shape = *shape;
+    s->embedding = embedding;
+    s->backward = backward != 0;
+    const trine_status status = trine__plan_make(s);
+    if (status != TRINE_OK) {
+        trine_session_destroy(&s);
+        return status;
+    }
+    *out = s;
+    return TRINE_OK;
+}
+
+trine_status trine_session_create_inference(const trine_resnet *net, trine_stream *stream,
+                                            const trine_shape *shape, trine_session **out)
+{
+    return create(net, NULL, stream, shape, TRINE_EMBED_POOL, 0, out);
+}
+
+trine_status trine_session_create_training(trine_resnet *net, trine_stream *stream, const trine_shape *shape,
+                                           trine_embedding embedding, int backward, trine_session **out)
+{
+    return create(net, net, stream, shape, embedding, backward, out);
+}
+
+void trine_session_destroy(trine_session **session)
+{
+    if (!session || !*session) return;
+    trine__plan_free(*session);
+    free(*session);
+    *session = NULL;
+}
+
+size_t trine_session_bytes(const trine_session *session)
+{
+    return session->bytes;
+}
+
+int trine_session_trains(const trine_session *session)
+{
+    return session->trains;
+}
+
+/* Packed weights and folded statistics, where the network has changed since. */
+static trine_status refresh(trine_session *s, int unit)
+{
+    const trine_resnet *net = s->net;
+    trine__session_unit *u = &s->units[unit];
+    const trine__parameter *conv = &net->params[trine__conv_parameter(net, unit)];
+    const trine__parameter *gamma = &net->params[trine__gamma_parameter(net, unit)];
+    const trine__parameter *beta = &net->params[trine__beta_parameter(net, unit)];
+    const trine__bn_layer *bn = &net->bns[unit];
+    if (u->packed_version != conv->version) {
+        TRINE_TRY(trine_conv2d_prepare(u->conv, s->stream, conv->view));
+        u->packed_version = conv->version;
+    }
+    if (u->mode.batch) return TRINE_OK;
+    uint64_t newest = bn->version;
+    if (gamma->version > newest) newest = gamma->version;
+    if (beta->version > newest) newest = beta->version;
+    if (u->folded_version == newest) return TRINE_OK;
+    if (u->fused)
+        TRINE_TRY(trine_batchnorm_fold(u->bn, s->stream, bn->mean, bn->var, gamma->view, beta->view, u->scale,
+                                       u->shift));
+    if (s->backward || !u->fused)
+        TRINE_TRY(trine_batchnorm_use_running(u->bn, s->stream, bn->mean, bn->var, &u->saved));
+    u->folded_version = newest;
+    return TRINE_OK;
+}
+
+static trine_status check_input(const trine_session *s, const trine_tensor *x)
+{
+    const trine_shape *have = &x->shape, *want = &s->shape;
+    TRINE_CHECK(have->n >= 1 && have->n <= want->n && have->c == want->c && have->h == want->h &&
+                    have->w == want->w && x->cb == 1,
+                TRINE_ERR_SHAPE,
+                "session: input is [%d,%d,%d,%d] in blocks of %d, planned for at most [%d,%d,%d,%d] NCHW",
+                have->n, have->c, have->h, have->w, x->cb, want->n, want->c, want->h, want->w);
+    for (int i = 0; i < s->net->spec.unit_count; i++) {
+        const trine__session_unit *u = &s->units[i];
+        const trine_shape *y = &s->values[u->y].tensor.shape;
+        TRINE_CHECK(!u->mode.batch || (double)have->n * y->h * y->w >= 2, TRINE_ERR_SHAPE,
+                    "%s: %d image of %d x %d is one value per channel, which has no batch statistics; give "
+                    "larger images or more "
+                    "of them, or normalise with running statistics (bn '%s=eval')",
+                    s->net->spec.units[i].bn, have->n, y->h, y->w, s->net->spec.units[i].bn);
+    }
+    return TRINE_OK;
+}
+
+static trine_status run_bn(trine_session *s, const trine__node *node)
+{
+    trine__session_unit *u = &s->units[node->unit];
+    const trine_resnet *net = s->net;
+    const trine_tensor *z = tensor(s, node->in);
+    if (u->mode.batch) {
+        const trine__bn_layer *bn = &net->bns[node->unit];
+        const float factor = u->mode.cumulative ? (float)(1.0 / (double)(bn->batches + 1)) : bn->momentum;
+        TRINE_TRY(trine_batchnorm_partials(u->bn, s->stream, z, s->workspace));
+        TRINE_TRY(trine_batchnorm_statistics(u->bn, s->stream, &z->shape, s->workspace, &u->saved,
+                                             u->mode.update ? bn->mean : NULL,
+                                             u->mode.update ? bn->var : NULL, factor));
+        if (u->mode.update) {
+            trine__bn_layer *moved = &s->mutable_net->bns[node->unit];
+            moved->batches++;
+            moved->version = ++s->mutable_net->next_version;
+        }
+    }
+    return trine_batchnorm_apply(u->bn, s->stream, z, &u->saved,
+                                 net->params[trine__gamma_parameter(net, node->unit)].view,
+                                 net->params[trine__beta_parameter(net, node->unit)].view,
+                                 tensor(s, node->extra), u->relu, tensor(s, node->out));
+}
+
+static trine_status run_forward(trine_session *s, const trine__node *node)
+{
+    trine_tensor *x = tensor(s, node->in), *y = tensor(s, node->out);
+    switch (node->kind) {
+    case TRINE__NODE_CONV: {
+        trine__session_unit *u = &s->units[node->unit];
+        const trine_conv2d_epilogue epilogue = {
+            .scale = u->scale, .shift = u->shift, .residual = tensor(s, node->extra)};
+        TRINE_TRY(refresh(s, node->unit));
+        return trine_conv2d_forward(u->conv, s->stream, x, &epilogue, y, s->workspace);
+    }
+    case TRINE__NODE_BN:
+        return run_bn(s, node);
+    case TRINE__NODE_MAX_POOL: {
+        const trine_tensor *index = tensor(s, node->extra);
+        return trine_pool2d_forward(s->max_pool, s->stream, x, y, index ? index->buffer : NULL);
+    }
+    case TRINE__NODE_SUBSAMPLE: {
+        const trine__block *b = &s->net->spec.blocks[node->unit];
+        return trine_subsample_forward(s->elementwise, s->stream, x, b->stride,
+                                       (b->out_channels - b->in_channels) / 2, y);
+    }
+    case TRINE__NODE_GLOBAL_POOL:
+        return trine_pool2d_forward(s->global_pool, s->stream, x, y, NULL);
+    case TRINE__NODE_FC:
+        return trine_linear_forward(s->fc, s->stream, x, s->net->params[TRINE__FC_WEIGHT].view,
+                                    s->net->params[TRINE__FC_BIAS].view, y, s->workspace);
+    default:
+        return trine__fail(TRINE_ERR_STATE, "session: node %d in the forward pass", (int)node->kind);
+    }
+}
+
+trine_status trine_session_forward(trine_session *s, const trine_tensor *x)
+{
+    if (s->plan_version != s->net->plan_version) {
+        TRINE_TRY(trine_stream_sync(s->stream));
+        trine__plan_free(s);
+        TRINE_TRY(trine__plan_make(s));
+    }
+    TRINE_TRY(check_input(s, x));
+    for (size_t i = 0; i < s->value_count; i++) s->values[i].tensor.shape.n = x->shape.n;
+    s->values[s->input].tensor.buffer = x->buffer;
+    s->batch = 0;
+    for (size_t i = 0; i < s->forward_count; i++) TRINE_TRY(run_forward(s, &s->nodes[i]));
+    s->batch = x->shape.n;
+    return TRINE_OK;
+}
+
+static trine_tensor result(const trine_session *s, int value)
+{
+    return value >= 0 ? s->values[value].tensor : (trine_tensor){NULL, {0, 0, 0, 0}, 1};
+}
+
+trine_tensor trine_session_features(const trine_session *session)
+{
+    return result(session, session->features);
+}
+
+trine_tensor trine_session_logits(const trine_session *session)
+{
+    return result(session, session->logits);
+}
+
+trine_tensor trine_session_embedding(const trine_session *session)
+{
+    return result(session, session->embedding == TRINE_EMBED_FC ? session->logits : session->features);
+}
+
+/* A parameter's gradient buffer; *accumulate says whether something is there already, and marks it as
+ * reached. */
+static trine_buffer *reach(trine_gradients *g, int parameter, int *accumulate)
+{
+    *accumulate = g->reached[parameter];
+    g->reached[parameter] = true;
+    return g->view[parameter];
+}
+
+static trine_status run_bn_backward(trine_session *s, const trine__node *node, trine_gradients *g)
+{
+    const trine__session_unit *u = &s->units[node->unit];
+    const trine_resnet *net = s->net;
+    trine_batchnorm_gradients call = {.x = u->fused ? NULL : tensor(s, u->z),
+                                      .y = u->relu ? tensor(s, u->y) : NULL,
+                                      .dy = tensor(s, node->in),
+                                      .dx = tensor(s, node->out),
+                                      .saved = &u->saved,
+                                      .gamma = net->params[trine__gamma_parameter(net, node->unit)].view,
+                                      .partials = s->workspace,
+                                      .batch = u->mode.batch};
+    if (u->affine_trains) {
+        call.dgamma = reach(g, trine__gamma_parameter(net, node->unit), &call.accumulate_affine);
+        call.dbeta = reach(g, trine__beta_parameter(net, node->unit), &call.accumulate_affine);
+    }
+    return trine_batchnorm_backward(u->bn, s->stream, &call);
+}
+
+static trine_status run_backward(trine_session *s, const trine__node *node, trine_gradients *g)
+{
+    trine_tensor *dy = tensor(s, node->in), *dx = tensor(s, node->out), *extra = tensor(s, node->extra);
+    int accumulate = 0;
+    switch (node->kind) {
+    case TRINE__NODE_FC_WEIGHTS: {
+        trine_buffer *dw = reach(g, TRINE__FC_WEIGHT, &accumulate),
+                     *db = reach(g, TRINE__FC_BIAS, &accumulate);
+        return trine_linear_backward_weights(s->fc, s->stream, extra, dy, accumulate, dw, db, s->workspace);
+    }
+    case TRINE__NODE_FC_DATA:
+        return trine_linear_backward_data(s->fc, s->stream, dy, s->net->params[TRINE__FC_WEIGHT].view, dx,
+                                          s->workspace);
+    case TRINE__NODE_GLOBAL_POOL_BACKWARD:
+        return trine_pool2d_backward(s->global_pool, s->stream, dy, NULL, dx);
+    case TRINE__NODE_BN_BACKWARD:
+        return run_bn_backward(s, node, g);
+    case TRINE__NODE_CONV_WEIGHTS: {
+        trine_buffer *dw = reach(g, trine__conv_parameter(s->net, node->unit), &accumulate);
+        return trine_conv2d_backward_weights(s->units[node->unit].conv, s->stream, extra, dy, accumulate, dw,
+                                             s->workspace);
+    }
+    case TRINE__NODE_CONV_DATA:
+        return trine_conv2d_backward_data(s->units[node->unit].conv, s->stream, dy, node->accumulate, dx,
+                                          s->workspace);
+    case TRINE__NODE_SUBSAMPLE_BACKWARD: {
+        const trine__block *b = &s->net->spec.blocks[node->unit];
+        return trine_subsample_backward(s->elementwise, s->stream, dy, b->stride,
+                                        (b->out_channels - b->in_channels) / 2, 0, dx);
+    }
+    case TRINE__NODE_MAX_POOL_BACKWARD:
+        return trine_pool2d_backward(s->max_pool, s->stream, dy, extra->buffer, dx);
+    default:
+        return trine__fail(TRINE_ERR_STATE, "session: node %d in the backward pass", (int)node->kind);
+    }
+}
+
+trine_status trine_session_backward(trine_session *s, const trine_tensor *d_embedding,
+                                    trine_gradients *gradients)
+{
+    TRINE_CHECK(s->backward, TRINE_ERR_STATE, "session: made without a backward pass");
+    TRINE_CHECK(s->batch > 0, TRINE_ERR_STATE, "session: no forward pass to go back from");
+    TRINE_CHECK(s->plan_version == s->net->plan_version, TRINE_ERR_STATE,
+                "session: the network's policies changed between the forward and the backward pass");
+    TRINE_CHECK(s->trains, TRINE_ERR_ARG,
+                "nothing that trains is reached by the loss: every parameter up to the embedding is frozen");
+    TRINE_CHECK(gradients->count == s->net->parameter_count, TRINE_ERR_ARG,
+                "the gradients are of another network");
+    const trine_tensor *want = tensor(s, s->d_embedding);
+    const trine_shape *a = &d_embedding->shape, *b = &want->shape;
+    TRINE_CHECK(
+        a->n == b->n && a->c == b->c && a->h == 1 && a->w == 1 && d_embedding->cb == want->cb,
+        TRINE_ERR_SHAPE,
+        "session: gradient is [%d,%d,%d,%d] in blocks of %d, the embedding [%d,%d,1,1] in blocks of %d", a->n,
+        a->c, a->h, a->w, d_embedding->cb, b->n, b->c, want->cb);
+    s->values[s->d_embedding].tensor.buffer = d_embedding->buffer;
+    s->batch = 0; /* the pass overwrites what it read */
+    for (size_t i = s->forward_count; i < s->node_count; i++)
+        TRINE_TRY(run_backward(s, &s->nodes[i], gradients));
+    return TRINE_OK;
+}

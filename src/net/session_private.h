@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* A session's plan: values with lifetimes, nodes in order, one arena. plan.c makes it, session.c runs it. */
+#ifndef TRINE_NET_SESSION_PRIVATE_H
+#define TRINE_NET_SESSION_PRIVATE_H
+
+#include "net/resnet_private.h"
+#include "trine/batchnorm.h"
+#include "trine/conv2d.h"
+#include "trine/elementwise.h"
+#include "trine/linear.h"
+#include "trine/pool2d.h"
+#include "trine/session.h"
+
+/* A tensor of the plan. Lives from the node that writes it to the last that reads it; the arena reuses its
+ * bytes after that. */
+typedef struct trine__value {
+    trine_tensor tensor;
+    size_t bytes, offset;
+    int first, last;    /* node indices */
+    bool external;      /* the caller's tensor, bound at each pass */
+    bool requires_grad; /* some trainable parameter lies upstream */
+} trine__value;
+
+typedef enum trine__node_kind {
+    TRINE__NODE_CONV,        /* x -> y (fused: BatchNorm, residual, ReLU in the epilogue) */
+    TRINE__NODE_BN,          /* z -> y with residual and ReLU */
+    TRINE__NODE_MAX_POOL,    /* x -> y, index */
+    TRINE__NODE_SUBSAMPLE,   /* x -> y (shortcut option A of `block`) */
+    TRINE__NODE_GLOBAL_POOL, /* x -> y */
+    TRINE__NODE_FC,          /* x -> y */
+    TRINE__NODE_FC_WEIGHTS,  /* x, dy -> gradients */
+    TRINE__NODE_FC_DATA,     /* dy -> dx */
+    TRINE__NODE_GLOBAL_POOL_BACKWARD,
+    TRINE__NODE_BN_BACKWARD,  /* dy -> dx; dy becomes the masked gradient */
+    TRINE__NODE_CONV_WEIGHTS, /* x, dy -> gradients */
+    TRINE__NODE_CONV_DATA,    /* dy -> dx, added to if `accumulate` */
+    TRINE__NODE_SUBSAMPLE_BACKWARD,
+    TRINE__NODE_MAX_POOL_BACKWARD
+} trine__node_kind;
+
+enum { TRINE__NO_VALUE = -1 };
+
+typedef struct trine__node {
+    trine__node_kind kind;
+    int unit;           /* or block, for SUBSAMPLE */
+    int in, out, extra; /* values: see the kinds; extra: residual, index or x of a gradient */
+    bool accumulate;
+} trine__node;
+
+/* One convolution with its BatchNorm, as this session runs it. */
+typedef struct trine__session_unit {
+    trine_conv2d *conv;
+    trine_batchnorm *bn;
+    trine__bn_mode mode;
+    bool fused; /* BatchNorm folded into the convolution's epilogue */
+    bool relu;
+    bool conv_trains, affine_trains;
+    int x, z, y, residual; /* values; z is y where nothing is kept */
+    trine_batchnorm_saved saved;
+    trine_buffer *scale, *shift;
+    uint64_t packed_version, folded_version;
+} trine__session_unit;
+
+struct trine_session {
+    const trine_resnet *net;
+    trine_resnet *mutable_net; /* NULL in inference */
+    trine_stream *stream;
+    trine_shape shape; /* largest batch */
+    trine_embedding embedding;
+    bool backward;
+    uint64_t plan_version;
+    trine__session_unit *units; /* [spec.unit_count] */
+    trine__value *values;
+    size_t value_count, value_capacity;
+    trine__node *nodes;
+    size_t node_count, node_capacity, forward_count;
+    int input, features, logits, d_embedding, pool_index; /* values */
+    bool trains;                                          /* something trainable is reached */
+    trine_pool2d *max_pool, *global_pool;
+    trine_linear *fc;
+    trine_elementwise *elementwise;
+    trine__buffer_set buffers;
+    trine_buffer *arena, *workspace;
+    size_t bytes;
+    int batch; /* of the last forward pass; 0: none */
+};
+
+/* Operators, values, nodes, arena. Leaves a half-made session for trine__plan_free() on failure. */
+trine_status trine__plan_make(trine_session *session);
+void trine__plan_free(trine_session *session);
+
+struct trine_gradients {
+    trine_context *context;
+    trine_buffer *flat;
+    trine__buffer_set views;
+    trine_buffer **view; /* [count] of each parameter */
+    bool *reached;       /* [count] */
+    int count;
+};
+
+#endif
