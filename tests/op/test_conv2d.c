@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+/* Every implementation of conv2d, forced by name, in every direction, against the reference. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conv2d_cases.h"
+#include "ref/ref_batchnorm.h"
+#include "ref/ref_conv2d.h"
+#include "op/conv2d_private.h"
+#include "support/check_main.h"
+#include "support/compare.h"
+#include "support/device.h"
+
+enum { MOST_ALGORITHMS = 16 };
+
+/* A case with its operands on the host and the device. */
+typedef struct fixture {
+    conv_case c;
+    ref_conv2d ref;
+    trine_shape in, out;
+    size_t weight_count;
+    double *x, *w, *dy;
+    test_tensor tx, tdy;
+    test_buffer bw;
+    char name[200];
+} fixture;
+
+static trine_conv2d_desc desc_of(const conv_case *c)
+{
+    trine_conv2d_desc d = trine_conv2d_desc_default(c->c, c->k, 1);
+    d.kernel_h = c->kernel[0];
+    d.kernel_w = c->kernel[1];
+    d.stride_h = c->stride[0];
+    d.stride_w = c->stride[1];
+    d.pad_h = c->pad[0];
+    d.pad_w = c->pad[1];
+    d.dilation_h = c->dilation[0];
+    d.dilation_w = c->dilation[1];
+    d.groups = c->groups;
+    d.in_cb = c->in_cb;
+    d.out_cb = c->out_cb;
+    return d;
+}
+
+static fixture setup(const conv_case *c)
+{
+    fixture f = {.c = *c};
+    f.ref = (ref_conv2d){c->n,         c->c,           c->h,           c->w,         c->k,
+                         c->kernel[0], c->kernel[1],   c->stride[0],   c->stride[1], c->pad[0],
+                         c->pad[1],    c->dilation[0], c->dilation[1], c->groups};
+    f.in = (trine_shape){c->n, c->c, c->h, c->w};
+    f.out = (trine_shape){c->n, c->k, ref_conv2d_p(&f.ref), ref_conv2d_q(&f.ref)};
+    f.weight_count = (size_t)c->k * (size_t)(c->c / c->groups) * (size_t)c->kernel[0] * (size_t)c->kernel[1];
+    f.tx = test_tensor_random(f.in, c->in_cb, 1, -1, 1, &f.x);
+    f.tdy = test_tensor_random(f.out, c->out_cb, 2, -1, 1, &f.dy);
+    f.bw = test_buffer_random(f.weight_count, 3, -1, 1, &f.w);
+    return f;
+}
+
+static void teardown(fixture *f)
+{
+    free(f->x);
+    free(f->w);
+    free(f->dy);
+    test_tensor_release(&f->tx);
+    test_tensor_release(&f->tdy);
+    test_buffer_release(&f->bw);
+}
+
+static const char *direction_text(trine_direction direction)
+{
+    static const char *const names[] = {"forward", "backward_data", "backward_weights"};
+    return names[direction];
+}
+
+/* An operator for one direction with a forced implementation, its weights prepared; the fixture's name says
+ * which. */
+static trine_conv2d *create(fixture *f, trine_direction direction, const char *algorithm, int relu)
+{
+    const conv_case *c = &f->c;
+    trine_conv2d_desc d = desc_of(c);
+    d.algorithm = algorithm;
+    d.relu = relu;
+    snprintf(f->name, sizeof f->name,
+             "%s %s: [%d,%d,%d,%d] -> %d, %dx%d stride %d,%d pad %d,%d dilation %d,%d groups %d cb %d,%d",
+             direction_text(direction), algorithm, c->n, c->c, c->h, c->w, c->k, c->kernel[0], c->kernel[1],
+             c->stride[0], c->stride[1], c->pad[0], c->pad[1], c->dilation[0], c->dilation[1], c->groups,
+             c->in_cb, c->out_cb);
+    trine_conv2d *op = NULL;
+    const trine_status status = trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << direction, &op);
+    ck_assert_msg(status == TRINE_OK, "%s: create: %s", f->name, trine_last_error());
+    ck_assert_str_eq(trine_conv2d_algorithm(op, direction), algorithm);
+    trine_shape out;
+    ASSERT_OK(trine_conv2d_output_shape(op, c->n, &out));
+    ck_assert_msg(memcmp(&out, &f->out, sizeof out) == 0, "%s: output is [%d,%d,%d,%d]", f->name, out.n,
+                  out.c, out.h, out.w);
+    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f->bw.buffer));
+    return op;
+}
+
+static test_buffer workspace_of(const trine_conv2d *op, trine_direction direction, int n)
+{
+    return test_workspace_create(trine_conv2d_workspace_bytes(op, direction, n));
+}
+
+/* The names that the library would offer for this case; at least one. */
+static size_t list_algorithms(const conv_case *c, trine_direction direction, const char **names)
+{
+    const trine_conv2d_desc d = desc_of(c);
+    trine_conv2d *op = NULL;
+    ASSERT_OK(trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << direction, &op));
+    const size_t count = trine_conv2d_algorithms(op, direction, names, MOST_ALGORITHMS);
+    ck_assert_msg(count >= 1 && count <= MOST_ALGORITHMS, "%zu implementations", count);
+    trine_conv2d_destroy(&op);
+    return count;
+}
+
+/* The stated bound of an implementation, in units of float's epsilon (two roundings). */
+static double bound_of(const trine_conv2d *op, trine_direction direction, double k)
+{
+    return test_bound(2 * op->impl[direction]->error_class, k, 1, 1);
+}
+
+/* relu?(conv * scale + shift + residual), each part if asked for. `in_place`: the residual is y itself. */
+static void forward_with(fixture *f, const char *algorithm, const double *plain, int scaled, int shifted,
+                         int residual, int in_place, int relu)
+{
+    const conv_case *c = &f->c;
+    const size_t count = test_dense(f->out), channels = (size_t)c->k,
+                 plane = (size_t)f->out.h * (size_t)f->out.w;
+    const size_t padded = (channels + (size_t)c->out_cb - 1) / (size_t)c->out_cb * (size_t)c->out_cb;
+    double *scale = test_random(channels, 4, 0.5, 1.5), *shift = test_random(channels, 5, -1, 1),
+           *other = test_random(count, 6, -1, 1);
+    double *want = test_zeros(count);
+    for (size_t i = 0; i < count; i++) {
+        const size_t k = i / plane % channels;
+        want[i] = plain[i] * (scaled ? scale[k] : 1) + (shifted ? shift[k] : 0) + (residual ? other[i] : 0);
+        if (relu && want[i] < 0) want[i] = 0;
+    }
+    trine_conv2d *op = create(f, TRINE_FORWARD, algorithm, relu);
+    test_buffer workspace = workspace_of(op, TRINE_FORWARD, c->n);
+    test_buffer bscale = test_buffer_from(scale, channels, padded),
+                bshift = test_buffer_from(shift, channels, padded);
+    test_tensor tother = test_tensor_from(f->out, c->out_cb, other),
+                ty = test_tensor_create(f->out, c->out_cb);
+    test_tensor *y = in_place ? &tother : &ty;
+    const trine_conv2d_epilogue e = {scaled ? bscale.buffer : NULL, shifted ? bshift.buffer : NULL,
+                                     residual ? &tother.t : NULL, NULL};
+    ASSERT_OK(trine_conv2d_forward(op, dev.stream, &f->tx.t, scaled || shifted || residual ? &e : NULL, &y->t,
+                                   workspace.buffer));
+    double *got = test_tensor_read(y);
+    const double k = (double)c->c / c->groups * c->kernel[0] * c->kernel[1];
+    test_compare(f->name, got, want, f->out, 1.5 * bound_of(op, TRINE_FORWARD, k + 2));
+    double *arrays[] = {scale, shift, other, want, got};
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) free(arrays[i]);
+    test_buffer_release(&bscale);
+    test_buffer_release(&bshift);
+    test_buffer_release(&workspace);
+    test_tensor_release(&tother);
+    test_tensor_release(&ty);
+    trine_conv2d_destroy(&op);
+}
+
+static void check_forward(fixture *f)
+{
+    const char *names[MOST_ALGORITHMS];
+    const size_t count = list_algorithms(&f->c, TRINE_FORWARD, names);
+    double *plain = test_zeros(test_dense(f->out));
+    ref_conv2d_forward(&f->ref, f->x, f->w, NULL, plain);
+    for (size_t i = 0; i < count; i++) {
+        forward_with(f, names[i], plain, 0, 0, 0, 0, 0);
+        forward_with(f, names[i], plain, 1, 1, 1, 0, 1);
+        forward_with(f, names[i], plain, 0, 1, 0, 0, 1);
+        forward_with(f, names[i], plain, 1, 0, 1, 1, 0);
+    }
+    free(plain);
+}
+
+static void check_backward_data(fixture *f)
+{
+    const conv_case *c = &f->c;
+    const char *names[MOST_ALGORITHMS];
+    const size_t count = list_algorithms(c, TRINE_BACKWARD_DATA, names), elements = test_dense(f->in);
+    double *gradient = test_zeros(elements), *want = test_zeros(elements),
+           *start = test_random(elements, 7, -1, 1);
+    ref_conv2d_backward_data(&f->ref, f->dy, f->w, gradient);
+    for (size_t i = 0; i < 2 * count; i++) {
+        const int beta = i % 2;
+        trine_conv2d *op = create(f, TRINE_BACKWARD_DATA, names[i / 2], 0);
+        test_buffer workspace = workspace_of(op, TRINE_BACKWARD_DATA, c->n);
+        test_tensor dx =
+            beta ? test_tensor_from(f->in, c->in_cb, start) : test_tensor_create(f->in, c->in_cb);
+        for (size_t e = 0; e < elements; e++) want[e] = gradient[e] + (beta ? start[e] : 0);
+        ASSERT_OK(trine_conv2d_backward_data(op, dev.stream, &f->tdy.t, beta, &dx.t, workspace.buffer));
+        double *got = test_tensor_read(&dx);
+        const double k = (double)c->k / c->groups * c->kernel[0] * c->kernel[1];
+        test_compare(f->name, got, want, f->in, bound_of(op, TRINE_BACKWARD_DATA, k + 1));
+        free(got);
+        test_tensor_release(&dx);
+        test_buffer_release(&workspace);
+        trine_conv2d_destroy(&op);
+    }
+    free(gradient);
+    free(want);
+    free(start);
+}
+
+static void check_backward_weights(fixture *f)
+{
+    const conv_case *c = &f->c;
+    const char *names[MOST_ALGORITHMS];
+    const size_t count = list_algorithms(c, TRINE_BACKWARD_WEIGHTS, names), elements = f->weight_count;
+    const trine_shape shape = {c->k, c->c / c->groups, c->kernel[0], c->kernel[1]};
+    double *gradient = test_zeros(elements), *want = test_zeros(elements),
+           *start = test_random(elements, 8, -1, 1);
+    ref_conv2d_backward_weights(&f->ref, f->x, f->dy, gradient);
+    for (size_t i = 0; i < count; i++) {
+        trine_conv2d *op = create(f, TRINE_BACKWARD_WEIGHTS, names[i], 0);
+        test_buffer workspace = workspace_of(op, TRINE_BACKWARD_WEIGHTS, c->n);
+        const double bound = bound_of(op, TRINE_BACKWARD_WEIGHTS, (double)c->n * f->out.h * f->out.w + 1);
+        double *first = NULL;
+        for (int run = 0; run < 3; run++) { /* written twice: the same bytes; added to */
+            const int beta = run == 2;
+            test_buffer dw =
+                beta ? test_buffer_from(start, elements, elements) : test_buffer_create(elements);
+            for (size_t e = 0; e < elements; e++) want[e] = gradient[e] + (beta ? start[e] : 0);
+            ASSERT_OK(trine_conv2d_backward_weights(op, dev.stream, &f->tx.t, &f->tdy.t, beta, dw.buffer,
+                                                    workspace.buffer));
+            double *got = test_buffer_read(&dw);
+            test_compare(f->name, got, want, shape, bound);
+            if (run == 1) test_compare_exact(f->name, got, first, shape);
+            free(first);
+            first = got;
+            test_buffer_release(&dw);
+        }
+        free(first);
+        test_buffer_release(&workspace);
+        trine_conv2d_destroy(&op);
+    }
+    free(gradient);
+    free(want);
+    free(start);
+}
+
+static void run_case(const conv_case *c)
+{
+    if (test_small() && !c->small) return;
+    fixture f = setup(c);
+    check_forward(&f);
+    check_backward_data(&f);
+    check_backward_weights(&f);
+    teardown(&f);
+}
+
+START_TEST(test_odd)
+{
+    run_case(&odd_cases[_i]);
+}
+END_TEST
+
+START_TEST(test_widths)
+{
+    const conv_case c = width_case(_i);
+    run_case(&c);
+}
+END_TEST
+
+START_TEST(test_layers)
+{
+    const conv_case c = layer_case(_i);
+    run_case(&c);
+}
+END_TEST
+
+/* The statistics that ride along are those of the output. */
+START_TEST(test_bn_partials)
+{
+    static const conv_case small = {1, 2, 5, 6, 7, 9, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 8, 8};
+    static const conv_case large = {0, 2, 16, 23, 29, 32, {3, 3}, {2, 2}, {1, 1}, {1, 1}, 1, 16, 16};
+    const conv_case *c = _i ? &large : &small;
+    if (test_small() && !c->small) return;
+    fixture f = setup(c);
+    trine_conv2d_desc d = desc_of(c);
+    d.emit_bn_partials = 1;
+    trine_conv2d *op = NULL;
+    trine_batchnorm *bn = NULL;
+    ASSERT_OK(trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << TRINE_FORWARD, &op));
+    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f.bw.buffer));
+    ASSERT_OK(trine_batchnorm_create(dev.context, c->k, c->out_cb, 1e-5f, &bn));
+    test_buffer partials = test_workspace_create(trine_batchnorm_partial_bytes(bn, &f.out));
+    const size_t channels = (size_t)c->k, padded = trine_batchnorm_channel_bytes(bn) / sizeof(float);
+    test_buffer mean = test_buffer_create(padded), rstd = test_buffer_create(padded);
+    test_tensor ty = test_tensor_create(f.out, c->out_cb);
+    test_buffer workspace = workspace_of(op, TRINE_FORWARD, c->n);
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_conv2d_forward(op, dev.stream, &f.tx.t, NULL, &ty.t, workspace.buffer));
+    const trine_conv2d_epilogue e = {NULL, NULL, NULL, partials.buffer};
+    ASSERT_OK(trine_conv2d_forward(op, dev.stream, &f.tx.t, &e, &ty.t, workspace.buffer));
+    trine_batchnorm_saved saved = {mean.buffer, rstd.buffer};
+    ASSERT_OK(trine_batchnorm_statistics(bn, dev.stream, &f.out, partials.buffer, &saved, NULL, NULL, 0));
+    double *y = test_tensor_read(&ty), *got = test_buffer_read(&mean), *want = test_zeros(channels),
+           *variance = test_zeros(channels);
+    const ref_batchnorm ref = {f.out.n, f.out.c, f.out.h, f.out.w, 1e-5};
+    ref_batchnorm_statistics(&ref, y, want, variance);
+    test_compare("mean of the output", got, want, test_vector(channels),
+                 test_bound(8, 1, test_max_abs(y, test_dense(f.out)), 1));
+    double *arrays[] = {y, got, want, variance};
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) free(arrays[i]);
+    test_buffer *buffers[] = {&partials, &mean, &rstd, &workspace};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) test_buffer_release(buffers[i]);
+    test_tensor_release(&ty);
+    trine_batchnorm_destroy(&bn);
+    trine_conv2d_destroy(&op);
+    teardown(&f);
+}
+END_TEST
+
+/* What describes no convolution is refused with a sentence. */
+START_TEST(test_refused)
+{
+    const conv_case good = {1, 1, 4, 5, 5, 6, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 1, 1};
+    const struct {
+        size_t field; /* offset of the int to spoil */
+        int value;
+        trine_status want;
+    } spoils[] = {
+        {offsetof(trine_conv2d_desc, in_channels), 0, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, groups), 3, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, groups), 0, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, kernel_h), 0, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, stride_w), 0, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, pad_h), -1, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, dilation_w), 0, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, in_cb), 3, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, out_cb), 32, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, kernel_w), 8, TRINE_ERR_SHAPE},
+    };
+    trine_conv2d *op = NULL;
+    for (size_t i = 0; i < sizeof spoils / sizeof spoils[0]; i++) {
+        trine_conv2d_desc d = desc_of(&good);
+        memcpy((char *)&d + spoils[i].field, &spoils[i].value, sizeof(int));
+        ASSERT_FAILS(spoils[i].want, trine_conv2d_create(dev.context, &d, 5, 5, 7, &op));
+    }
+    trine_conv2d_desc d = desc_of(&good);
+    ASSERT_FAILS(TRINE_ERR_SHAPE, trine_conv2d_create(dev.context, &d, 0, 5, 7, &op));
+    d.algorithm = "conv2d_magic";
+    ASSERT_FAILS(TRINE_ERR_UNSUPPORTED, trine_conv2d_create(dev.context, &d, 5, 5, 7, &op));
+    ck_assert_ptr_null(op);
+}
+END_TEST
+
+/* Calls that do not fit the operator leave the output as it was. */
+START_TEST(test_calls)
+{
+    const conv_case c = {1, 1, 4, 5, 5, 6, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 1, 1};
+    fixture f = setup(&c);
+    const trine_conv2d_desc d = desc_of(&c);
+    trine_conv2d *op = NULL;
+    ASSERT_OK(trine_conv2d_create(dev.context, &d, 5, 5, 1u << TRINE_FORWARD, &op));
+    ck_assert_ptr_null(trine_conv2d_algorithm(op, TRINE_BACKWARD_DATA));
+    test_tensor ty = test_tensor_create(f.out, 1);
+    ASSERT_FAILS(TRINE_ERR_STATE, trine_conv2d_forward(op, dev.stream, &f.tx.t, NULL, &ty.t, NULL));
+    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f.bw.buffer));
+    trine_tensor wrong = f.tx.t;
+    wrong.shape.c = 3;
+    ASSERT_FAILS(TRINE_ERR_SHAPE, trine_conv2d_forward(op, dev.stream, &wrong, NULL, &ty.t, NULL));
+    wrong = ty.t;
+    wrong.shape.w = 4;
+    ASSERT_FAILS(TRINE_ERR_SHAPE, trine_conv2d_forward(op, dev.stream, &f.tx.t, NULL, &wrong, NULL));
+    uint32_t *words = test_buffer_read_words(&ty.memory);
+    for (size_t i = 0; i < ty.memory.floats; i++) ck_assert_uint_eq(words[i], words[0]);
+    free(words);
+    test_tensor_release(&ty);
+    trine_conv2d_destroy(&op);
+    teardown(&f);
+}
+END_TEST
+
+int main(void)
+{
+    test_device_open();
+    Suite *suite = suite_create("conv2d");
+    TCase *tcase = tcase_create("conv2d");
+    tcase_add_loop_test(tcase, test_odd, 0, ODD_CASES);
+    tcase_add_loop_test(tcase, test_widths, 0, WIDTHS * WIDTH_KINDS);
+    tcase_add_loop_test(tcase, test_layers, 0, LAYERS);
+    tcase_add_loop_test(tcase, test_bn_partials, 0, 2);
+    tcase_add_test(tcase, test_refused);
+    tcase_add_test(tcase, test_calls);
+    suite_add_tcase(suite, tcase);
+    const int result = check_main(suite);
+    test_device_close();
+    return result;
+}
