@@ -11,11 +11,7 @@
 #include "rt/launch.h"
 
 enum { MAX_STATES = 2 };
-enum {
-    VECTOR_CPU = 16,
-    CHUNK_CPU = 256,
-    VECTOR_LANES = 4
-}; /* floats; vectors of a work-item: 16 KiB of each buffer */
+enum { CHUNK_CPU = 4096 }; /* floats of a work-item on CPUs: 16 KiB of each buffer */
 
 struct trine_optimizer {
     trine_optimizer_desc desc;
@@ -23,6 +19,7 @@ struct trine_optimizer {
     size_t count;
     uint64_t steps;
     bool cpu;
+    int vector; /* floats of the kernel's vectors */
     int states;
     trine_buffer *state[MAX_STATES];
     trine__kernel *kernel;
@@ -85,8 +82,8 @@ trine_status trine_optimizer_create(trine_context *context, const trine_optimize
 {
     TRINE_CHECK(context && desc && out, TRINE_ERR_ARG,
                 "optimizer: context, description or result is missing");
-    TRINE_CHECK(count > 0 && count <= INT_MAX - CHUNK_CPU * VECTOR_CPU, TRINE_ERR_ARG,
-                "optimizer: %zu parameters, want 1 to %d", count, INT_MAX - CHUNK_CPU * VECTOR_CPU);
+    TRINE_CHECK(count > 0 && count <= INT_MAX - CHUNK_CPU, TRINE_ERR_ARG,
+                "optimizer: %zu parameters, want 1 to %d", count, INT_MAX - CHUNK_CPU);
     TRINE_TRY(check_desc(desc));
     void *memory;
     TRINE_TRY(trine__calloc(1, sizeof(trine_optimizer), &memory));
@@ -97,9 +94,10 @@ trine_status trine_optimizer_create(trine_context *context, const trine_optimize
     op->beta2 = written_as(desc->beta2);
     op->count = count;
     op->cpu = context->caps.cpu;
+    op->vector = !op->cpu ? 4 : context->caps.vector_width >= 16 ? 16 : 8;
     op->states = sgd ? desc->momentum > 0 : 2;
     char options[96];
-    int length = snprintf(options, sizeof options, "-DCB=%d", op->cpu ? VECTOR_CPU : VECTOR_LANES);
+    int length = snprintf(options, sizeof options, "-DCB=%d", op->vector);
     if (sgd)
         snprintf(options + length, sizeof options - (size_t)length, " -DMOMENTUM=%d -DNESTEROV=%d",
                  op->states, desc->nesterov != 0);
@@ -122,9 +120,9 @@ void trine_optimizer_advance(trine_optimizer *op)
  */
 static trine__grid step_grid(const trine_optimizer *op, size_t count, int *chunk)
 {
-    const size_t vector = op->cpu ? VECTOR_CPU : VECTOR_LANES, vectors = (count + vector - 1) / vector;
-    *chunk = op->cpu ? CHUNK_CPU : 1;
-    return op->cpu ? trine__grid_tiles((vectors + CHUNK_CPU - 1) / CHUNK_CPU, 1, 1)
+    const size_t vector = (size_t)op->vector, vectors = (count + vector - 1) / vector;
+    *chunk = op->cpu ? CHUNK_CPU / op->vector : 1;
+    return op->cpu ? trine__grid_tiles((count + CHUNK_CPU - 1) / CHUNK_CPU, 1, 1)
                    : trine__grid_lines(vectors, 1, 1, TRINE__LOCAL);
 }
 

@@ -6,16 +6,21 @@
 #include "trine/loss.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "op/loss_rows.h"
 
 enum { MAX_N = 32767 }; /* the matrices' work-items are counted in int */
-enum { VECTOR_CPU = 16, COLUMNS_CPU = 4, VECTORS_CPU = 4, VECTOR_LANES = 4 };
+enum {
+    COLUMNS_CPU = 4,
+    VECTORS_CPU = 4
+}; /* of a work-item: columns of the distances, vectors of the gradient */
 
 struct trine_triplet {
     trine_triplet_desc desc;
     bool cpu;
+    int vector; /* floats of the kernels' vectors */
     trine__kernel *norms, *distance, *mine, *reduce, *weights, *gradient;
 };
 
@@ -49,15 +54,17 @@ trine_status trine_triplet_create(trine_context *context, const trine_triplet_de
     op->desc = *desc;
     op->desc.soft = desc->soft != 0;
     op->cpu = context->caps.cpu;
+    op->vector = !op->cpu ? 4 : context->caps.vector_width >= 16 ? 16 : 8;
+    char options[64];
+    snprintf(options, sizeof options, "-DCB=%d -DJT=%d -DCH=%d", op->vector, op->cpu ? COLUMNS_CPU : 1,
+             op->cpu ? VECTORS_CPU : 1);
     trine_status status;
     TRINE_TRY_GOTO(trine__kernel_create(context, "l2norm_forward", "", &op->norms));
-    TRINE_TRY_GOTO(trine__kernel_create(context, "triplet_distance",
-                                        op->cpu ? "-DCB=16 -DJT=4" : "-DCB=4 -DJT=1", &op->distance));
+    TRINE_TRY_GOTO(trine__kernel_create(context, "triplet_distance", options, &op->distance));
     TRINE_TRY_GOTO(trine__kernel_create(context, mining_stems[desc->mining], "", &op->mine));
     TRINE_TRY_GOTO(trine__kernel_create(context, "triplet_reduce", "", &op->reduce));
     TRINE_TRY_GOTO(trine__kernel_create(context, "triplet_weights", "", &op->weights));
-    TRINE_TRY_GOTO(trine__kernel_create(context, "triplet_gradient",
-                                        op->cpu ? "-DCB=16 -DCH=4" : "-DCB=4 -DCH=1", &op->gradient));
+    TRINE_TRY_GOTO(trine__kernel_create(context, "triplet_gradient", options, &op->gradient));
     *out = op;
     return TRINE_OK;
 cleanup:
@@ -118,7 +125,7 @@ static trine_status run_gradient(trine_triplet *op, trine_stream *stream, const 
                                trine__arg_i32(r->d),
                                trine__arg_i32(r->ld),
                                trine__arg_i32((int)op->desc.distance)};
-    const size_t item = op->cpu ? VECTOR_CPU * VECTORS_CPU : VECTOR_LANES, items = (ld + item - 1) / item;
+    const size_t item = (size_t)op->vector * (op->cpu ? VECTORS_CPU : 1), items = (ld + item - 1) / item;
     const trine__grid grid =
         op->cpu ? trine__grid_tiles(items, n, 1) : trine__grid_lines(items, n, 1, TRINE__LOCAL);
     return trine__launch(stream, op->gradient, args, TRINE_COUNTOF(args), grid, NULL);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ref/ref_loss.h"
+#include "rt/context.h"
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
@@ -201,6 +202,41 @@ START_TEST(test_against_reference)
 }
 END_TEST
 
+/* The kernels' shape for devices that are not CPUs, wherever the suite runs. */
+START_TEST(test_shape_of_other_devices)
+{
+    const bool cpu = dev.context->caps.cpu;
+    dev.context->caps.cpu = !cpu;
+    const struct combo *combo = &combos[_i];
+    const trine_triplet_desc desc = {combo->mining, combo->distance, combo->soft, 0.2f};
+    const ref_triplet_desc ref = {(int)combo->mining, (int)combo->distance, combo->soft, desc.margin};
+    static const struct shape_case shapes[] = {
+        {1, 3, 1, 1, RANDOM, 0.2}, {13, 70, 8, 3, RANDOM, 0.2}, {66, 33, 16, 6, COPIES, 0.2}};
+    for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++) {
+        const struct shape_case *c = &shapes[k];
+        int32_t *labels = make_labels(c->n, c->classes);
+        double *e = NULL;
+        ref_triplet_result want = {0};
+        for (uint64_t seed = 1; !e; seed++) {
+            ck_assert_uint_lt(seed, 100);
+            e = make_embeddings(c, seed);
+            want = ref_triplet(&ref, e, labels, c->n, c->d, 1e-6);
+            if (want.doubtful == 0) break;
+            ref_triplet_free(&want);
+            free(e);
+            e = NULL;
+        }
+        outcome got = run(&desc, e, labels, c->n, c->d, c->cb, true);
+        compare_with_reference("other devices", &got, &want, c->n, c->d, combo->soft);
+        outcome_free(&got);
+        ref_triplet_free(&want);
+        free(e);
+        free(labels);
+    }
+    dev.context->caps.cpu = cpu;
+}
+END_TEST
+
 START_TEST(test_same_bits_every_run)
 {
     const struct combo *combo = &combos[_i];
@@ -320,6 +356,7 @@ int main(void)
     TCase *tc = tcase_create("triplet");
     tcase_set_timeout(tc, 0);
     tcase_add_loop_test(tc, test_against_reference, 0, COMBOS);
+    tcase_add_loop_test(tc, test_shape_of_other_devices, 0, COMBOS);
     tcase_add_loop_test(tc, test_same_bits_every_run, 0, COMBOS);
     tcase_add_loop_test(tc, test_nan_is_not_lost, 0, COMBOS);
     tcase_add_test(tc, test_close_far_from_origin);

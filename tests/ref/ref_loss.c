@@ -41,7 +41,7 @@ void ref_cross_entropy(const double *z, const int32_t *labels, int n, int k, dou
             if (row[c] > row[best]) best = c;
         double sum = 0;
         for (int c = 0; c < k; c++) sum += exp(row[c] - row[best]);
-        stats[0] += (log(sum) + row[best] - row[labels[i]]) / n;
+        stats[0] += (log(sum) - (row[labels[i]] - row[best])) / n;
         stats[1] += (best == labels[i]) / (double)n;
         for (int c = 0; dz && c < k; c++)
             dz[(size_t)i * (size_t)k + (size_t)c] = (exp(row[c] - row[best]) / sum - (c == labels[i])) / n;
