@@ -23,7 +23,7 @@ struct trine__program {
 };
 
 /* Every build: denormals cost hundreds of cycles on CPUs and mean nothing here. */
-static const char common_options[] = "-cl-std=CL1.2 -cl-denorms-are-zero -cl-mad-enable";
+static const char common_options[] = "-w -cl-std=CL1.2 -cl-denorms-are-zero -cl-mad-enable";
 
 static const trine__source *find_source(const char *stem)
 {
