@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* adam - one step over elements [first, first + count) of flat buffers, torch.optim.Adam and AdamW:
- *   p *= keep;  g += decay * p;  m += (1-beta1) * (g - m);  v = beta2 * v + (1-beta2) * g * g
- *   p -= step * m / (sqrt(v) * root + eps)
- * Adam: keep 1.  AdamW: decay 0, keep 1 - lr * weight decay.  step = lr / (1 - beta1^t), root = 1 / sqrt(1 - beta2^t): the host
- * computes these in double.  (-cl-mad-enable is harmless: every product is of one sign or explicit fma.)
+ *   g += decay * p;  m += (1-beta1) * (g - m);  v = beta2 * v + (1-beta2) * g * g
+ *   p -= shrink * p + step * m / (sqrt(v) * root + eps)
+ * Adam: shrink 0.  AdamW: decay 0, shrink lr * weight decay, in one rounding with the step (as a factor 1 - shrink of its own the
+ * rounding would add up).  step = lr / (1 - beta1^t), root = 1 / sqrt(1 - beta2^t): the host computes these in double.
  * p, m, v in and out, g in.
  * global (ceil(count / (chunk*CB))): a work-item is `chunk` neighbouring vectors; the last vector may be partial.
  * -D CB (floats of a vector)
@@ -12,17 +12,16 @@
 
 #define STEP(TYPE, P, G, M, V)                                                                                          \
     do {                                                                                                               \
-        (P) = (P) * keep;                                                                                              \
         (G) = fma((TYPE)(decay), (P), (G));                                                                            \
         (M) = fma((TYPE)(rest1), (G) - (M), (M));                                                                      \
         (V) = fma((V), (TYPE)(beta2), rest2 * (G) * (G));                                                              \
-        (P) = (P) - step * (M) / fma(sqrt(V), (TYPE)(root), (TYPE)(eps));                                              \
+        (P) = (P) - fma((TYPE)(shrink), (P), step * (M) / fma(sqrt(V), (TYPE)(root), (TYPE)(eps)));                    \
     } while (0)
 
 __kernel void adam(__global float *restrict parameters, __global const float *restrict gradients,
                    __global float *restrict means, __global float *restrict squares, const int first, const int count,
                    const int chunk, const float step, const float root, const float rest1, const float beta2,
-                   const float rest2, const float eps, const float keep, const float decay)
+                   const float rest2, const float eps, const float shrink, const float decay)
 {
     __global float *p = parameters + first, *m = means + first, *v = squares + first;
     __global const float *g = gradients + first;

@@ -158,22 +158,21 @@ trine_status trine_optimizer_step(trine_optimizer *op, trine_stream *stream, tri
     const bool decoupled = d->kind == TRINE_ADAMW;
     const double t = (double)op->steps;
     const double step = (double)lr / (1 - pow(op->beta1, t)), root = 1 / sqrt(1 - pow(op->beta2, t));
-    const trine__arg args[] = {
-        trine__arg_buffer(parameters),
-        trine__arg_buffer(gradients),
-        trine__arg_buffer(op->state[0]),
-        trine__arg_buffer(op->state[1]),
-        trine__arg_i32((int)first),
-        trine__arg_i32((int)count),
-        trine__arg_i32(chunk),
-        trine__arg_f32((float)step),
-        trine__arg_f32((float)root),
-        trine__arg_f32((float)(1 - op->beta1)),
-        trine__arg_f32((float)op->beta2),
-        trine__arg_f32((float)(1 - op->beta2)),
-        trine__arg_f32(d->eps),
-        trine__arg_f32(decoupled ? (float)(1 - (double)lr * (double)d->weight_decay) : 1.0f),
-        trine__arg_f32(decoupled ? 0.0f : d->weight_decay)};
+    const trine__arg args[] = {trine__arg_buffer(parameters),
+                               trine__arg_buffer(gradients),
+                               trine__arg_buffer(op->state[0]),
+                               trine__arg_buffer(op->state[1]),
+                               trine__arg_i32((int)first),
+                               trine__arg_i32((int)count),
+                               trine__arg_i32(chunk),
+                               trine__arg_f32((float)step),
+                               trine__arg_f32((float)root),
+                               trine__arg_f32((float)(1 - op->beta1)),
+                               trine__arg_f32((float)op->beta2),
+                               trine__arg_f32((float)(1 - op->beta2)),
+                               trine__arg_f32(d->eps),
+                               trine__arg_f32(decoupled ? lr * d->weight_decay : 0.0f),
+                               trine__arg_f32(decoupled ? 0.0f : d->weight_decay)};
     return trine__launch(stream, op->kernel, args, TRINE_COUNTOF(args), grid, decoupled ? "adamw" : NULL);
 }
 

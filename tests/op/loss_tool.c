@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/* Runs losses and optimizers on files of raw float32 (labels: int32) for torch_losses.py. Reads one command a
+ * line on stdin: normalize N D CB  X DY  Y NORMS DX cross_entropy N K  Z LABELS  STATS DZ triplet N D CB
+ * MINING DISTANCE SOFT MARGIN  E LABELS  STATS DE triplet_margin N D CB MARGIN P EPS SWAP REDUCTION  A P N
+ * LOSS TOTAL DA DP DN optimizer KIND MOMENTUM NESTEROV DECAY BETA1 BETA2 EPS COUNT STEPS  RATES PARAMETERS
+ * GRADIENTS  OUT STATE Inputs first, then outputs. GRADIENTS [STEPS][COUNT]; STATE gets every state buffer,
+ * one after the other. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "op/optimizer.h"
+#include "support/device.h"
+#include "trine/loss.h"
+
+enum { MAX_WORDS = 32, MAX_LINE = 8192 };
+
+static char *words[MAX_WORDS];
+static int word_count, word_next;
+
+static void die(const char *what, const char *why)
+{
+    fprintf(stderr, "loss_tool: %s: %s\n", what, why);
+    exit(EXIT_FAILURE);
+}
+
+static void must(trine_status status)
+{
+    if (status != TRINE_OK) die(words[0], trine_last_error());
+}
+
+static const char *next_word(void)
+{
+    if (word_next >= word_count) die(words[0], "too few words");
+    return words[word_next++];
+}
+
+static int next_int(void)
+{
+    return (int)strtol(next_word(), NULL, 10);
+}
+
+static float next_float(void)
+{
+    return strtof(next_word(), NULL);
+}
+
+/* The next file's `count` 32-bit values. */
+static void *read_values(size_t count)
+{
+    const char *path = next_word();
+    void *values = calloc(count ? count : 1, 4);
+    FILE *f = fopen(path, "rb");
+    if (!values || !f || fread(values, 4, count, f) != count) die(path, "cannot be read");
+    fclose(f);
+    return values;
+}
+
+static void write_values(const void *values, size_t count)
+{
+    const char *path = next_word();
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(values, 4, count, f) != count || fclose(f) != 0) die(path, "cannot be written");
+}
+
+static trine_buffer *new_buffer(size_t count)
+{
+    trine_buffer *b = NULL;
+    must(trine_buffer_create(dev.context, (count ? count : 1) * 4, &b));
+    return b;
+}
+
+static trine_buffer *read_buffer(size_t count)
+{
+    void *values = read_values(count);
+    trine_buffer *b = new_buffer(count);
+    must(trine_buffer_write(dev.stream, b, 0, values, count * 4));
+    free(values);
+    return b;
+}
+
+static void write_buffer(trine_buffer **b, size_t count)
+{
+    void *values = calloc(count ? count : 1, 4);
+    if (!values) die(words[0], "out of memory");
+    must(trine_buffer_read(dev.stream, *b, 0, values, count * 4));
+    write_values(values, count);
+    free(values);
+    trine_buffer_release(b);
+}
+
+static trine_tensor new_tensor(int n, int d, int cb)
+{
+    trine_tensor t;
+    must(trine_tensor_create(dev.context, &(trine_shape){n, d, 1, 1}, cb, &t));
+    return t;
+}
+
+static trine_tensor read_tensor(int n, int d, int cb)
+{
+    trine_tensor t = new_tensor(n, d, cb);
+    float *values = read_values((size_t)n * (size_t)d);
+    must(trine_tensor_upload(dev.stream, values, &t));
+    free(values);
+    return t;
+}
+
+static void write_tensor(trine_tensor *t)
+{
+    const size_t count = (size_t)t->shape.n * (size_t)t->shape.c;
+    float *values = calloc(count, sizeof *values);
+    if (!values) die(words[0], "out of memory");
+    must(trine_tensor_download(dev.stream, t, values));
+    write_values(values, count);
+    free(values);
+    trine_buffer_release(&t->buffer);
+}
+
+static void run_normalize(void)
+{
+    const int n = next_int(), d = next_int(), cb = next_int();
+    trine_tensor x = read_tensor(n, d, cb), dy = read_tensor(n, d, cb), y = new_tensor(n, d, cb);
+    trine_buffer *norms = new_buffer((size_t)n);
+    trine_l2norm *op;
+    must(trine_l2norm_create(dev.context, &op));
+    must(trine_l2norm_forward(op, dev.stream, &x, &y, norms));
+    must(trine_l2norm_backward(op, dev.stream, &y, norms, &dy, &dy));
+    write_tensor(&y);
+    write_buffer(&norms, (size_t)n);
+    write_tensor(&dy);
+    trine_buffer_release(&x.buffer);
+    trine_l2norm_destroy(&op);
+}
+
+static void run_cross_entropy(void)
+{
+    const int n = next_int(), k = next_int();
+    trine_tensor z = read_tensor(n, k, 1), dz = new_tensor(n, k, 1);
+    trine_buffer *labels = read_buffer((size_t)n), *stats = new_buffer(2);
+    trine_cross_entropy *op;
+    must(trine_cross_entropy_create(dev.context, &op));
+    must(trine_cross_entropy_run(op, dev.stream, &z, labels, &dz, stats, 0));
+    write_buffer(&stats, 2);
+    write_tensor(&dz);
+    trine_buffer_release(&z.buffer);
+    trine_buffer_release(&labels);
+    trine_cross_entropy_destroy(&op);
+}
+
+static void run_triplet(void)
+{
+    const int n = next_int(), d = next_int(), cb = next_int();
+    trine_triplet_desc desc;
+    desc.mining = (trine_mining)next_int();
+    desc.distance = (trine_distance)next_int();
+    desc.soft = next_int();
+    desc.margin = next_float();
+    trine_tensor e = read_tensor(n, d, cb), de = new_tensor(n, d, cb);
+    trine_buffer *labels = read_buffer((size_t)n), *stats = new_buffer(TRINE_TRIPLET_STATS), *workspace;
+    trine_triplet *op;
+    must(trine_triplet_create(dev.context, &desc, &op));
+    workspace = new_buffer(trine_triplet_workspace_bytes(op, n) / 4);
+    must(trine_triplet_run(op, dev.stream, &e, labels, &de, stats, 0, workspace));
+    write_buffer(&stats, TRINE_TRIPLET_STATS);
+    write_tensor(&de);
+    trine_buffer_release(&e.buffer);
+    trine_buffer_release(&labels);
+    trine_buffer_release(&workspace);
+    trine_triplet_destroy(&op);
+}
+
+static void run_triplet_margin(void)
+{
+    const int n = next_int(), d = next_int(), cb = next_int();
+    trine_triplet_margin_desc desc;
+    desc.margin = next_float();
+    desc.p = next_float();
+    desc.eps = next_float();
+    desc.swap = next_int();
+    desc.reduction = (trine_reduction)next_int();
+    trine_tensor x[3], g[3];
+    for (int i = 0; i < 3; i++) x[i] = read_tensor(n, d, cb);
+    for (int i = 0; i < 3; i++) g[i] = new_tensor(n, d, cb);
+    trine_buffer *loss = new_buffer((size_t)n), *total = new_buffer(1);
+    const float zero = 0;
+    must(trine_buffer_write(dev.stream, total, 0, &zero, sizeof zero));
+    trine_triplet_margin *op;
+    must(trine_triplet_margin_create(dev.context, &desc, &op));
+    must(trine_triplet_margin_run(op, dev.stream, &x[0], &x[1], &x[2], &g[0], &g[1], &g[2], loss, total));
+    write_buffer(&loss, (size_t)n);
+    write_buffer(&total, 1);
+    for (int i = 0; i < 3; i++) write_tensor(&g[i]);
+    for (int i = 0; i < 3; i++) trine_buffer_release(&x[i].buffer);
+    trine_triplet_margin_destroy(&op);
+}
+
+static void run_optimizer(void)
+{
+    trine_optimizer_desc desc;
+    desc.kind = (trine_optimizer_kind)next_int();
+    desc.momentum = next_float();
+    desc.nesterov = next_int();
+    desc.weight_decay = next_float();
+    desc.beta1 = next_float();
+    desc.beta2 = next_float();
+    desc.eps = next_float();
+    const size_t count = (size_t)next_int(), steps = (size_t)next_int();
+    float *rates = read_values(steps);
+    trine_buffer *parameters = read_buffer(count), *gradients = new_buffer(count);
+    float *all = read_values(count * steps);
+    trine_optimizer *op;
+    must(trine_optimizer_create(dev.context, &desc, count, &op));
+    for (size_t i = 0; i < steps; i++) {
+        must(trine_buffer_write(dev.stream, gradients, 0, all + i * count, count * 4));
+        trine_optimizer_advance(op);
+        must(trine_optimizer_step(op, dev.stream, parameters, gradients, 0, count, rates[i]));
+    }
+    write_buffer(&parameters, count);
+    const size_t states = (size_t)trine__optimizer_state_count(op);
+    float *state = calloc(count * 2, sizeof *state);
+    if (!state) die(words[0], "out of memory");
+    for (size_t i = 0; i < states; i++)
+        must(trine__optimizer_state_export(op, dev.stream, (int)i, state + i * count));
+    write_values(state, count * states);
+    free(state);
+    free(all);
+    free(rates);
+    trine_buffer_release(&gradients);
+    trine_optimizer_destroy(&op);
+}
+
+int main(void)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } commands[] = {{"normalize", run_normalize},
+                    {"cross_entropy", run_cross_entropy},
+                    {"triplet", run_triplet},
+                    {"triplet_margin", run_triplet_margin},
+                    {"optimizer", run_optimizer}};
+    static char line[MAX_LINE];
+    test_device_open();
+    while (fgets(line, sizeof line, stdin)) {
+        word_count = word_next = 0;
+        for (char *w = strtok(line, " \n"); w && word_count < MAX_WORDS; w = strtok(NULL, " \n"))
+            words[word_count++] = w;
+        if (word_count == 0) continue;
+        next_word();
+        size_t i = 0;
+        while (i < sizeof commands / sizeof commands[0] && strcmp(commands[i].name, words[0]) != 0) i++;
+        if (i == sizeof commands / sizeof commands[0]) die(words[0], "no such command");
+        commands[i].run();
+        if (word_next != word_count) die(words[0], "too many words");
+    }
+    test_device_close();
+    return EXIT_SUCCESS;
+}
