@@ -204,8 +204,8 @@ START_TEST(accuracy)
 }
 END_TEST
 
-/* Not a benchmark: catches a quadratic selection or sums that were not vectorised. Bound: ten times what two
- * cores take. $TRINE_TEST_LONG: 10000 x 512 as well. */
+/* Not a benchmark: catches a quadratic selection or sums that were not vectorised. The bound leaves room
+ * for sanitizers and busy machines. $TRINE_TEST_LONG: 10000 x 512 as well. */
 START_TEST(large)
 {
     const int sizes[][2] = {{5000, 64}, {10000, 512}};
@@ -222,7 +222,7 @@ START_TEST(large)
         const double seconds = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
         printf("retrieval of %d x %d: %.2f s\n", count, dim, seconds);
         ck_assert_uint_eq(r.queries, (size_t)count);
-        ck_assert_double_lt(seconds, s ? 100 : 15);
+        ck_assert_double_lt(seconds, s ? 200 : 60);
         free(data);
         free(labels);
     }
