@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/* The training loop. A step only enqueues: batches go up on a stream of their own (feed.c), what was measured
+ * comes back through a ring (trainer_log.c), everything a step needs is made beforehand. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "learn/trainer_private.h"
+
+enum { MAX_BLOCK = 16, PLATEAU_STEPS = 100 }; /* channels of the widest layout block; steps of a mean */
+
+static trine_status check_options(const trine_trainer_options *o, bool array)
+{
+    TRINE_CHECK(o->objective == TRINE_OBJECTIVE_TRIPLET || o->objective == TRINE_OBJECTIVE_CLASSIFY,
+                TRINE_ERR_ARG, "trainer: unknown objective %d", (int)o->objective);
+    TRINE_CHECK(o->embedding == TRINE_EMBED_POOL || o->embedding == TRINE_EMBED_FC, TRINE_ERR_ARG,
+                "trainer: unknown embedding %d", (int)o->embedding);
+    TRINE_CHECK((unsigned)o->schedule <= TRINE_SCHEDULE_PLATEAU, TRINE_ERR_ARG,
+                "trainer: unknown schedule %d", (int)o->schedule);
+    TRINE_CHECK(isfinite(o->lr) && o->lr >= 0, TRINE_ERR_ARG,
+                "trainer: learning rate %g, expected a number >= 0", o->lr);
+    TRINE_CHECK(o->steps >= 0 && o->epochs >= 0, TRINE_ERR_ARG,
+                "trainer: %d steps and %d epochs, expected 0 or more", o->steps, o->epochs);
+    TRINE_CHECK(o->steps > 0 || o->epochs > 0, TRINE_ERR_ARG, "trainer: neither steps nor epochs are given");
+    if (array) return TRINE_OK;
+    TRINE_CHECK(o->threads >= 0, TRINE_ERR_ARG, "trainer: %d threads, expected 0 or more", o->threads);
+    if (o->objective == TRINE_OBJECTIVE_CLASSIFY) {
+        TRINE_CHECK(o->batch >= 2, TRINE_ERR_ARG, "trainer: batches of %d images, expected at least 2",
+                    o->batch);
+        return TRINE_OK;
+    }
+    TRINE_CHECK(o->classes_per_batch >= 1 && o->images_per_class >= 1, TRINE_ERR_ARG,
+                "trainer: batches of %d classes x %d images, expected at least 1 x 1", o->classes_per_batch,
+                o->images_per_class);
+    return TRINE_OK;
+}
+
+static void tell(const trine_trainer *t, const char *sentence)
+{
+    if (t->options.log) t->options.log(t->options.log_user, sentence);
+}
+
+/* Frozen layers whose running statistics the policies move nevertheless: legal, and rarely meant. */
+static trine_status warn_frozen(const trine_trainer *t)
+{
+    trine_bn_info first = {0}, info;
+    int moving = 0;
+    for (int i = 0; i < trine_resnet_bn_count(t->net); i++) {
+        TRINE_TRY(trine_resnet_bn(t->net, i, &info));
+        if (!info.frozen || !info.updates) continue;
+        if (moving++ == 0) first = info;
+    }
+    if (moving == 0) return TRINE_OK;
+    char text[256];
+    snprintf(text, sizeof text,
+             "the running statistics of %d frozen BatchNorm layers (%s first) will move: their policy is to "
+             "update; 'auto' or 'eval' keeps them",
+             moving, first.name);
+    tell(t, text);
+    return TRINE_OK;
+}
+
+/* Batches in which no triplet can be formed. */
+static void warn_degenerate(const trine_trainer *t, const int *labels)
+{
+    const trine_trainer_options *o = &t->options;
+    bool positives = o->images_per_class > 1, negatives = o->classes_per_batch > 1;
+    if (o->objective != TRINE_OBJECTIVE_TRIPLET) return;
+    if (labels) {
+        positives = negatives = false;
+        for (int i = 0; i < t->shape.n; i++) {
+            for (int j = 0; j < i && !(positives && negatives); j++) {
+                positives |= labels[i] == labels[j];
+                negatives |= labels[i] != labels[j];
+            }
+        }
+    }
+    if (!positives || !negatives)
+        tell(t, positives ? "every batch holds one class: there are no negatives, the loss is 0"
+                          : "every class has one image in a batch: there are no positives, the loss is 0");
+}
+
+static trine_status open_triplet(trine_trainer *t)
+{
+    const trine_trainer_options *o = &t->options;
+    trine_context *context = t->stream->context;
+    const size_t n = (size_t)t->shape.n;
+    const int dim =
+        o->embedding == TRINE_EMBED_FC ? trine_resnet_outputs(t->net) : trine_resnet_features(t->net);
+    const size_t bytes = n * trine__round_up((size_t)dim, MAX_BLOCK) * sizeof(float);
+    TRINE_TRY(trine_triplet_create(context, &o->triplet, &t->triplet));
+    TRINE_TRY(
+        trine_buffer_create(context, trine_triplet_workspace_bytes(t->triplet, t->shape.n), &t->workspace));
+    TRINE_TRY(trine_buffer_create(context, bytes, &t->gradient));
+    if (!o->normalize) return TRINE_OK;
+    TRINE_TRY(trine_l2norm_create(context, &t->l2norm));
+    TRINE_TRY(trine_buffer_create(context, bytes, &t->unit));
+    return trine_buffer_create(context, n * sizeof(float), &t->norms);
+}
+
+static trine_status open_classify(trine_trainer *t)
+{
+    trine_context *context = t->stream->context;
+    const size_t floats = (size_t)t->shape.n * (size_t)trine_resnet_outputs(t->net);
+    TRINE_TRY(trine_cross_entropy_create(context, &t->cross_entropy));
+    return trine_buffer_create(context, floats * sizeof(float), &t->gradient);
+}
+
+/* Everything that does not depend on where the batches come from. */
+static trine_status open_network(trine_trainer *t)
+{
+    const trine_trainer_options *o = &t->options;
+    trine_context *context = t->stream->context;
+    const bool classify = o->objective == TRINE_OBJECTIVE_CLASSIFY;
+    const trine_embedding embedding = classify ? TRINE_EMBED_FC : o->embedding;
+    TRINE_TRY(trine_session_create_training(t->net, t->stream, &t->shape, embedding, 1, &t->session));
+    TRINE_CHECK(trine_session_trains(t->session), TRINE_ERR_ARG,
+                "nothing to train: no trainable parameter is reached by the loss on %s",
+                classify                      ? "fc's output"
+                : embedding == TRINE_EMBED_FC ? "the embedding (fc's output)"
+                                              : "the embedding (the pooled features, before fc)");
+    TRINE_TRY(trine_gradients_create(t->net, t->stream, &t->gradients));
+    TRINE_TRY(trine_optimizer_create(context, &o->optimizer, trine_resnet_flat_count(t->net), &t->optimizer));
+    TRINE_TRY(classify ? open_classify(t) : open_triplet(t));
+    t->plateau = trine__plateau_start(o->lr);
+    TRINE_TRY(trine__trainer_log_create(t));
+    return warn_frozen(t);
+}
+
+static trine_status create(trine_resnet *net, trine_stream *stream, const trine_trainer_options *options,
+                           bool array, trine_trainer **out)
+{
+    TRINE_CHECK(net && stream && options, TRINE_ERR_ARG, "trainer: network, stream or options is missing");
+    TRINE_TRY(check_options(options, array));
+    void *memory;
+    TRINE_TRY(trine__calloc(1, sizeof(trine_trainer), &memory));
+    trine_trainer *t = memory;
+    t->options = *options;
+    t->net = net;
+    t->stream = stream;
+    *out = t;
+    return TRINE_OK;
+}
+
+trine_status trine_trainer_create(trine_resnet *net, trine_stream *stream,
+                                  const trine_trainer_options *options, const trine_dataset *data,
+                                  trine_trainer **out)
+{
+    TRINE_CHECK(data && out, TRINE_ERR_ARG, "trainer: data set or result is missing");
+    trine_trainer *t = NULL;
+    TRINE_TRY(create(net, stream, options, false, &t));
+    t->data = data;
+    trine_status status;
+    TRINE_TRY_GOTO(trine__trainer_open_data(t));
+    TRINE_TRY_GOTO(open_network(t));
+    warn_degenerate(t, NULL);
+    *out = t;
+    return TRINE_OK;
+cleanup:
+    trine_trainer_destroy(&t);
+    return status;
+}
+
+trine_status trine_trainer_create_array(trine_resnet *net, trine_stream *stream,
+                                        const trine_trainer_options *options, const float *x,
+                                        const trine_shape *shape, const int *labels, trine_trainer **out)
+{
+    TRINE_CHECK(x && shape && labels && out, TRINE_ERR_ARG,
+                "trainer: array, shape, labels or result is missing");
+    trine_trainer *t = NULL;
+    TRINE_TRY(create(net, stream, options, true, &t));
+    trine_status status;
+    TRINE_TRY_GOTO(trine__trainer_open_array(t, x, shape, labels));
+    TRINE_TRY_GOTO(open_network(t));
+    warn_degenerate(t, labels);
+    *out = t;
+    return TRINE_OK;
+cleanup:
+    trine_trainer_destroy(&t);
+    return status;
+}
+
+int trine_trainer_steps(const trine_trainer *trainer)
+{
+    return trainer->steps;
+}
+
+/* The embedding's loss; its gradient is left in *d. */
+static trine_status triplet_loss(trine_trainer *t, const trine_tensor *e, const trine_buffer *labels,
+                                 int slot, trine_tensor *d)
+{
+    if (!t->options.normalize)
+        return trine_triplet_run(t->triplet, t->stream, e, labels, d, t->log.stats, slot, t->workspace);
+    trine_tensor unit = *e;
+    unit.buffer = t->unit;
+    TRINE_TRY(trine_l2norm_forward(t->l2norm, t->stream, e, &unit, t->norms));
+    TRINE_TRY(trine_triplet_run(t->triplet, t->stream, &unit, labels, d, t->log.stats, slot, t->workspace));
+    return trine_l2norm_backward(t->l2norm, t->stream, &unit, t->norms, d, d);
+}
+
+/* Forward, loss, backward, update over one batch. */
+static trine_status run_step(trine_trainer *t, const trine_tensor *x, const trine_buffer *labels, int slot,
+                             double lr)
+{
+    TRINE_TRY(trine_session_forward(t->session, x));
+    const trine_tensor e = trine_session_embedding(t->session);
+    trine_tensor d = e;
+    d.buffer = t->gradient;
+    if (t->cross_entropy)
+        TRINE_TRY(trine_cross_entropy_run(t->cross_entropy, t->stream, &e, labels, &d, t->log.stats, slot));
+    else
+        TRINE_TRY(triplet_loss(t, &e, labels, slot, &d));
+    trine_gradients_clear(t->gradients);
+    TRINE_TRY(trine_session_backward(t->session, &d, t->gradients));
+    return trine_resnet_step(t->net, t->stream, t->optimizer, t->gradients, (float)lr);
+}
+
+static double learning_rate(const trine_trainer *t)
+{
+    const trine_trainer_options *o = &t->options;
+    return o->schedule == TRINE_SCHEDULE_PLATEAU ? t->plateau.lr
+                                                 : trine_schedule_lr(o->schedule, o->lr, t->step, t->steps);
+}
+
+/* One step, from the batch to the record; tells the callback of earlier ones. */
+static trine_status step(trine_trainer *t, trine_step_fn each_step, void *user)
+{
+    int slot;
+    TRINE_TRY(trine__trainer_log_begin(t, each_step, user, &slot));
+    if (t->log.stopped) return TRINE_OK;
+    trine_tensor x;
+    const trine_buffer *labels;
+    trine__feed_slot *fed;
+    TRINE_TRY(trine__trainer_next(t, &x, &labels, &fed));
+    const double lr = learning_rate(t);
+    TRINE_TRY(run_step(t, &x, labels, slot, lr));
+    if (fed) TRINE_TRY(trine__feed_used(t->feed, fed));
+    TRINE_TRY(trine__trainer_log_end(t, x.shape.n, lr));
+    t->step++;
+    const int period = t->options.steps > 0 ? PLATEAU_STEPS : t->epoch_steps;
+    if (t->options.schedule != TRINE_SCHEDULE_PLATEAU || t->step % period != 0) return TRINE_OK;
+    TRINE_TRY(trine__trainer_log_flush(t, each_step, user)); /* the next rate depends on these losses */
+    trine__plateau_update(&t->plateau, t->log.loss_sum / t->log.loss_count);
+    t->log.loss_sum = 0;
+    t->log.loss_count = 0;
+    return TRINE_OK;
+}
+
+static trine_status run(trine_trainer *t, trine_step_fn each_step, void *user)
+{
+    t->log.stopped = false;
+    while (t->step < t->steps && !t->log.stopped) TRINE_TRY(step(t, each_step, user));
+    TRINE_TRY(trine__trainer_log_flush(t, each_step, user));
+    return trine_stream_sync(t->stream);
+}
+
+trine_status trine_trainer_run(trine_trainer *trainer, trine_step_fn each_step, void *user)
+{
+    TRINE_CHECK(trainer, TRINE_ERR_ARG, "trainer: missing");
+    TRINE_CHECK(!trainer->failed, TRINE_ERR_STATE, "trainer: its run failed at step %d", trainer->step + 1);
+    const trine_status status = run(trainer, each_step, user);
+    trainer->failed = status != TRINE_OK;
+    return status;
+}
+
+size_t trine_trainer_bad_images(const trine_trainer *trainer)
+{
+    return trainer->loader ? trine__loader_bad_count(trainer->loader) : 0;
+}
+
+void trine_trainer_destroy(trine_trainer **trainer)
+{
+    if (!trainer || !*trainer) return;
+    trine_trainer *t = *trainer;
+    trine_stream_sync(t->stream); /* reads into the log */
+    trine__loader_destroy(&t->loader);
+    trine__feed_destroy(&t->feed);
+    trine__sampler_destroy(&t->sampler);
+    trine__trainer_log_free(t);
+    trine_optimizer_destroy(&t->optimizer);
+    trine_gradients_destroy(&t->gradients);
+    trine_session_destroy(&t->session);
+    trine_triplet_destroy(&t->triplet);
+    trine_l2norm_destroy(&t->l2norm);
+    trine_cross_entropy_destroy(&t->cross_entropy);
+    trine_buffer *const buffers[] = {t->fixed_x.buffer, t->fixed_labels, t->unit,
+                                     t->gradient,       t->norms,        t->workspace};
+    for (size_t i = 0; i < TRINE_COUNTOF(buffers); i++) {
+        trine_buffer *b = buffers[i];
+        trine_buffer_release(&b);
+    }
+    free(t);
+    *trainer = NULL;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a trainer's batches come from: a data set through sampler, loader and feed, or one array that was
+ * uploaded once. */
+#include <limits.h>
+#include <stdlib.h>
+
+#include "learn/threads.h"
+#include "learn/trainer_private.h"
+
+/* The loader's plan: the sampler's batches, as many as there are steps. */
+static void plan(void *user, size_t batch, int *indices, int capacity, int *count)
+{
+    const trine_trainer *t = user;
+    (void)capacity;
+    *count = batch < (size_t)t->steps ? trine__sampler_batch(t->sampler, batch, indices) : 0;
+}
+
+static trine_status count_steps(trine_trainer *t, size_t epoch)
+{
+    const trine_trainer_options *o = &t->options;
+    TRINE_CHECK(epoch <= INT_MAX && (o->steps > 0 || epoch <= INT_MAX / (size_t)o->epochs), TRINE_ERR_ARG,
+                "trainer: %d epochs of %zu steps are more than %d steps", o->epochs, epoch, INT_MAX);
+    t->epoch_steps = (int)epoch;
+    t->steps = o->steps > 0 ? o->steps : o->epochs * (int)epoch;
+    return TRINE_OK;
+}
+
+/* Labels must be outputs of fc when classifying. */
+static trine_status check_label(const trine_trainer *t, int label, const char *what, size_t i)
+{
+    const int outputs = trine_resnet_outputs(t->net);
+    TRINE_CHECK(t->options.objective != TRINE_OBJECTIVE_CLASSIFY || (label >= 0 && label < outputs),
+                TRINE_ERR_DATA, "%s%zu has class number %d, but fc has %d outputs, for classes 0 to %d", what,
+                i, label, outputs, outputs - 1);
+    return TRINE_OK;
+}
+
+static trine_status check_labels(const trine_trainer *t)
+{
+    const size_t count = trine_dataset_count(t->data);
+    for (size_t i = 0; i < count; i++) {
+        const trine_status status = check_label(t, trine_dataset_label(t->data, i), "image ", i);
+        if (status != TRINE_OK) return trine__fail_context(status, "%s", trine_dataset_name(t->data, i));
+    }
+    return TRINE_OK;
+}
+
+static trine_status open_sampler(trine_trainer *t)
+{
+    const trine_trainer_options *o = &t->options;
+    const size_t count = trine_dataset_count(t->data);
+    if (o->objective == TRINE_OBJECTIVE_CLASSIFY) {
+        TRINE_TRY(check_labels(t));
+        return trine__sampler_create_epochs(count, o->batch, o->seed, &t->sampler);
+    }
+    void *memory;
+    TRINE_TRY(trine__calloc(count, sizeof(int), &memory));
+    int *labels = memory;
+    for (size_t i = 0; i < count; i++) labels[i] = trine_dataset_label(t->data, i);
+    const trine_status status = trine__sampler_create_classes(labels, count, o->classes_per_batch,
+                                                              o->images_per_class, o->seed, &t->sampler);
+    free(labels);
+    return status;
+}
+
+trine_status trine__trainer_open_data(trine_trainer *t)
+{
+    const trine_trainer_options *o = &t->options;
+    TRINE_CHECK(trine_resnet_in_channels(t->net) == 3, TRINE_ERR_DATA,
+                "trainer: the images have 3 channels, the network takes %d",
+                trine_resnet_in_channels(t->net));
+    TRINE_TRY(open_sampler(t));
+    TRINE_TRY(count_steps(t, trine__sampler_epoch(t->sampler)));
+    const trine__loader_options options = {
+        .dataset = t->data,
+        .preprocess = o->preprocess,
+        .augment = {.flip = o->flip != 0, .crop = o->crop != 0},
+        .seed = o->seed,
+        .batch_capacity = trine__sampler_capacity(t->sampler),
+        .threads = trine__threads(o->threads),
+        .on_bad = o->fail_bad ? TRINE__BAD_FAIL : TRINE__BAD_SUBSTITUTE,
+        .plan = plan,
+        .plan_user = t,
+        .log = o->log,
+        .log_user = o->log_user,
+    };
+    TRINE_TRY(trine__loader_create(&options, &t->loader));
+    t->shape.n = options.batch_capacity;
+    t->shape.c = 3;
+    TRINE_TRY(trine__feed_image_size(t->data, &o->preprocess, !o->fail_bad, &t->shape.h, &t->shape.w));
+    return trine__feed_create(t->stream, &t->shape, &t->feed);
+}
+
+trine_status trine__trainer_open_array(trine_trainer *t, const float *x, const trine_shape *shape,
+                                       const int *labels)
+{
+    TRINE_CHECK(shape->n >= 1 && shape->c >= 1 && shape->h >= 1 && shape->w >= 1, TRINE_ERR_SHAPE,
+                "trainer: array [%d,%d,%d,%d], expected sizes of at least 1", shape->n, shape->c, shape->h,
+                shape->w);
+    const size_t n = (size_t)shape->n;
+    for (size_t i = 0; i < n; i++) TRINE_TRY(check_label(t, labels[i], "row ", i));
+    TRINE_TRY(count_steps(t, 1));
+    t->shape = *shape;
+    TRINE_TRY(trine_tensor_create(t->stream->context, shape, 1, &t->fixed_x));
+    TRINE_TRY(trine_tensor_upload(t->stream, x, &t->fixed_x));
+    void *memory;
+    TRINE_TRY(trine__calloc(n, sizeof(int32_t), &memory));
+    int32_t *words = memory;
+    for (size_t i = 0; i < n; i++) words[i] = labels[i];
+    const trine_status status =
+        trine__buffer_from_host(t->stream->context, words, n * sizeof *words, &t->fixed_labels);
+    free(words);
+    return status;
+}
+
+static trine_status check_batch(const trine_trainer *t, const trine__batch *b)
+{
+    int rows = 0, first = -1;
+    for (int i = 0; i < b->count; i++) {
+        rows += b->ok[i];
+        if (first < 0 && b->ok[i]) first = i;
+    }
+    TRINE_CHECK(rows > 0, TRINE_ERR_DATA, "step %d: none of its %d images can be read", t->step + 1,
+                b->count);
+    TRINE_CHECK(b->height == t->shape.h && b->width == t->shape.w, TRINE_ERR_DATA,
+                "%s: is %dx%d pixels after preprocessing, but other images are %dx%d",
+                trine_dataset_name(t->data, (size_t)b->indices[first]), b->width, b->height, t->shape.w,
+                t->shape.h);
+    return TRINE_OK;
+}
+
+trine_status trine__trainer_next(trine_trainer *t, trine_tensor *x, const trine_buffer **labels,
+                                 trine__feed_slot **slot)
+{
+    *slot = NULL;
+    if (!t->feed) {
+        *x = t->fixed_x;
+        *labels = t->fixed_labels;
+        return TRINE_OK;
+    }
+    trine__batch b;
+    TRINE_TRY(trine__loader_next(t->loader, &b));
+    TRINE_TRY(check_batch(t, &b));
+    TRINE_TRY(trine__feed_push(t->feed, b.x, b.labels, b.ok, b.count, slot));
+    *x = (*slot)->x;
+    *labels = (*slot)->labels;
+    return TRINE_OK;
+}

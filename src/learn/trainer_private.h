@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* The trainer's parts: trainer.c checks, makes and steps; trainer_data.c says what the next batch is;
+ * trainer_log.c brings what the steps measured back to the host. */
+#ifndef TRINE_LEARN_TRAINER_PRIVATE_H
+#define TRINE_LEARN_TRAINER_PRIVATE_H
+
+#include "io/loader.h"
+#include "learn/feed.h"
+#include "learn/sampler.h"
+#include "learn/schedule.h"
+#include "trine/trainer.h"
+
+/* The ring of measured steps has two halves: one is read back while the other fills. */
+enum { TRINE__LOG_HALF = 8, TRINE__LOG_SLOTS = 2 * TRINE__LOG_HALF };
+
+typedef struct trine__log_half {
+    trine__event read; /* of the copies below; pending while count > 0 */
+    int count;         /* steps, from first_step on */
+    int first_step;    /* from 0 */
+    int images[TRINE__LOG_HALF];
+    double lr[TRINE__LOG_HALF];
+    float stats[TRINE__LOG_HALF * TRINE_TRIPLET_STATS];
+    float *norms; /* [TRINE__LOG_HALF][batch]; NULL unless the embeddings are normalised */
+} trine__log_half;
+
+typedef struct trine__trainer_log {
+    trine_buffer *stats; /* [TRINE__LOG_SLOTS][floats] */
+    trine_buffer *norms; /* [TRINE__LOG_SLOTS][batch], or NULL */
+    int floats;          /* of a slot of stats */
+    int half, filled;    /* the half that fills, and steps in it */
+    trine__log_half halves[2];
+    double loss_sum; /* of the steps told since it was last cleared */
+    int loss_count;
+    bool stopped; /* the callback said so */
+} trine__trainer_log;
+
+struct trine_trainer {
+    trine_trainer_options options;
+    trine_resnet *net;
+    trine_stream *stream;
+    trine_shape shape; /* largest batch */
+    /* A data set: */
+    const trine_dataset *data;
+    trine__sampler *sampler;
+    trine__loader *loader;
+    trine__feed *feed;
+    /* or an array: */
+    trine_tensor fixed_x;
+    trine_buffer *fixed_labels;
+
+    trine_session *session;
+    trine_gradients *gradients;
+    trine_optimizer *optimizer;
+    trine_triplet *triplet;
+    trine_l2norm *l2norm;
+    trine_cross_entropy *cross_entropy;
+    trine_buffer *unit;      /* normalised embeddings, like the embedding in the session's layout */
+    trine_buffer *gradient;  /* of the loss, alike */
+    trine_buffer *norms;     /* [batch] */
+    trine_buffer *workspace; /* of the triplet loss */
+    trine__trainer_log log;
+    trine__plateau plateau;
+    int steps, epoch_steps, step; /* in all, of an epoch, done */
+    bool failed;
+};
+
+/* ---- trainer_data.c ---- */
+
+/* Sampler, steps, loader, image size and feed over t->data; fills shape, steps, epoch_steps. */
+trine_status trine__trainer_open_data(trine_trainer *t);
+/* Upload the array once; fills shape, steps, epoch_steps. */
+trine_status trine__trainer_open_array(trine_trainer *t, const float *x, const trine_shape *shape,
+                                       const int *labels);
+/* The next batch, on the device for what is enqueued from now on. *slot is for trine__feed_used(), NULL for
+ * an array. */
+trine_status trine__trainer_next(trine_trainer *t, trine_tensor *x, const trine_buffer **labels,
+                                 trine__feed_slot **slot);
+
+/* ---- trainer_log.c ---- */
+
+trine_status trine__trainer_log_create(trine_trainer *t);
+/* Slot of stats for the next step; tells the callback of steps that are about to be overwritten. */
+trine_status trine__trainer_log_begin(trine_trainer *t, trine_step_fn each_step, void *user, int *slot);
+/* The step is enqueued. */
+trine_status trine__trainer_log_end(trine_trainer *t, int images, double lr);
+/* Wait for all steps and tell the callback. */
+trine_status trine__trainer_log_flush(trine_trainer *t, trine_step_fn each_step, void *user);
+/* The stream must be idle. */
+void trine__trainer_log_free(trine_trainer *t);
+
+#endif
