@@ -173,8 +173,8 @@ START_TEST(test_cancellation)
     for (size_t c = 0; c < f.channels; c++) {
         const double want = 1 / sqrt(f.variance[c] + EPS);
         ck_assert_msg(fabs(mean[c] - f.mean[c]) <= 0x1p-10, "mean %.9g, want %.9g", mean[c], f.mean[c]);
-        /* an error of the mean of e adds e^2 to a variance of 0.01 */
-        ck_assert_msg(fabs(rstd[c] - want) <= 1e-4 * want, "rstd %.9g, want %.9g", rstd[c], want);
+        /* means of parts, rounded to 2^-10, differ by up to 0.03: 2 * 0.03 * 2^-11 on a variance of 0.01 */
+        ck_assert_msg(fabs(rstd[c] - want) <= 1.5e-3 * want, "rstd %.9g, want %.9g", rstd[c], want);
     }
     free(mean);
     free(rstd);
