@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* bn_statistics - merges the chunks' statistics of one channel and moves the running ones (pass 2 of batch statistics).
- *   delta = mean_b - mean   mean += delta*n_b/(n + n_b)   m2 += m2_b + delta^2*n*n_b/(n + n_b)
+ *   mean = sum(n_i*mean_i)/n   m2 = sum(m2_i + n_i*(mean_i - mean)^2)   over chunks i, both sums compensated (Kahan)
  *   rstd = 1/sqrt(m2/n + eps)   running_mean = (1-a)*running_mean + a*mean   running_var = (1-a)*running_var + a*m2/(n-1)
  * partials [blocks][images*chunks][2][CB]; mean, rstd [C rounded up to CB] (padding: 0); running_mean, running_var [C] or null
- * global (C rounded up to CB), local (64, 1, 1); chunks are merged in order: deterministic.
- * -D CB.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c   Chan et al. 1979; running_var as torch.nn.BatchNorm2d */
+ * global (C rounded up to CB), local (64, 1, 1); chunks are added in order: deterministic.
+ * -D CB.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c   Chan et al. 1979 for many parts; running_var as torch.nn.BatchNorm2d */
 #include "block.clh"
 
 __kernel void bn_statistics(__global const float *restrict partials, __global float *restrict mean_out,
@@ -21,13 +21,23 @@ __kernel void bn_statistics(__global const float *restrict partials, __global fl
     }
     const int chunks = (pixels + chunk - 1) / chunk;
     __global const float *part = partials + (size_t)(c / CB) * images * chunks * (2 * CB) + c % CB;
-    float n = 0.0f, mean = 0.0f, m2 = 0.0f;
-    for (int i = 0; i < images * chunks; i++, part += 2 * CB) {
+    const float n = (float)images * (float)pixels, origin = part[0];
+    float sum = 0.0f, error = 0.0f; /* of count*(chunk's mean - origin): small numbers, compensated */
+    for (int i = 0; i < images * chunks; i++) {
         const float count = (float)min(chunk, pixels - i % chunks * chunk);
-        const float total = n + count, delta = part[0] - mean;
-        mean += delta * (count / total);
-        m2 += part[CB] + delta * delta * (n * (count / total));
-        n = total;
+        const float term = count * (part[i * 2 * CB] - origin) - error, total = sum + term;
+        error = (total - sum) - term;
+        sum = total;
+    }
+    const float offset = sum / n, mean = origin + offset;
+    float m2 = 0.0f;
+    error = 0.0f;
+    for (int i = 0; i < images * chunks; i++) {
+        const float count = (float)min(chunk, pixels - i % chunks * chunk);
+        const float delta = (part[i * 2 * CB] - origin) - offset;
+        const float term = fma(count * delta, delta, part[i * 2 * CB + CB]) - error, total = m2 + term;
+        error = (total - m2) - term;
+        m2 = total;
     }
     mean_out[c] = mean;
     rstd_out[c] = 1.0f / sqrt(m2 / n + eps);

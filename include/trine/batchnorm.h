@@ -35,7 +35,7 @@ typedef struct trine_batchnorm_saved {
  *  @param partials written, >= trine_batchnorm_partial_bytes() */
 TRINE_API trine_status trine_batchnorm_partials(trine_batchnorm *bn, trine_stream *stream, const trine_tensor *x,
                                                 trine_buffer *partials);
-/** Merge partials (Chan et al. 1979) into saved->mean and saved->rstd; move the running statistics if they are given.
+/** Merge partials (Chan et al. 1979, for many parts) into saved->mean and saved->rstd; move the running statistics if they are given.
  *  @param shape         of the tensor that the partials belong to; N*H*W >= 2, else TRINE_ERR_SHAPE
  *  @param running_mean  [C] read and written, or NULL
  *  @param running_var   [C] read and written (unbiased variance), or NULL

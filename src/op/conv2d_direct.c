@@ -260,28 +260,30 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **s
     return TRINE_OK;
 }
 
-/* The packing's description, in the order of conv2d_pack's and conv2d_unpack's arguments. */
-static size_t packing_args(const trine_conv2d *op, const sides *s, trine__arg *args)
+/* The packing's description, in the order of conv2d_pack's and conv2d_unpack's arguments, behind `args[2]`.
+ */
+static trine_status launch_packing(trine_conv2d *op, trine_stream *stream, const direct_state *s,
+                                   trine__arg *args, const int *more, size_t more_count)
 {
-    const int values[] = {
-        s->out_channels, s->in_channels, s->out_per_group, s->in_per_group,
-        s->merge,        s->group_kb,    s->group_in,      op->desc.kernel_h * op->desc.kernel_w,
-        s->kv * s->cb,   s->cbi};
-    for (size_t i = 0; i < TRINE_COUNTOF(values); i++) args[i] = trine__arg_i32(values[i]);
-    return TRINE_COUNTOF(values);
+    const sides *side = &s->side;
+    const int values[] = {side->out_per_group, side->in_per_group, side->merge,
+                          side->group_kb,      side->group_in,     op->desc.kernel_h * op->desc.kernel_w,
+                          side->kv * side->cb, side->cbi};
+    size_t count = 2;
+    for (size_t i = 0; i < TRINE_COUNTOF(values); i++) args[count++] = trine__arg_i32(values[i]);
+    for (size_t i = 0; i < more_count; i++) args[count++] = trine__arg_i32(more[i]);
+    return trine__launch(
+        stream, s->pack, args, count,
+        trine__grid_tiles((size_t)side->group_in, (size_t)(side->groups * side->group_kb), 1), NULL);
 }
 
 static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine_buffer *weights)
 {
     direct_state *s = op->state[direction];
-    trine__arg args[16] = {trine__arg_buffer(weights), trine__arg_buffer(s->packed),
-                           trine__arg_i32((int)s->packed_count)};
-    size_t count = 3;
-    count += packing_args(op, &s->side, args + count);
-    args[count++] = trine__arg_i32(direction == TRINE_BACKWARD_DATA);
-    return trine__launch(stream, s->pack, args, count, trine__grid_lines(s->packed_count, 1, 1, TRINE__LOCAL),
-                         NULL);
+    trine__arg args[16] = {trine__arg_buffer(weights), trine__arg_buffer(s->packed)};
+    const int transposed = direction == TRINE_BACKWARD_DATA;
+    return launch_packing(op, stream, s, args, &transposed, 1);
 }
 
 /* Tiles that one work-item takes: about a cache-friendly row, fewer where that leaves the device short of
@@ -394,15 +396,9 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
                             trine__grid_tiles((size_t)(side->group_in * taps),
                                               (size_t)(side->groups * side->group_kb), (size_t)splits),
                             NULL));
-    trine__arg unpack[16] = {trine__arg_buffer(call->workspace), trine__arg_buffer(call->dw),
-                             trine__arg_i32(splits), trine__arg_i32((int)s->packed_count),
-                             trine__arg_i32(call->beta)};
-    size_t count = 5;
-    count += packing_args(op, side, unpack + count);
-    return trine__launch(
-        stream, s->pack, unpack, count,
-        trine__grid_lines((size_t)d->out_channels, (size_t)(side->in_per_group * taps), 1, TRINE__LOCAL),
-        NULL);
+    trine__arg unpack[16] = {trine__arg_buffer(call->workspace), trine__arg_buffer(call->dw)};
+    const int more[] = {splits, (int)s->packed_count, call->beta};
+    return launch_packing(op, stream, s, unpack, more, TRINE_COUNTOF(more));
 }
 
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
