@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* What the commands share: one run's state, exit codes, talk, opening a device and a network. */
+#ifndef TRINE_TOOLS_CLI_COMMON_H
+#define TRINE_TOOLS_CLI_COMMON_H
+
+#include "cli_json.h"
+#include "cli_options.h"
+#include "cli_progress.h"
+#include "trine/trine.h"
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_NO_DEVICE = 3, CLI_BAD_INPUT = 4, CLI_CHECK = 5 };
+
+typedef struct cli_command cli_command;
+
+/* One run of one command. Commands fill `json`; main writes it and releases everything. */
+typedef struct cli_run {
+    const cli_command *command;
+    cli_values v;
+    const char *arguments[2];
+    int argument_count;
+    cJSON *json;
+    int complete; /* the JSON object is worth writing whatever the exit code */
+    double start; /* cli_seconds() when the program began */
+    trine_context *context;
+    trine_stream *stream;
+    trine_weights *weights;
+    trine_resnet *net;
+} cli_run;
+
+struct cli_command {
+    cli_syntax syntax;
+    int (*run)(cli_run *run); /* returns the exit code */
+};
+
+extern const cli_command cmd_devices, cmd_probe, cmd_inspect, cmd_convert, cmd_train, cmd_finetune, cmd_embed,
+    cmd_eval, cmd_drift, cmd_bench;
+
+/* Exit code of a status. */
+int cli_exit_code(trine_status status);
+/* Print the last error's sentence (and the build log that belongs to it) on stderr; returns the exit code. */
+int cli_fail(trine_status status);
+/* The same for what the program itself found: one sentence, `code` returned. */
+int cli_error(int code, const char *format, ...) CLI_PRINTF(2, 3);
+
+/* Leave a function that has a `cleanup:` label and an int `code`. */
+#define CLI_TRY(expr)                                                                                        \
+    do {                                                                                                     \
+        const trine_status try_status_ = (expr);                                                             \
+        if (try_status_ != TRINE_OK) {                                                                       \
+            code = cli_fail(try_status_);                                                                    \
+            goto cleanup;                                                                                    \
+        }                                                                                                    \
+    } while (0)
+#define CLI_RUN(expr)                                                                                        \
+    do {                                                                                                     \
+        code = (expr);                                                                                       \
+        if (code != CLI_OK) goto cleanup;                                                                    \
+    } while (0)
+
+/* A line of talk on stderr; nothing with --quiet. */
+void cli_talk(const cli_run *run, const char *format, ...) CLI_PRINTF(2, 3);
+/* Text of the results on stdout; nothing where the JSON object goes there. */
+void cli_print(const cli_run *run, const char *format, ...) CLI_PRINTF(2, 3);
+/* The library's warnings; `user` is the cli_run. */
+void cli_log(void *user, const char *sentence);
+/* "trine_embed_options.progress" for a cli_progress. */
+void cli_on_progress(void *user, size_t done, size_t all);
+
+/* Can a file be made at `path`? Found before the work, not after it. `what` names the option. */
+int cli_check_writable(const char *what, const char *path);
+/* Does the name end in one of ".safetensors .pth .pt .th .bin"? */
+int cli_check_weights_name(const char *path);
+/* Does `path` end in `ending`? */
+int cli_has_ending(const char *path, const char *ending);
+
+/* run->context and, with profile 0 or 1, run->stream. */
+int cli_open_device(cli_run *run, int profile);
+/* run->weights from --weights (which must be given), then the device, then run->net. */
+int cli_open_network(cli_run *run, int embedding_dim);
+/* Check that --weights is given and read it into run->weights. */
+int cli_read_weights(cli_run *run);
+void cli_close(cli_run *run);
+
+/* --embedding, else the metadata's, else pool. */
+trine_embedding cli_embedding(const cli_run *run);
+/* --normalize or --no-normalize, else the metadata's, else 0. */
+int cli_normalize(const cli_run *run);
+
+/* "20 BatchNorm layers: 17 eval, 3 train". */
+void cli_bn_summary(const trine_resnet *net, char *out, size_t size);
+/* What a layer does in a training-mode pass: "train", "eval", "no-update" or "cumulative". */
+const char *cli_bn_effect(const trine_bn_info *info);
+/* Say so where frozen layers will move their running statistics; returns how many. */
+int cli_bn_warn(const cli_run *run, const trine_resnet *net);
+
+/* Short forms of cJSON. */
+void cli_set(cJSON *object, const char *key, double value);
+void cli_set_text(cJSON *object, const char *key, const char *text); /* NULL: null */
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Option rows that embed, eval and drift share. */
+#include "cli_network.h"
+
+static const cli_option network_options[] = {
+    {"weights", CLI_TEXT, CLI_AT(weights), "FILE", NULL, 0, 0, "safetensors or a PyTorch checkpoint"},
+    {"arch", CLI_TEXT, CLI_AT(arch), "A", NULL, 0, 0, "variant; not given: found from the weights"},
+    {"embedding", CLI_CHOICE, CLI_AT(embedding), "pool|fc", NULL, 0, 0,
+     "globally pooled features, or the output of fc; not given: what the weights file says, else pool"},
+    {"normalize", CLI_FLAG, CLI_AT(normalize), NULL, "-1", 0, 0, "scale embeddings to length 1"},
+    {"no-normalize", CLI_NO, CLI_AT(normalize), NULL, NULL, 0, 0,
+     "leave them as they are; neither given: what the weights file says, else as they are"},
+};
+const cli_section cli_network_section = CLI_SECTION("Network", network_options);
+
+static const cli_option source_options[] = {
+    {"data", CLI_TEXT, CLI_AT(data), "D", NULL, 0, 0,
+     "a folder of one folder per class, or idx:IMAGES,LABELS"},
+    {"classes", CLI_TEXT, CLI_AT(classes), "LIST", NULL, 0, 0, "class numbers to take, such as 0-4 or 1,3"},
+    {"image", CLI_TEXT, CLI_AT(image), "FILE", NULL, 0, 0, "instead of --data: one image"},
+    {"input", CLI_TEXT, CLI_AT(input), "X.npy", NULL, 0, 0,
+     "instead of --data: float32 [n][c][h][w], normalised already"},
+};
+const cli_section cli_source_section = CLI_SECTION("Data", source_options);

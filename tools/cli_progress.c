@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* Drawing of progress. */
+#include "cli_progress.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINE_WIDTH = 79, BAR_WIDTH = 20 };
+static const double redraw_seconds = 0.1, plain_seconds = 10.0;
+
+/* The progress that stands on the terminal; the program shows one at a time. */
+static cli_progress *shown;
+
+double cli_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void cli_progress_begin(cli_progress *progress, const char *label, const char *unit, int silent)
+{
+    const double now = cli_seconds();
+    *progress = (cli_progress){label, unit, silent, isatty(STDERR_FILENO), now, now, 0};
+}
+
+void cli_progress_clear(cli_progress *progress)
+{
+    if (progress->drawn) fprintf(stderr, "\r%*s\r", LINE_WIDTH, "");
+    progress->drawn = 0;
+    if (shown == progress) shown = NULL;
+}
+
+void cli_progress_interrupt(void)
+{
+    if (shown != NULL) cli_progress_clear(shown);
+}
+
+static void time_left(char *out, size_t size, double seconds)
+{
+    const long whole = (long)(seconds + 0.5);
+    if (whole < 3600)
+        snprintf(out, size, "%ld:%02ld", whole / 60, whole % 60);
+    else
+        snprintf(out, size, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+void cli_progress_update(cli_progress *progress, size_t done, size_t all, const char *note)
+{
+    if (progress->silent || all == 0) return;
+    const double now = cli_seconds();
+    if (now - progress->last < (progress->terminal ? redraw_seconds : plain_seconds)) return;
+    progress->last = now;
+    const double rate = (double)done / (now - progress->start);
+    char line[LINE_WIDTH + 1], bar[BAR_WIDTH + 1], left[32] = "?";
+    if (rate > 0) time_left(left, sizeof left, (double)(all - done) / rate);
+    if (progress->terminal) {
+        const size_t full = done * BAR_WIDTH / all;
+        memset(bar, '.', BAR_WIDTH);
+        memset(bar, '#', full < BAR_WIDTH ? full : BAR_WIDTH);
+        bar[BAR_WIDTH] = '\0';
+        snprintf(line, sizeof line, "%s [%s] %zu/%zu  %.1f %s/s  %s left  %s", progress->label, bar, done,
+                 all, rate, progress->unit, left, note != NULL ? note : "");
+        fprintf(stderr, "\r%-*s", LINE_WIDTH, line);
+        fflush(stderr);
+        progress->drawn = 1;
+        shown = progress;
+    } else {
+        snprintf(line, sizeof line, "%s %zu/%zu  %.1f %s/s  %s left  %s", progress->label, done, all, rate,
+                 progress->unit, left, note != NULL ? note : "");
+        size_t length = strlen(line);
+        while (length > 0 && line[length - 1] == ' ') line[--length] = '\0';
+        fprintf(stderr, "%s\n", line);
+    }
+}
+
+void cli_progress_end(cli_progress *progress)
+{
+    cli_progress_clear(progress);
+}

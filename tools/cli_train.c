@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* Options, talk and checkpoints of training. */
+#include "cli_train.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char optimizers[] = "sgd|adam|adamw";
+static const char schedules[] = "constant|step|cosine|plateau";
+static const char augments[] = "none|flip|flip-crop";
+
+static const cli_option optimizer_options[] = {
+    {"optimizer", CLI_CHOICE, CLI_AT(optimizer), optimizers, "sgd", 0, 0, "with PyTorch's formulas"},
+    {"lr", CLI_REAL, CLI_AT(lr), "X", NULL, 0, 1000,
+     "learning rate; sgd: 0.1 in train, 0.01 in finetune; adam: 1e-3, "
+     "1e-4"},
+    {"momentum", CLI_REAL, CLI_AT(momentum), "X", NULL, 0, 0.9999, "of sgd [0.9]"},
+    {"nesterov", CLI_FLAG, CLI_AT(nesterov), NULL, NULL, 0, 0, "Nesterov's momentum"},
+    {"weight-decay", CLI_REAL, CLI_AT(weight_decay), "X", NULL, 0, 1000,
+     "sgd: 5e-4 in train, 1e-4 in finetune; adam: 0; adamw: 0.01"},
+    {"schedule", CLI_CHOICE, CLI_AT(schedule), schedules, NULL, 0, 0,
+     "of the learning rate: constant, x 0.1 at 1/2 and 3/4, cosine to 0, or x 0.1 when the loss stands; "
+     "train: cosine, "
+     "finetune: constant"},
+    {"augment", CLI_CHOICE, CLI_AT(augment), augments, NULL, 0, 0, "train: flip-crop, finetune: none"},
+};
+const cli_section cli_optimizer_section = CLI_SECTION("Optimizer", optimizer_options);
+
+int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_trainer_options *out)
+{
+    const cli_values *v = &run->v;
+    const trine_optimizer_kind kind = (trine_optimizer_kind)v->optimizer;
+    if (kind != TRINE_SGD && (!isnan(v->momentum) || v->nesterov))
+        return cli_usage(&run->command->syntax, "--momentum and --nesterov belong to --optimizer sgd");
+    out->optimizer = trine_optimizer_desc_default(kind);
+    if (kind == TRINE_SGD) {
+        out->optimizer.momentum = isnan(v->momentum) ? 0.9f : (float)v->momentum;
+        out->optimizer.nesterov = v->nesterov;
+        out->optimizer.weight_decay = (float)defaults->sgd_weight_decay;
+    }
+    if (v->nesterov && !(out->optimizer.momentum > 0))
+        return cli_usage(&run->command->syntax, "--nesterov needs a momentum above 0");
+    if (!isnan(v->weight_decay)) out->optimizer.weight_decay = (float)v->weight_decay;
+    out->lr = !isnan(v->lr) ? v->lr : kind == TRINE_SGD ? defaults->sgd_lr : defaults->adam_lr;
+    out->schedule = v->schedule != CLI_UNSET ? (trine_schedule)v->schedule : defaults->schedule;
+    out->flip = v->augment != CLI_UNSET ? v->augment >= 1 : defaults->flip;
+    out->crop = v->augment != CLI_UNSET ? v->augment >= 2 : defaults->crop;
+    out->seed = v->seed;
+    out->threads = v->threads;
+    out->fail_bad = v->on_bad_image == 0;
+    out->log = cli_log;
+    out->log_user = run;
+    return CLI_OK;
+}
+
+void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *o, int steps)
+{
+    const trine_optimizer_desc *d = &o->optimizer;
+    char more[64] = "";
+    if (d->kind == TRINE_SGD)
+        snprintf(more, sizeof more, ", momentum %g%s", (double)d->momentum, d->nesterov ? " (Nesterov)" : "");
+    cli_talk(run, "optimizer    %s, lr %g%s, weight decay %g, schedule %s",
+             cli_choice_name(optimizers, (int)d->kind), o->lr, more, (double)d->weight_decay,
+             cli_choice_name(schedules, (int)o->schedule));
+    cli_talk(run, "run          %d steps, augmentation %s, seed %llu", steps,
+             o->crop ? (o->flip ? "flip and crop" : "crop") : (o->flip ? "flip" : "none"),
+             (unsigned long long)o->seed);
+}
+
+void cli_talk_network(const cli_run *run, const char *origin)
+{
+    const trine_device_info *device = trine_context_device(run->context);
+    const trine_resnet *net = run->net;
+    double all = 0, trained = 0;
+    for (int i = 0; i < trine_resnet_parameter_count(net); i++) {
+        trine_parameter_info info;
+        if (trine_resnet_parameter(net, i, &info) != TRINE_OK) continue;
+        double count = 1;
+        for (int k = 0; k < info.rank; k++) count *= info.dims[k];
+        all += count;
+        trained += info.trainable ? count : 0;
+    }
+    char summary[160];
+    cli_bn_summary(net, summary, sizeof summary);
+    cli_talk(run, "device       %d: %s (%s)", device->index, device->name, device->platform);
+    cli_talk(run, "network      %s%s%s, %d outputs; %.0f of %.0f parameters train", trine_resnet_arch(net),
+             origin != NULL ? " from " : ", random initial values", origin != NULL ? origin : "",
+             trine_resnet_outputs(net), trained, all);
+    cli_talk(run, "%s", summary);
+    const int moving = cli_bn_warn(run, net);
+    cli_set_text(run->json, "batchnorm", summary);
+    cli_set(run->json, "frozen_batchnorm_moving", moving);
+}
+
+void cli_talk_data(const cli_run *run, const char *what, const char *name, const trine_dataset *data)
+{
+    int classes = 0;
+    if (cli_classes_present(data, &classes) != CLI_OK) return;
+    cli_talk(run, "%-12s %zu images of %d classes in %s", what, trine_dataset_count(data), classes, name);
+}
+
+int cli_check_out(const cli_run *run)
+{
+    if (run->v.out == NULL) return CLI_OK;
+    const int code = cli_check_weights_name(run->v.out);
+    return code != CLI_OK ? code : cli_check_writable("--out", run->v.out);
+}
+
+/* The keys that the network itself does not know. */
+static int set_metadata(trine_weights *file, const cli_checkpoint *checkpoint)
+{
+    int code = CLI_OK;
+    char *preprocess = NULL, *classes = NULL, steps[16];
+    if (checkpoint->preprocess != NULL) {
+        CLI_TRY(trine_preprocess_to_json(checkpoint->preprocess, &preprocess));
+        CLI_TRY(trine_weights_set_metadata(file, "preprocess", preprocess));
+    }
+    if (checkpoint->classes != NULL) {
+        cJSON *names = cli_class_names(checkpoint->classes);
+        classes = cJSON_PrintUnformatted(names);
+        cJSON_Delete(names);
+        CLI_TRY(trine_weights_set_metadata(file, "classes", classes));
+    }
+    snprintf(steps, sizeof steps, "%d", checkpoint->steps);
+    CLI_TRY(trine_weights_set_metadata(file, "embedding",
+                                       checkpoint->embedding == TRINE_EMBED_FC ? "fc" : "pool"));
+    CLI_TRY(trine_weights_set_metadata(file, "normalize", checkpoint->normalize ? "true" : "false"));
+    CLI_TRY(trine_weights_set_metadata(file, "step", steps));
+cleanup:
+    free(preprocess);
+    cJSON_free(classes);
+    return code;
+}
+
+int cli_save(cli_run *run, const cli_checkpoint *checkpoint)
+{
+    const char *out = run->v.out;
+    trine_weights *file = NULL;
+    int code = CLI_OK;
+    cli_set_text(run->json, "checkpoint", out);
+    if (out == NULL) return CLI_OK;
+    CLI_TRY(trine_resnet_to_weights(run->net, run->stream, checkpoint->torchvision_names, &file));
+    CLI_RUN(set_metadata(file, checkpoint));
+    CLI_TRY(trine_weights_write(file, out));
+    cli_print(run, "checkpoint %s\n", out);
+    if (!cli_has_ending(out, ".safetensors"))
+        cli_talk(run,
+                 "%s: PyTorch's format holds no metadata: give preprocessing and embedding as options when "
+                 "using it",
+                 out);
+cleanup:
+    trine_weights_destroy(&file);
+    return code;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* What train and finetune share: optimizer options, what is said before the first step, saving. */
+#ifndef TRINE_TOOLS_CLI_TRAIN_H
+#define TRINE_TOOLS_CLI_TRAIN_H
+
+#include "cli_data.h"
+
+extern const cli_section cli_optimizer_section;
+
+/* What a command takes where the options say nothing. */
+typedef struct cli_train_defaults {
+    double sgd_lr, adam_lr, sgd_weight_decay;
+    trine_schedule schedule;
+    int flip, crop;
+} cli_train_defaults;
+
+/* Optimizer, schedule, augmentation, seed, threads and log of the options. */
+int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_trainer_options *out);
+/* Lines on optimizer, schedule and augmentation. */
+void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *options, int steps);
+/* Lines on device, network, trainable parameters and BatchNorm; fills run->json's "batchnorm". */
+void cli_talk_network(const cli_run *run, const char *origin);
+/* Lines on the data. */
+void cli_talk_data(const cli_run *run, const char *what, const char *name, const trine_dataset *data);
+
+/* Before the work: the name of --out and its folder. */
+int cli_check_out(const cli_run *run);
+
+/* What goes into a checkpoint beside the network. NULL: not known. */
+typedef struct cli_checkpoint {
+    const trine_preprocess *preprocess;
+    const trine_dataset *classes;
+    trine_embedding embedding;
+    int normalize;
+    int steps;
+    int torchvision_names;
+} cli_checkpoint;
+/* Write run->net to --out, if it is given. */
+int cli_save(cli_run *run, const cli_checkpoint *checkpoint);
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* trine drift: training-mode passes without an optimizer step, and what they did to the BatchNorm statistics.
+ */
+#include "cli_data.h"
+#include "cli_network.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LAYERS_SHOWN = 10 };
+
+static const cli_option own_options[] = {
+    {"passes", CLI_INT, CLI_AT(passes), "N", "20", 0, 1000000, "training-mode passes over the same images"},
+    {"bn", CLI_TEXT, CLI_AT(bn), "SPEC", "torch", 0, 0,
+     "BatchNorm policies: [GLOB=]POLICY[:momentum=X],...; torch is what model.train() does"},
+    {"freeze", CLI_TEXT, CLI_AT(freeze), "GLOBS", NULL, 0, 0,
+     "parameters that would not train, for --bn auto"},
+    {"batch", CLI_INT, CLI_AT(batch), "B", "64", 1, 65536, "most images that are taken"},
+    {"max-drift", CLI_REAL, CLI_AT(max_drift), "X", NULL, 0, 1e9,
+     "exit 5 if the norm of the embedding ever changes by more than this share of what it was"},
+};
+static const cli_section own_section = CLI_SECTION("Passes", own_options);
+static const cli_section *const sections[] = {&own_section, &cli_network_section, &cli_source_section,
+                                              &cli_preprocess_section};
+
+/* One batch of preprocessed images of one size. */
+typedef struct drift_batch {
+    float *x;
+    trine_shape shape;
+    size_t bad;
+} drift_batch;
+
+static int add_image(cli_run *run, const trine_dataset *data, size_t i, const trine_preprocess *preprocess,
+                     int most, drift_batch *batch)
+{
+    trine_image image = {0};
+    int width, height, code = CLI_OK;
+    const trine_status status = trine_dataset_image(data, i, &image);
+    if (status != TRINE_OK) {
+        const int unreadable =
+            status == TRINE_ERR_OPEN || status == TRINE_ERR_FORMAT || status == TRINE_ERR_DATA;
+        if (run->v.on_bad_image == 0 || !unreadable) return cli_fail(status);
+        cli_talk(run, "warning: skipped: %s", trine_last_error());
+        batch->bad++;
+        return CLI_OK;
+    }
+    trine_preprocess_size(preprocess, image.width, image.height, &width, &height);
+    if (batch->x == NULL) {
+        batch->shape = (trine_shape){0, 3, height, width};
+        batch->x = malloc((size_t)most * 3 * (size_t)height * (size_t)width * sizeof *batch->x);
+        if (batch->x == NULL) {
+            code = cli_error(CLI_FAILED, "out of memory");
+            goto cleanup;
+        }
+    }
+    if (height != batch->shape.h || width != batch->shape.w) {
+        code = cli_error(CLI_BAD_INPUT,
+                         "%s is %dx%d after preprocessing, the images before it %dx%d: give --crop",
+                         trine_dataset_name(data, i), width, height, batch->shape.w, batch->shape.h);
+        goto cleanup;
+    }
+    CLI_TRY(trine_preprocess_apply(preprocess, &image,
+                                   batch->x + (size_t)batch->shape.n * 3 * (size_t)height * (size_t)width));
+    batch->shape.n++;
+cleanup:
+    trine_image_free(&image);
+    return code;
+}
+
+static int load(cli_run *run, const cli_source *source, const trine_preprocess *preprocess,
+                drift_batch *batch)
+{
+    const size_t count = cli_source_count(source), limit = (size_t)run->v.batch;
+    const int most = (int)(count < limit ? count : limit);
+    int code = CLI_OK;
+    if (source->dataset == NULL) {
+        const size_t values = source->array.bytes / sizeof *batch->x;
+        batch->shape = source->shape;
+        batch->shape.n = most;
+        batch->x = malloc(values * sizeof *batch->x);
+        if (batch->x == NULL) return cli_error(CLI_FAILED, "out of memory");
+        memcpy(batch->x, source->array.data, values * sizeof *batch->x);
+    }
+    for (size_t i = 0; source->dataset != NULL && i < count && batch->shape.n < most; i++)
+        CLI_RUN(add_image(run, source->dataset, i, preprocess, most, batch));
+    if (batch->shape.n == 0)
+        code = cli_error(CLI_BAD_INPUT, "%s: none of the %zu images can be read", source->name, count);
+    else if (count > limit)
+        cli_talk(run, "the first %d of %zu images are taken (--batch)", batch->shape.n, count);
+cleanup:
+    return code;
+}
+
+static void print_rows(cli_run *run, const trine_drift_report *report)
+{
+    cJSON *array = cJSON_AddArrayToObject(run->json, "rows");
+    cli_print(run, "%5s  %14s  %14s  %10s\n", "pass", "embedding norm", "logit norm", "cosine");
+    for (int i = 0; i < report->row_count; i++) {
+        const trine_drift_row *row = &report->rows[i];
+        cli_print(run, "%5d  %14.6f  %14.6f  %10.6f\n", row->step, row->embedding_norm, row->logit_norm,
+                  row->cosine);
+        cJSON *object = cJSON_CreateObject();
+        cli_set(object, "step", row->step);
+        cli_set(object, "embedding_norm", row->embedding_norm);
+        cli_set(object, "logit_norm", row->logit_norm);
+        cli_set(object, "cosine", row->cosine);
+        cJSON_AddItemToArray(array, object);
+    }
+}
+
+static int by_share(const void *a, const void *b)
+{
+    const trine_drift_layer *x = *(const trine_drift_layer *const *)a,
+                            *y = *(const trine_drift_layer *const *)b;
+    if (x->share != y->share) return x->share < y->share ? 1 : -1;
+    return x < y ? -1 : x > y;
+}
+
+static int print_layers(cli_run *run, const trine_drift_report *report)
+{
+    const size_t count = (size_t)report->layer_count;
+    const trine_drift_layer **order = malloc((count > 0 ? count : 1) * sizeof *order);
+    if (order == NULL) return cli_error(CLI_FAILED, "out of memory");
+    cJSON *array = cJSON_AddArrayToObject(run->json, "layers");
+    int moved = 0;
+    for (size_t i = 0; i < count; i++) {
+        const trine_drift_layer *layer = &report->layers[i];
+        order[i] = layer;
+        moved += layer->mean_moved > 0 || layer->var_moved > 0;
+        cJSON *object = cJSON_CreateObject();
+        cli_set_text(object, "name", layer->name);
+        cli_set_text(object, "policy", layer->policy);
+        cli_set(object, "mean_moved", layer->mean_moved);
+        cli_set(object, "var_moved", layer->var_moved);
+        cli_set(object, "mean_distance", layer->mean_distance);
+        cli_set(object, "share", layer->share);
+        cJSON_AddItemToArray(array, object);
+    }
+    cli_print(run, "\n%d of %zu BatchNorm layers moved their running statistics\n", moved, count);
+    if (moved > 0) {
+        qsort(order, count, sizeof *order, by_share);
+        cli_print(run, "%-24s %-11s %10s %9s %10s %7s\n", "layer, by its share", "policy", "mean moved",
+                  "var moved", "still to go", "share");
+        for (size_t i = 0; i < count && i < LAYERS_SHOWN; i++)
+            cli_print(run, "%-24s %-11s %10.4f %9.4f %10.4f %6.1f%%\n", order[i]->name, order[i]->policy,
+                      order[i]->mean_moved, order[i]->var_moved, order[i]->mean_distance,
+                      100 * order[i]->share);
+    }
+    free(order);
+    return CLI_OK;
+}
+
+static int check_drift(cli_run *run, const trine_drift_report *report)
+{
+    const double before = report->rows[0].embedding_norm;
+    double largest = 0;
+    for (int i = 1; i < report->row_count; i++) {
+        const double change = fabs(report->rows[i].embedding_norm - before) / before;
+        if (!(change <= largest)) largest = change;
+    }
+    cli_set(run->json, "drift", largest);
+    cli_print(run, "\nlargest change of the embedding norm: %.4g %%\n", 100 * largest);
+    if (isnan(run->v.max_drift) || largest <= run->v.max_drift) return CLI_OK;
+    return cli_error(CLI_CHECK,
+                     "the norm of the embedding changed by %.4g of what it was, more than --max-drift %g",
+                     largest, run->v.max_drift);
+}
+
+static int drift(cli_run *run)
+{
+    cli_source source = {0};
+    trine_preprocess preprocess;
+    drift_batch batch = {0};
+    trine_drift_report report = {0};
+    char summary[160];
+    int code = CLI_OK;
+    CLI_RUN(cli_read_weights(run));
+    CLI_RUN(cli_open_source(run, &source));
+    CLI_RUN(cli_open_network(run, 0));
+    CLI_RUN(cli_check_channels(&source, run->net));
+    if (run->v.freeze != NULL) CLI_TRY(trine_resnet_freeze(run->net, run->v.freeze));
+    CLI_TRY(trine_resnet_set_bn(run->net, run->v.bn));
+    CLI_RUN(cli_choose_preprocess(run, source.dataset, trine_resnet_arch(run->net), 0, &preprocess));
+    CLI_RUN(load(run, &source, &preprocess, &batch));
+    cli_bn_summary(run->net, summary, sizeof summary);
+    cli_talk(run, "%s, %d images of %dx%d, %d training-mode passes without an optimizer step",
+             trine_resnet_arch(run->net), batch.shape.n, batch.shape.w, batch.shape.h, run->v.passes);
+    cli_talk(run, "%s", summary);
+    CLI_TRY(trine_drift_run(run->net, run->stream, batch.x, &batch.shape, cli_embedding(run), run->v.passes,
+                            &report));
+    print_rows(run, &report);
+    CLI_RUN(print_layers(run, &report));
+    cli_set_text(run->json, "batchnorm", summary);
+    cli_set(run->json, "count", batch.shape.n);
+    cli_set(run->json, "bad_images", (double)batch.bad);
+    CLI_RUN(check_drift(run, &report));
+cleanup:
+    trine_drift_report_free(&report);
+    free(batch.x);
+    cli_close_source(&source);
+    return code;
+}
+
+const cli_command cmd_drift = {{"drift", "", "show what training-mode passes do to BatchNorm statistics", 0,
+                                0, sections, CLI_COUNTOF(sections),
+                                "The same images go through at every pass; after each one they are looked at "
+                                "in evaluation mode. The weights file "
+                                "is not changed."},
+                               drift};

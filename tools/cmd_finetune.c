@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/* trine finetune: triplet loss from pretrained weights, with the retrieval figures before and after. */
+#include "cli_train.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char minings[] = "batch-hard|batch-all|semi-hard";
+static const char distances[] = "euclidean|squared|cosine";
+
+static const cli_option data_options[] = {
+    {"weights", CLI_TEXT, CLI_AT(weights), "FILE", NULL, 0, 0,
+     "pretrained weights: safetensors or a PyTorch checkpoint"},
+    {"arch", CLI_TEXT, CLI_AT(arch), "A", NULL, 0, 0, "variant; not given: found from the weights"},
+    {"data", CLI_TEXT, CLI_AT(data), "D", NULL, 0, 0,
+     "training images: a folder of one folder per class, or idx:IMAGES,LABELS"},
+    {"val", CLI_TEXT, CLI_AT(val), "D", NULL, 0, 0, "images to measure retrieval on, before and after"},
+    {"classes", CLI_TEXT, CLI_AT(classes), "LIST", NULL, 0, 0,
+     "class numbers to take from both, such as 5-9"},
+    {"input", CLI_TEXT, CLI_AT(input), "X.npy", NULL, 0, 0,
+     "instead of --data: float32 [n][c][h][w], normalised already; all of it is the batch of every step"},
+    {"labels", CLI_TEXT, CLI_AT(labels), "Y.npy", NULL, 0, 0, "its class numbers: int32 or int64"},
+    {"out", CLI_TEXT, CLI_AT(out), "FILE", NULL, 0, 0, "weights to write (.safetensors or .pth)"},
+    {"names", CLI_CHOICE, CLI_AT(names), "source|torchvision", "source", 0, 0,
+     "tensor names in FILE: those that the weights came with, or torchvision's"},
+};
+static const cli_option loss_options[] = {
+    {"loss", CLI_CHOICE, CLI_AT(loss), "triplet", "triplet", 0, 0, "the loss"},
+    {"margin", CLI_TEXT, CLI_AT(margin), "M", "0.2", 0, 0,
+     "a number >= 0, or soft for softplus(d_ap - d_an)"},
+    {"mining", CLI_CHOICE, CLI_AT(mining), minings, "batch-hard", 0, 0, "which triplets of a batch count"},
+    {"distance", CLI_CHOICE, CLI_AT(distance), distances, "euclidean", 0, 0, "between embeddings"},
+    {"embedding", CLI_CHOICE, CLI_AT(embedding), "pool|fc", NULL, 0, 0,
+     "what the loss sees: globally pooled features, or the output of fc; not given: what the weights file "
+     "says, else "
+     "pool"},
+    {"embedding-dim", CLI_INT, CLI_AT(embedding_dim), "D", "0", 0, 65536,
+     "a fresh fc with D outputs; implies --embedding fc; 0: keep fc"},
+    {"normalize", CLI_FLAG, CLI_AT(normalize), NULL, "1", 0, 0, "scale embeddings to length 1 (the default)"},
+    {"no-normalize", CLI_NO, CLI_AT(normalize), NULL, NULL, 0, 0, "leave embeddings as they are"},
+    {"classes-per-batch", CLI_INT, CLI_AT(classes_per_batch), "P", NULL, 1, 65536,
+     "[8, or as many as there are]"},
+    {"images-per-class", CLI_INT, CLI_AT(images_per_class), "K", "8", 1, 65536, "of each class in a batch"},
+    {"steps", CLI_INT, CLI_AT(steps), "N", NULL, 1, 1000000000, "steps to take [200]"},
+    {"epochs", CLI_INT, CLI_AT(epochs), "N", NULL, 1, 1000000, "instead of --steps: passes over the images"},
+};
+static const cli_option policy_options[] = {
+    {"freeze", CLI_TEXT, CLI_AT(freeze), "GLOBS", NULL, 0, 0,
+     "parameters that do not train: GLOB,!GLOB,... in order, the last match wins, ! unfreezes"},
+    {"bn", CLI_TEXT, CLI_AT(bn), "SPEC", NULL, 0, 0,
+     "BatchNorm policies: [GLOB=]POLICY[:momentum=X],...; POLICY is train (also torch), eval, no-update, "
+     "cumulative or "
+     "auto: eval where frozen, train elsewhere; not given: what the weights file says, else auto"},
+};
+static const cli_section data_section = CLI_SECTION("Weights and data", data_options);
+static const cli_section loss_section = CLI_SECTION("Loss and batches", loss_options);
+static const cli_section policy_section = CLI_SECTION("What may change", policy_options);
+static const cli_section *const sections[] = {&data_section, &loss_section, &policy_section,
+                                              &cli_optimizer_section, &cli_preprocess_section};
+
+typedef struct finetune_job {
+    cli_run *run;
+    cli_progress progress;
+    cJSON *steps;
+    int steps_done, failed_step;
+} finetune_job;
+
+static int each_step(void *user, const trine_step_record *r, int steps)
+{
+    finetune_job *job = user;
+    char note[48];
+    cJSON *row = cJSON_CreateObject();
+    cli_set(row, "step", r->step);
+    cli_set(row, "loss", (double)r->loss);
+    cli_set(row, "active_fraction", (double)r->active_fraction);
+    cli_set(row, "d_ap", (double)r->d_ap);
+    cli_set(row, "d_an", (double)r->d_an);
+    cli_set(row, "embedding_norm", (double)r->embedding_norm);
+    cli_set(row, "lr", r->lr);
+    cJSON_AddItemToArray(job->steps, row);
+    job->steps_done = r->step;
+    if (!isfinite(r->loss)) {
+        job->failed_step = r->step;
+        return 1;
+    }
+    const int every = steps >= 20 ? steps / 20 : 1;
+    if (r->step == 1 || r->step == steps || r->step % every == 0)
+        cli_print(job->run, "step %d  loss %.4f  active %.2f  d_ap %.4f  d_an %.4f  norm %.3f\n", r->step,
+                  (double)r->loss, (double)r->active_fraction, (double)r->d_ap, (double)r->d_an,
+                  (double)r->embedding_norm);
+    snprintf(note, sizeof note, "loss %.4f", (double)r->loss);
+    cli_progress_update(&job->progress, (size_t)r->step, (size_t)steps, note);
+    return 0;
+}
+
+static int parse_margin(cli_run *run, trine_triplet_desc *triplet)
+{
+    const char *text = run->v.margin;
+    char *end;
+    if (strcmp(text, "soft") == 0) {
+        if (triplet->mining == TRINE_BATCH_ALL)
+            return cli_usage(&run->command->syntax, "--margin soft does not go with --mining batch-all");
+        triplet->soft = 1;
+        return CLI_OK;
+    }
+    const double value = strtod(text, &end);
+    if (end == text || *end != '\0' || !(value >= 0 && value <= 1e6))
+        return cli_usage(&run->command->syntax, "--margin wants soft or a number from 0 to 1e6, not '%s'",
+                         text);
+    triplet->margin = (float)value;
+    return CLI_OK;
+}
+
+/* What the options say without a look at any file. */
+static int choose(cli_run *run, trine_trainer_options *options)
+{
+    static const cli_train_defaults defaults = {0.01, 1e-4, 1e-4, TRINE_SCHEDULE_CONSTANT, 0, 0};
+    cli_values *v = &run->v;
+    int code = CLI_OK;
+    if (v->steps != CLI_UNSET && v->epochs != CLI_UNSET)
+        return cli_usage(&run->command->syntax, "--steps and --epochs exclude each other");
+    if (v->embedding_dim > 0 && v->embedding == 0)
+        return cli_usage(&run->command->syntax,
+                         "--embedding-dim replaces fc: it does not go with --embedding pool");
+    if (v->data != NULL && v->input != NULL)
+        return cli_usage(&run->command->syntax, "--data and --input exclude each other");
+    if (v->input != NULL && v->labels == NULL)
+        return cli_usage(&run->command->syntax, "--input needs --labels");
+    if (v->data == NULL && v->input == NULL) return cli_usage(&run->command->syntax, "--data D is needed");
+    if (v->input != NULL && v->augment > 0)
+        return cli_usage(&run->command->syntax, "--augment works on images, not on --input");
+    if (v->embedding_dim > 0) v->embedding = 1;
+    options->objective = TRINE_OBJECTIVE_TRIPLET;
+    options->normalize = v->normalize;
+    options->triplet.mining = (trine_mining)v->mining;
+    options->triplet.distance = (trine_distance)v->distance;
+    options->images_per_class = v->images_per_class;
+    options->steps = v->steps != CLI_UNSET ? v->steps : v->epochs == CLI_UNSET ? 200 : 0;
+    options->epochs = options->steps > 0 ? 0 : v->epochs;
+    CLI_RUN(parse_margin(run, &options->triplet));
+    CLI_RUN(cli_train_options(run, &defaults, options));
+    CLI_RUN(cli_check_out(run));
+cleanup:
+    return code;
+}
+
+/* Freezing and policies: options, else the file's (already in force), else nothing frozen and auto. */
+static int set_policies(cli_run *run)
+{
+    int code = CLI_OK;
+    if (run->v.freeze != NULL) CLI_TRY(trine_resnet_freeze(run->net, run->v.freeze));
+    if (run->v.bn != NULL)
+        CLI_TRY(trine_resnet_set_bn(run->net, run->v.bn));
+    else if (trine_weights_metadata(run->weights, "bn") == NULL)
+        CLI_TRY(trine_resnet_set_bn(run->net, "auto"));
+cleanup:
+    return code;
+}
+
+static int choose_batch(cli_run *run, const cli_source *source, trine_trainer_options *options)
+{
+    int classes = 0;
+    if (source->dataset == NULL) return CLI_OK;
+    const int code = cli_classes_present(source->dataset, &classes);
+    options->classes_per_batch = run->v.classes_per_batch;
+    if (options->classes_per_batch == CLI_UNSET) options->classes_per_batch = classes < 8 ? classes : 8;
+    return code;
+}
+
+static void talk(const cli_run *run, const cli_source *source, const trine_dataset *val,
+                 const trine_preprocess *preprocess, const trine_trainer_options *o, int steps)
+{
+    char text[200];
+    cli_talk_network(run, run->v.weights);
+    if (source->dataset != NULL)
+        cli_talk_data(run, "training", source->name, source->dataset);
+    else
+        cli_talk(run, "training     %d images of %s, all of them in every step", source->shape.n,
+                 source->name);
+    if (val != NULL) cli_talk_data(run, "validation", run->v.val, val);
+    if (source->dataset != NULL || val != NULL) {
+        cli_preprocess_text(preprocess, text, sizeof text);
+        cli_talk(run, "images       %s", text);
+    }
+    if (source->dataset != NULL)
+        cli_talk(run, "batch        %d classes x %d images%s", o->classes_per_batch, o->images_per_class,
+                 run->v.classes_per_batch == CLI_UNSET && o->classes_per_batch < 8
+                     ? " (there are no more classes)"
+                     : "");
+    snprintf(text, sizeof text, "margin %g", (double)o->triplet.margin);
+    cli_talk(run, "loss         triplet, %s, %s distance, %s",
+             cli_choice_name(minings, (int)o->triplet.mining),
+             o->triplet.distance == TRINE_EUCLIDEAN ? "euclidean"
+             : o->triplet.distance == TRINE_SQUARED ? "squared"
+                                                    : "cosine",
+             o->triplet.soft ? "soft margin" : text);
+    cli_talk(run, "embedding    %s, %d values, %s",
+             o->embedding == TRINE_EMBED_FC ? "output of fc" : "pooled features",
+             o->embedding == TRINE_EMBED_FC ? trine_resnet_outputs(run->net)
+                                            : trine_resnet_features(run->net),
+             o->normalize ? "scaled to length 1" : "not normalised");
+    cli_talk_optimizer(run, o, steps);
+    if (run->v.out == NULL) cli_talk(run, "no --out: the network is not kept");
+}
+
+static void report_distance(cli_run *run, cJSON *object, const char *when, const char *name,
+                            const trine_retrieval *figures)
+{
+    cJSON *part = cJSON_AddObjectToObject(object, name);
+    cli_set_retrieval(part, figures);
+    cli_print(run, "%-6s %-9s  map_at_r %.4f  r_precision %.4f  recall_at_1 %.4f  recall_at_5 %.4f\n", when,
+              name, figures->map_at_r, figures->r_precision, figures->recall_at_1, figures->recall_at_5);
+}
+
+/* Retrieval on --val as it is now: the cosine figures flat, both distances as objects. */
+static int evaluate(cli_run *run, const trine_dataset *val, const trine_preprocess *preprocess,
+                    const char *when)
+{
+    cli_progress progress;
+    cli_progress_begin(&progress, "evaluating", "images", run->v.quiet);
+    trine_embed_options options = cli_embed_options(run, preprocess, &progress);
+    trine_vectors vectors = {0};
+    trine_retrieval cosine, euclidean;
+    int code = CLI_OK;
+    CLI_TRY(trine_embed_dataset(run->net, run->stream, val, &options, &vectors));
+    CLI_TRY(trine_retrieval_measure(vectors.data, vectors.labels, vectors.count, vectors.dim, TRINE_COSINE,
+                                    run->v.threads, &cosine));
+    CLI_TRY(trine_retrieval_measure(vectors.data, vectors.labels, vectors.count, vectors.dim, TRINE_EUCLIDEAN,
+                                    run->v.threads, &euclidean));
+    cli_progress_end(&progress);
+    cJSON *object = cJSON_AddObjectToObject(run->json, when);
+    cli_set_retrieval(object, &cosine);
+    report_distance(run, object, when, "cosine", &cosine);
+    report_distance(run, object, when, "euclidean", &euclidean);
+cleanup:
+    cli_progress_end(&progress);
+    trine_vectors_free(&vectors);
+    return code;
+}
+
+static int run_steps(cli_run *run, trine_trainer *trainer, finetune_job *job)
+{
+    int code = CLI_OK;
+    *job = (finetune_job){.run = run, .steps = cJSON_AddArrayToObject(run->json, "steps")};
+    cli_progress_begin(&job->progress, "fine-tuning", "steps", run->v.quiet);
+    CLI_TRY(trine_trainer_run(trainer, each_step, job));
+    if (job->failed_step > 0)
+        code = cli_error(CLI_FAILED,
+                         "the loss is not a number at step %d: a smaller --lr may help; nothing was saved",
+                         job->failed_step);
+    cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(trainer));
+cleanup:
+    cli_progress_end(&job->progress);
+    return code;
+}
+
+static int finetune(cli_run *run)
+{
+    trine_trainer_options options = {0};
+    cli_source source = {0};
+    trine_dataset *val = NULL;
+    trine_trainer *trainer = NULL;
+    trine_preprocess preprocess;
+    finetune_job job = {0};
+    int code = CLI_OK;
+    CLI_RUN(choose(run, &options));
+    CLI_RUN(cli_read_weights(run));
+    CLI_RUN(cli_open_source(run, &source));
+    if (run->v.val != NULL) CLI_TRY(trine_dataset_open(run->v.val, run->v.classes, &val));
+    CLI_RUN(cli_open_network(run, run->v.embedding_dim));
+    CLI_RUN(cli_check_channels(&source, run->net));
+    CLI_RUN(set_policies(run));
+    CLI_RUN(cli_choose_preprocess(run, source.dataset != NULL ? source.dataset : val,
+                                  trine_resnet_arch(run->net), source.dataset != NULL, &preprocess));
+    CLI_RUN(choose_batch(run, &source, &options));
+    options.embedding = cli_embedding(run);
+    options.preprocess = preprocess;
+    if (source.dataset != NULL)
+        CLI_TRY(trine_trainer_create(run->net, run->stream, &options, source.dataset, &trainer));
+    else
+        CLI_TRY(trine_trainer_create_array(run->net, run->stream, &options, source.array.data, &source.shape,
+                                           source.labels, &trainer));
+    talk(run, &source, val, &preprocess, &options, trine_trainer_steps(trainer));
+    if (val != NULL) CLI_RUN(evaluate(run, val, &preprocess, "before"));
+    CLI_RUN(run_steps(run, trainer, &job));
+    if (val != NULL) CLI_RUN(evaluate(run, val, &preprocess, "after"));
+    const int known = source.dataset != NULL || val != NULL || run->v.preprocess != NULL ||
+                      trine_weights_metadata(run->weights, "preprocess") != NULL;
+    const cli_checkpoint checkpoint = {.preprocess = known ? &preprocess : NULL,
+                                       .classes = source.dataset,
+                                       .embedding = options.embedding,
+                                       .normalize = options.normalize,
+                                       .steps = job.steps_done,
+                                       .torchvision_names = run->v.names == 1};
+    CLI_RUN(cli_save(run, &checkpoint));
+cleanup:
+    trine_trainer_destroy(&trainer);
+    trine_dataset_destroy(&val);
+    cli_close_source(&source);
+    return code;
+}
+
+const cli_command cmd_finetune = {{"finetune", "", "fine-tune pretrained weights with the triplet loss", 0, 0,
+                                   sections, CLI_COUNTOF(sections),
+                                   "Everything that was chosen is printed before the first step. With --val, "
+                                   "retrieval is measured in evaluation mode "
+                                   "before and after, by cosine and by Euclidean distance."},
+                                  finetune};

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/* trine inspect: what is in a weights file, or how two differ. Tables need no device; the network's variant
+ * and its BatchNorm policies do. */
+#include "cli_common.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static void shape_text(const trine_weights_tensor *t, char *out, size_t size)
+{
+    size_t used = 1;
+    snprintf(out, size, "[");
+    for (int i = 0; i < t->rank && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%lld", i > 0 ? "," : "", (long long)t->dims[i]);
+    if (used < size) snprintf(out + used, size - used, "]");
+}
+
+static size_t element_count(const trine_weights_tensor *t)
+{
+    const size_t each = trine_dtype_bytes(t->dtype);
+    return each > 0 ? t->bytes / each : 0;
+}
+
+static void value_range(const trine_weights_tensor *t, double *low, double *high)
+{
+    *low = *high = NAN;
+    for (size_t i = 0; i < element_count(t); i++) {
+        const double value = trine_weights_value(t, i);
+        if (!(value >= *low)) *low = value;
+        if (!(value <= *high)) *high = value;
+    }
+}
+
+static void tensors(cli_run *run)
+{
+    cJSON *array = cJSON_AddArrayToObject(run->json, "tensors");
+    size_t bytes = 0;
+    for (size_t i = 0; i < trine_weights_count(run->weights); i++) {
+        const trine_weights_tensor *t = trine_weights_at(run->weights, i);
+        char shape[128];
+        shape_text(t, shape, sizeof shape);
+        cli_print(run, "  %-44s %-5s %s\n", t->name, trine_dtype_name(t->dtype), shape);
+        cJSON *row = cJSON_CreateObject();
+        cli_set_text(row, "name", t->name);
+        cli_set_text(row, "dtype", trine_dtype_name(t->dtype));
+        cJSON *dims = cJSON_AddArrayToObject(row, "shape");
+        for (int k = 0; k < t->rank; k++) cJSON_AddItemToArray(dims, cJSON_CreateNumber((double)t->dims[k]));
+        cJSON_AddItemToArray(array, row);
+        bytes += t->bytes;
+    }
+    cli_print(run, "%zu tensors, %zu bytes\n", trine_weights_count(run->weights), bytes);
+}
+
+/* The layer in the network, for its policy. */
+static int find_bn(const trine_resnet *net, const char *name, trine_bn_info *info)
+{
+    for (int i = 0; net != NULL && i < trine_resnet_bn_count(net); i++)
+        if (trine_resnet_bn(net, i, info) == TRINE_OK && strcmp(info->name, name) == 0) return 1;
+    return 0;
+}
+
+static void batchnorm(cli_run *run)
+{
+    static const char suffix[] = ".running_mean";
+    cJSON *array = cJSON_AddArrayToObject(run->json, "batchnorm");
+    int first = 1;
+    for (size_t i = 0; i < trine_weights_count(run->weights); i++) {
+        const trine_weights_tensor *mean = trine_weights_at(run->weights, i);
+        if (!cli_has_ending(mean->name, suffix)) continue;
+        char layer[256], other[300];
+        snprintf(layer, sizeof layer, "%.*s", (int)(strlen(mean->name) - strlen(suffix)), mean->name);
+        snprintf(other, sizeof other, "%s.running_var", layer);
+        const trine_weights_tensor *var = trine_weights_find(run->weights, other);
+        snprintf(other, sizeof other, "%s.num_batches_tracked", layer);
+        const trine_weights_tensor *batches = trine_weights_find(run->weights, other);
+        double low, high, var_low = NAN, var_high = NAN;
+        value_range(mean, &low, &high);
+        if (var != NULL) value_range(var, &var_low, &var_high);
+        const double count =
+            batches != NULL && element_count(batches) > 0 ? trine_weights_value(batches, 0) : NAN;
+        trine_bn_info info;
+        const int known = find_bn(run->net, layer, &info);
+        if (first)
+            cli_print(run, "\n%-28s %8s  %-21s  %-21s %9s  %s\n", "BatchNorm", "channels", "running mean",
+                      "running variance", "batches", known ? "training mode" : "");
+        cli_print(run, "%-28s %8zu  %9.3g to %8.3g  %9.3g to %8.3g %9.0f  %s\n", layer, element_count(mean),
+                  low, high, var_low, var_high, count, known ? cli_bn_effect(&info) : "");
+        first = 0;
+        cJSON *row = cJSON_CreateObject();
+        cli_set_text(row, "name", layer);
+        cli_set(row, "channels", (double)element_count(mean));
+        cli_set(row, "mean_min", low);
+        cli_set(row, "mean_max", high);
+        cli_set(row, "var_min", var_low);
+        cli_set(row, "var_max", var_high);
+        cli_set(row, "num_batches_tracked", count);
+        cli_set_text(row, "policy", known ? cli_bn_effect(&info) : NULL);
+        cJSON_AddItemToArray(array, row);
+    }
+}
+
+static void metadata(cli_run *run)
+{
+    cJSON *object = cJSON_AddObjectToObject(run->json, "metadata");
+    const size_t count = trine_weights_metadata_count(run->weights);
+    if (count > 0) cli_print(run, "\nMetadata\n");
+    for (size_t i = 0; i < count; i++) {
+        const char *key = trine_weights_metadata_key(run->weights, i);
+        const char *value = trine_weights_metadata(run->weights, key);
+        cli_set_text(object, key, value);
+        cli_print(run, "  %-14s %s\n", key, value);
+    }
+}
+
+/* The variant: from the metadata, else by building the network. A file that is no ResNet is no error here. */
+static void variant(cli_run *run)
+{
+    const char *arch = trine_weights_metadata(run->weights, "arch");
+    const trine_resnet_options options = {.arch = NULL};
+    if (trine_context_create(run->v.device, NULL, NULL, &run->context) != TRINE_OK)
+        cli_talk(run, "no device to build the network on: its variant and policies are not shown (%s)",
+                 trine_last_error());
+    else if (trine_resnet_from_weights(run->context, run->weights, &options, &run->net) != TRINE_OK)
+        cli_talk(run, "not a ResNet that trine knows: %s", trine_last_error());
+    else
+        arch = trine_resnet_arch(run->net);
+    cli_set_text(run->json, "arch", arch);
+    cli_set_text(run->json, "kind", trine_weights_kind(run->weights));
+    cli_print(run, "%s: %s%s%s\n", run->arguments[0], trine_weights_kind(run->weights),
+              arch != NULL ? ", " : "", arch != NULL ? arch : "");
+    if (run->net != NULL) {
+        char summary[160];
+        cli_bn_summary(run->net, summary, sizeof summary);
+        cli_print(run, "%d features, %d outputs; %s in training mode\n", trine_resnet_features(run->net),
+                  trine_resnet_outputs(run->net), summary);
+    }
+}
+
+/* Largest difference and |a - b| / |a| of two tensors of one shape. */
+static void measure_difference(const trine_weights_tensor *a, const trine_weights_tensor *b, double *largest,
+                               double *relative)
+{
+    double difference = 0, norm = 0;
+    *largest = 0;
+    for (size_t i = 0; i < element_count(a); i++) {
+        const double x = trine_weights_value(a, i), d = fabs(trine_weights_value(b, i) - x);
+        if (d > *largest || isnan(d)) *largest = d;
+        difference += d * d;
+        norm += x * x;
+    }
+    *relative = difference == 0 ? 0 : norm > 0 ? sqrt(difference / norm) : INFINITY;
+}
+
+static void difference(cli_run *run, cJSON *array, const char *name, const char *kind, double largest,
+                       double relative)
+{
+    cJSON *row = cJSON_CreateObject();
+    cli_set_text(row, "name", name);
+    cli_set_text(row, "difference", kind);
+    cli_set(row, "max_abs", largest);
+    cli_set(row, "relative", relative);
+    cJSON_AddItemToArray(array, row);
+    if (isnan(relative))
+        cli_print(run, "  %-44s %s\n", name, kind);
+    else
+        cli_print(run, "  %-44s max |b-a| %-11.4g |b-a|/|a| %.4g\n", name, largest, relative);
+}
+
+static int compare(cli_run *run)
+{
+    trine_weights *second = NULL;
+    int code = CLI_OK;
+    CLI_TRY(trine_weights_read(run->arguments[1], &second));
+    cJSON *array = cJSON_AddArrayToObject(run->json, "differences");
+    size_t same = 0;
+    for (size_t i = 0; i < trine_weights_count(run->weights); i++) {
+        const trine_weights_tensor *a = trine_weights_at(run->weights, i);
+        const trine_weights_tensor *b = trine_weights_find(second, a->name);
+        double largest, relative;
+        if (b == NULL) {
+            difference(run, array, a->name, "only in the first", NAN, NAN);
+        } else if (a->rank != b->rank || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof a->dims[0]) != 0) {
+            difference(run, array, a->name, "another shape", NAN, NAN);
+        } else if (a->dtype == b->dtype && memcmp(a->data, b->data, a->bytes) == 0) {
+            same++;
+        } else {
+            measure_difference(a, b, &largest, &relative);
+            difference(run, array, a->name, "values", largest, relative);
+        }
+    }
+    for (size_t i = 0; i < trine_weights_count(second); i++) {
+        const char *name = trine_weights_at(second, i)->name;
+        if (trine_weights_find(run->weights, name) == NULL)
+            difference(run, array, name, "only in the second", NAN, NAN);
+    }
+    const int count = cJSON_GetArraySize(array);
+    cli_set(run->json, "same", (double)same);
+    cli_print(run, "%zu tensors are the same, %d differ\n", same, count);
+cleanup:
+    trine_weights_destroy(&second);
+    return code;
+}
+
+static int inspect(cli_run *run)
+{
+    const trine_status status = trine_weights_read(run->arguments[0], &run->weights);
+    if (status != TRINE_OK) return cli_fail(status);
+    if (run->argument_count == 2) return compare(run);
+    variant(run);
+    tensors(run);
+    batchnorm(run);
+    metadata(run);
+    return CLI_OK;
+}
+
+const cli_command cmd_inspect = {{"inspect", "FILE [FILE2]",
+                                  "show what a weights file holds, or how two differ", 1, 2, NULL, 0,
+                                  "The file may be safetensors or a PyTorch checkpoint. Nothing is changed."},
+                                 inspect};

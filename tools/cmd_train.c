@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* trine train: classification from random initial values, for a base to fine-tune. */
+#include "cli_train.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const cli_option own_options[] = {
+    {"arch", CLI_TEXT, CLI_AT(arch), "A", NULL, 0, 0, "resnet18, resnet50, ..., resnet20_cifar, ..."},
+    {"data", CLI_TEXT, CLI_AT(data), "D", NULL, 0, 0,
+     "training images: a folder of one folder per class, or "
+     "idx:IMAGES,LABELS"},
+    {"val", CLI_TEXT, CLI_AT(val), "D", NULL, 0, 0, "images to measure the accuracy on at the end"},
+    {"classes", CLI_TEXT, CLI_AT(classes), "LIST", NULL, 0, 0,
+     "class numbers to take from both, such as 0-4 or 1,3"},
+    {"epochs", CLI_INT, CLI_AT(epochs), "N", "10", 1, 1000000, "passes over the training images"},
+    {"batch", CLI_INT, CLI_AT(batch), "B", "128", 2, 65536, "images a step"},
+    {"bn", CLI_TEXT, CLI_AT(bn), "SPEC", NULL, 0, 0,
+     "BatchNorm policies: [GLOB=]POLICY[:momentum=X],...; POLICY is train, "
+     "eval, no-update, cumulative or auto [auto: train, as "
+     "nothing is frozen]"},
+    {"out", CLI_TEXT, CLI_AT(out), "FILE", NULL, 0, 0, "weights to write (.safetensors or .pth)"},
+};
+static const cli_section own_section = CLI_SECTION("Training", own_options);
+static const cli_section *const sections[] = {&own_section, &cli_optimizer_section, &cli_preprocess_section};
+
+typedef struct train_job {
+    cli_run *run;
+    cli_progress progress;
+    cJSON *epochs;
+    int epoch, epoch_steps, steps_done, failed_step;
+    double loss, accuracy; /* sums over the epoch */
+} train_job;
+
+static void end_epoch(train_job *job)
+{
+    if (job->epoch_steps == 0) return;
+    cJSON *row = cJSON_CreateObject();
+    const double loss = job->loss / job->epoch_steps, accuracy = job->accuracy / job->epoch_steps;
+    cli_set(row, "epoch", job->epoch);
+    cli_set(row, "loss", loss);
+    cli_set(row, "accuracy", accuracy);
+    cJSON_AddItemToArray(job->epochs, row);
+    cli_print(job->run, "epoch %d  loss %.4f  accuracy %.4f\n", job->epoch, loss, accuracy);
+    if (job->run->v.json == NULL || strcmp(job->run->v.json, "-") != 0) fflush(stdout);
+    job->epoch_steps = 0;
+    job->loss = job->accuracy = 0;
+}
+
+static int each_step(void *user, const trine_step_record *record, int steps)
+{
+    train_job *job = user;
+    char note[48];
+    if (record->epoch != job->epoch) end_epoch(job);
+    job->epoch = record->epoch;
+    job->epoch_steps++;
+    job->loss += (double)record->loss;
+    job->accuracy += (double)record->accuracy;
+    job->steps_done = record->step;
+    if (!isfinite(record->loss)) {
+        job->failed_step = record->step;
+        return 1;
+    }
+    snprintf(note, sizeof note, "loss %.4f", (double)record->loss);
+    cli_progress_update(&job->progress, (size_t)record->step, (size_t)steps, note);
+    return 0;
+}
+
+static int validate(cli_run *run, const trine_dataset *val, const trine_preprocess *preprocess)
+{
+    cli_progress progress;
+    cli_progress_begin(&progress, "validating", "images", run->v.quiet);
+    trine_embed_options options = cli_embed_options(run, preprocess, &progress);
+    trine_vectors vectors = {0};
+    double accuracy;
+    int code = CLI_OK;
+    options.embedding = TRINE_EMBED_FC;
+    options.normalize = 0;
+    CLI_TRY(trine_embed_dataset(run->net, run->stream, val, &options, &vectors));
+    CLI_TRY(trine_classify_accuracy(vectors.data, vectors.labels, vectors.count, vectors.dim, &accuracy));
+    cli_progress_end(&progress);
+    cli_set(run->json, "count", (double)vectors.count);
+    cli_set(run->json, "accuracy", accuracy);
+    cli_print(run, "accuracy on %zu validation images %.4f\n", vectors.count, accuracy);
+cleanup:
+    cli_progress_end(&progress);
+    trine_vectors_free(&vectors);
+    return code;
+}
+
+/* Class numbers are ranks of folder names: both data sets must mean the same by them. */
+static int check_classes(const trine_dataset *data, const trine_dataset *val)
+{
+    if (trine_dataset_is_idx(data) || trine_dataset_is_idx(val)) return CLI_OK;
+    const int classes = trine_dataset_class_count(data), others = trine_dataset_class_count(val);
+    for (int i = 0; i < others; i++)
+        if (i >= classes || strcmp(trine_dataset_class_name(data, i), trine_dataset_class_name(val, i)) != 0)
+            return cli_error(CLI_BAD_INPUT, "class %d is '%s' in --val but '%s' in --data", i,
+                             trine_dataset_class_name(val, i),
+                             i < classes ? trine_dataset_class_name(data, i) : "not there");
+    return CLI_OK;
+}
+
+static int open_data(cli_run *run, trine_dataset **data, trine_dataset **val)
+{
+    const cli_values *v = &run->v;
+    int code = CLI_OK;
+    if (v->arch == NULL) return cli_usage(&run->command->syntax, "--arch A is needed");
+    if (v->data == NULL) return cli_usage(&run->command->syntax, "--data D is needed");
+    CLI_RUN(cli_check_out(run));
+    CLI_TRY(trine_dataset_open(v->data, v->classes, data));
+    if (v->val == NULL) goto cleanup;
+    CLI_TRY(trine_dataset_open(v->val, v->classes, val));
+    CLI_RUN(check_classes(*data, *val));
+cleanup:
+    return code;
+}
+
+/* Network and trainer, and what was chosen for them. */
+static int prepare(cli_run *run, const trine_dataset *data, const trine_dataset *val,
+                   trine_preprocess *preprocess, trine_trainer **trainer)
+{
+    static const cli_train_defaults defaults = {0.1, 1e-3, 5e-4, TRINE_SCHEDULE_COSINE, 1, 1};
+    const cli_values *v = &run->v;
+    char text[200];
+    int code = CLI_OK;
+    trine_trainer_options options = {.objective = TRINE_OBJECTIVE_CLASSIFY,
+                                     .embedding = TRINE_EMBED_FC,
+                                     .batch = v->batch,
+                                     .epochs = v->epochs};
+    CLI_RUN(cli_train_options(run, &defaults, &options));
+    const trine_resnet_options what = {
+        .arch = v->arch, .classes = trine_dataset_class_count(data), .seed = v->seed};
+    CLI_RUN(cli_open_device(run, 0));
+    CLI_TRY(trine_resnet_create(run->context, &what, &run->net));
+    CLI_TRY(trine_resnet_set_bn(run->net, v->bn != NULL ? v->bn : "auto"));
+    CLI_RUN(cli_choose_preprocess(run, data, trine_resnet_arch(run->net), 1, preprocess));
+    options.preprocess = *preprocess;
+    CLI_TRY(trine_trainer_create(run->net, run->stream, &options, data, trainer));
+    cli_talk_network(run, NULL);
+    cli_talk_data(run, "training", v->data, data);
+    if (val != NULL) cli_talk_data(run, "validation", v->val, val);
+    cli_preprocess_text(preprocess, text, sizeof text);
+    cli_talk(run, "images       %s", text);
+    cli_talk(run, "batch        %d images, %d epochs", v->batch, v->epochs);
+    cli_talk_optimizer(run, &options, trine_trainer_steps(*trainer));
+    if (v->out == NULL) cli_talk(run, "no --out: the network is not kept");
+cleanup:
+    return code;
+}
+
+static int train(cli_run *run)
+{
+    trine_dataset *data = NULL, *val = NULL;
+    trine_trainer *trainer = NULL;
+    trine_preprocess preprocess;
+    train_job job = {.run = run};
+    int code = CLI_OK;
+    CLI_RUN(open_data(run, &data, &val));
+    CLI_RUN(prepare(run, data, val, &preprocess, &trainer));
+    job.epochs = cJSON_AddArrayToObject(run->json, "epochs");
+    cli_progress_begin(&job.progress, "training", "steps", run->v.quiet);
+    CLI_TRY(trine_trainer_run(trainer, each_step, &job));
+    cli_progress_end(&job.progress);
+    if (job.failed_step > 0) {
+        code = cli_error(CLI_FAILED,
+                         "the loss is not a number at step %d: a smaller --lr may help; nothing was saved",
+                         job.failed_step);
+        goto cleanup;
+    }
+    end_epoch(&job);
+    cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(trainer));
+    if (val != NULL) CLI_RUN(validate(run, val, &preprocess));
+    const cli_checkpoint checkpoint = {.preprocess = &preprocess,
+                                       .classes = data,
+                                       .embedding = TRINE_EMBED_POOL,
+                                       .steps = job.steps_done,
+                                       .torchvision_names = 1};
+    CLI_RUN(cli_save(run, &checkpoint));
+cleanup:
+    cli_progress_end(&job.progress);
+    trine_trainer_destroy(&trainer);
+    trine_dataset_destroy(&val);
+    trine_dataset_destroy(&data);
+    return code;
+}
+
+const cli_command cmd_train = {{"train", "",
+                                "train a classifier from random weights, for a base to fine-tune", 0, 0,
+                                sections, CLI_COUNTOF(sections), NULL},
+                               train};

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* Known-answer tests of trine probe: public operators on small data against loops on the host.
+ * A test is linear code: the first failure sticks in `status` and what follows does nothing. */
+#ifndef TRINE_TOOLS_PROBE_H
+#define TRINE_TOOLS_PROBE_H
+
+#include "cli_common.h"
+
+enum { PROBE_FLOATS = 1 << 17, PROBE_BUFFERS = 64 };
+
+typedef struct probe {
+    cli_run *run;
+    trine_context *context;
+    trine_stream *stream;
+    trine_status status; /* of the test that runs */
+    cJSON *tests;
+    int failed, passed;
+    float *floats; /* arena of PROBE_FLOATS, emptied after each test */
+    size_t floats_used;
+    trine_buffer *buffers[PROBE_BUFFERS];
+    int buffer_count;
+    uint32_t random;
+} probe;
+
+#define PROBE_DO(p, expr)                                                                                    \
+    do {                                                                                                     \
+        if ((p)->status == TRINE_OK) (p)->status = (expr);                                                   \
+    } while (0)
+
+/* Host floats: zero, or drawn from [-1, 1). They live until probe_report(). */
+float *probe_zeros(probe *p, size_t count);
+float *probe_draw(probe *p, size_t count);
+/* Device memory with these bytes (NULL: undefined). It lives until probe_report(). */
+trine_buffer *probe_buffer(probe *p, const void *host, size_t bytes);
+/* A tensor of a shape; host is dense NCHW or NULL. */
+trine_tensor probe_tensor(probe *p, const trine_shape *shape, int cb, const float *host);
+/* Largest |device - want|; NaN anywhere is NaN. */
+double probe_tensor_error(probe *p, const trine_tensor *tensor, const float *want);
+double probe_buffer_error(probe *p, const trine_buffer *buffer, const float *want, size_t count);
+/* End a test: it passed if nothing failed and error <= bound. Empties the arenas. */
+void probe_report(probe *p, const char *name, double error, double bound);
+
+void probe_conv2d(probe *p);
+void probe_batchnorm(probe *p);
+void probe_pool2d(probe *p);
+void probe_linear(probe *p);
+void probe_elementwise(probe *p);
+void probe_losses(probe *p);
+void probe_optimizers(probe *p);
+void probe_network(probe *p);
+
+#endif

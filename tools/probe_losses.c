@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* Known answers of losses and optimizers, and a whole small network. */
+#include "probe.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { N = 8, D = 13, K = 5, COUNT = N * D };
+
+static const trine_shape rows = {N, D, 1, 1};
+static const int32_t classes[N] = {0, 1, 2, 0, 1, 2, 0, 3};
+
+static void l2norm(probe *p)
+{
+    trine_l2norm *op = NULL;
+    float *x = probe_draw(p, COUNT), *dy = probe_draw(p, COUNT), *y = probe_zeros(p, COUNT),
+          *dx = probe_zeros(p, COUNT);
+    for (int n = 0; n < N; n++) {
+        double norm = 0, dot = 0;
+        for (int i = n * D; i < (n + 1) * D; i++) norm += (double)x[i] * (double)x[i];
+        norm = sqrt(norm);
+        for (int i = n * D; i < (n + 1) * D; i++) {
+            y[i] = (float)((double)x[i] / norm);
+            dot += (double)y[i] * (double)dy[i];
+        }
+        for (int i = n * D; i < (n + 1) * D; i++)
+            dx[i] = (float)(((double)dy[i] - (double)y[i] * dot) / norm);
+    }
+    PROBE_DO(p, trine_l2norm_create(p->context, &op));
+    if (p->status == TRINE_OK) {
+        const trine_tensor tx = probe_tensor(p, &rows, 1, x), tdy = probe_tensor(p, &rows, 1, dy);
+        trine_tensor ty = probe_tensor(p, &rows, 1, NULL), tdx = probe_tensor(p, &rows, 1, NULL);
+        trine_buffer *norms = probe_buffer(p, NULL, N * sizeof(float));
+        PROBE_DO(p, trine_l2norm_forward(op, p->stream, &tx, &ty, norms));
+        PROBE_DO(p, trine_l2norm_backward(op, p->stream, &ty, norms, &tdy, &tdx));
+        const double error = fmax(probe_tensor_error(p, &ty, y), probe_tensor_error(p, &tdx, dx));
+        trine_l2norm_destroy(&op);
+        probe_report(p, "l2norm", error, 2e-6);
+    } else {
+        probe_report(p, "l2norm", 0, 0);
+    }
+}
+
+static void cross_entropy(probe *p)
+{
+    const trine_shape shape = {N, K, 1, 1};
+    trine_cross_entropy *op = NULL;
+    float *z = probe_draw(p, N * K), *dz = probe_zeros(p, N * K), want[2] = {0, 0};
+    for (int n = 0; n < N; n++) {
+        const float *row = z + n * K;
+        double sum = 0;
+        int best = 0;
+        for (int k = 0; k < K; k++) {
+            sum += exp((double)row[k]);
+            if (row[k] > row[best]) best = k;
+        }
+        for (int k = 0; k < K; k++)
+            dz[n * K + k] = (float)((exp((double)row[k]) / sum - (k == classes[n])) / N);
+        want[0] += (float)((log(sum) - (double)row[classes[n]]) / N);
+        want[1] += best == classes[n] ? 1.0f / N : 0;
+    }
+    PROBE_DO(p, trine_cross_entropy_create(p->context, &op));
+    if (p->status == TRINE_OK) {
+        const trine_tensor logits = probe_tensor(p, &shape, 1, z);
+        trine_tensor gradient = probe_tensor(p, &shape, 1, NULL);
+        trine_buffer *labels = probe_buffer(p, classes, sizeof classes),
+                     *stats = probe_buffer(p, NULL, sizeof want);
+        PROBE_DO(p, trine_cross_entropy_run(op, p->stream, &logits, labels, &gradient, stats, 0));
+        const double error =
+            fmax(probe_tensor_error(p, &gradient, dz), probe_buffer_error(p, stats, want, 2));
+        trine_cross_entropy_destroy(&op);
+        probe_report(p, "cross_entropy", error, 2e-6);
+    } else {
+        probe_report(p, "cross_entropy", 0, 0);
+    }
+}
+
+static double distance(const float *e, int a, int b)
+{
+    double sum = 0;
+    for (int i = 0; i < D; i++) sum += pow((double)e[a * D + i] - (double)e[b * D + i], 2);
+    return sqrt(fmax(sum, 1e-12));
+}
+
+/* d (distance of a and b) times scale, added to the gradient of both. */
+static void add_gradient(const float *e, int a, int b, double scale, float *de)
+{
+    const double d = distance(e, a, b);
+    for (int i = 0; i < D; i++) {
+        const float part = (float)(scale * ((double)e[a * D + i] - (double)e[b * D + i]) / d);
+        de[a * D + i] += part;
+        de[b * D + i] -= part;
+    }
+}
+
+/* Batch-hard with margin 0.2: loss, and its gradient added to de. */
+static double batch_hard(const float *e, float *de)
+{
+    int positive[N], negative[N], anchors = 0;
+    double loss = 0;
+    for (int a = 0; a < N; a++) {
+        positive[a] = negative[a] = -1;
+        for (int b = 0; b < N; b++) {
+            int *hardest = classes[a] == classes[b] ? &positive[a] : &negative[a];
+            const double sign = classes[a] == classes[b] ? 1 : -1;
+            if (b != a && (*hardest < 0 || sign * distance(e, a, b) > sign * distance(e, a, *hardest)))
+                *hardest = b;
+        }
+        anchors += positive[a] >= 0 && negative[a] >= 0;
+    }
+    for (int a = 0; a < N; a++) {
+        if (positive[a] < 0 || negative[a] < 0) continue;
+        const double value = distance(e, a, positive[a]) - distance(e, a, negative[a]) + 0.2;
+        if (value <= 0) continue;
+        loss += value / anchors;
+        add_gradient(e, a, positive[a], 1.0 / anchors, de);
+        add_gradient(e, a, negative[a], -1.0 / anchors, de);
+    }
+    return loss;
+}
+
+static void triplet(probe *p)
+{
+    const trine_triplet_desc desc = {.mining = TRINE_BATCH_HARD, .distance = TRINE_EUCLIDEAN, .margin = 0.2f};
+    trine_triplet *op = NULL;
+    float *e = probe_draw(p, COUNT), *de = probe_zeros(p, COUNT);
+    const float loss = (float)batch_hard(e, de);
+    PROBE_DO(p, trine_triplet_create(p->context, &desc, &op));
+    if (p->status == TRINE_OK) {
+        const trine_tensor te = probe_tensor(p, &rows, 1, e);
+        trine_tensor gradient = probe_tensor(p, &rows, 1, NULL);
+        trine_buffer *labels = probe_buffer(p, classes, sizeof classes);
+        trine_buffer *stats = probe_buffer(p, NULL, TRINE_TRIPLET_STATS * sizeof(float));
+        trine_buffer *workspace = probe_buffer(p, NULL, trine_triplet_workspace_bytes(op, N));
+        PROBE_DO(p, trine_triplet_run(op, p->stream, &te, labels, &gradient, stats, 0, workspace));
+        const double error =
+            fmax(probe_tensor_error(p, &gradient, de), probe_buffer_error(p, stats, &loss, 1));
+        trine_triplet_destroy(&op);
+        probe_report(p, "triplet batch-hard", error, 5e-6);
+    } else {
+        probe_report(p, "triplet batch-hard", 0, 0);
+    }
+}
+
+void probe_losses(probe *p)
+{
+    l2norm(p);
+    cross_entropy(p);
+    triplet(p);
+}
+
+/* Two steps with one gradient. */
+static void optimizer(probe *p, const char *name, trine_optimizer_kind kind)
+{
+    const double lr = 0.05, decay = 0.01, momentum = 0.9;
+    trine_optimizer_desc desc = trine_optimizer_desc_default(kind);
+    trine_optimizer *op = NULL;
+    float *w = probe_draw(p, COUNT), *g = probe_draw(p, COUNT), *want = probe_zeros(p, COUNT);
+    desc.momentum = kind == TRINE_SGD ? (float)momentum : 0;
+    desc.weight_decay = (float)decay;
+    for (int i = 0; i < COUNT; i++) {
+        double x = (double)w[i], m = 0, v = 0;
+        for (int step = 1; step <= 2; step++) {
+            const double gradient = (double)g[i] + (kind == TRINE_ADAMW ? 0 : decay * x);
+            if (kind == TRINE_SGD) {
+                m = step == 1 ? gradient : momentum * m + gradient;
+                x -= lr * m;
+                continue;
+            }
+            if (kind == TRINE_ADAMW) x -= lr * decay * x;
+            m = 0.9 * m + 0.1 * gradient;
+            v = 0.999 * v + 0.001 * gradient * gradient;
+            x -= lr * m / (1 - pow(0.9, step)) / (sqrt(v / (1 - pow(0.999, step))) + 1e-8);
+        }
+        want[i] = (float)x;
+    }
+    PROBE_DO(p, trine_optimizer_create(p->context, &desc, COUNT, &op));
+    trine_buffer *tw = probe_buffer(p, w, COUNT * sizeof *w), *tg = probe_buffer(p, g, COUNT * sizeof *g);
+    for (int step = 0; step < 2 && p->status == TRINE_OK; step++) {
+        trine_optimizer_advance(op);
+        PROBE_DO(p, trine_optimizer_step(op, p->stream, tw, tg, 0, COUNT, (float)lr));
+    }
+    const double error = probe_buffer_error(p, tw, want, COUNT);
+    trine_optimizer_destroy(&op);
+    probe_report(p, name, error, 5e-6);
+}
+
+void probe_optimizers(probe *p)
+{
+    optimizer(p, "optimizer sgd", TRINE_SGD);
+    optimizer(p, "optimizer adam", TRINE_ADAM);
+    optimizer(p, "optimizer adamw", TRINE_ADAMW);
+}
+
+/* Inference twice over the same images: the same bits, and a network that did not change. */
+void probe_network(probe *p)
+{
+    const trine_resnet_options options = {.arch = "resnet20_cifar", .seed = 1};
+    const trine_shape shape = {2, 3, 32, 32};
+    trine_resnet *net = NULL;
+    trine_session *session = NULL;
+    uint64_t before = 0, after = 1, statistics_before = 0, statistics_after = 1;
+    float first[20] = {0}, second[20];
+    double different = 1;
+    const float *x = probe_draw(p, 2 * 3 * 32 * 32);
+    PROBE_DO(p, trine_resnet_create(p->context, &options, &net));
+    PROBE_DO(p, trine_session_create_inference(net, p->stream, &shape, &session));
+    const trine_tensor images = probe_tensor(p, &shape, 1, x);
+    PROBE_DO(p, trine_resnet_state_hash(net, p->stream, &before, &statistics_before, NULL));
+    for (int i = 0; i < 2 && p->status == TRINE_OK; i++) {
+        PROBE_DO(p, trine_session_forward(session, &images));
+        const trine_tensor logits = trine_session_logits(session);
+        PROBE_DO(p, trine_tensor_download(p->stream, &logits, i == 0 ? first : second));
+    }
+    PROBE_DO(p, trine_resnet_state_hash(net, p->stream, &after, &statistics_after, NULL));
+    if (p->status == TRINE_OK) {
+        different = before != after || statistics_before != statistics_after;
+        for (int i = 0; i < 20; i++) different += !(first[i] == second[i]) || !isfinite(first[i]);
+    }
+    trine_session_destroy(&session);
+    trine_resnet_destroy(&net);
+    probe_report(p, "resnet20_cifar: twice the same, nothing moved", different, 0);
+}
