@@ -168,7 +168,7 @@ START_TEST(test_against_reference)
     const struct combo *combo = &combos[_i];
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         const struct shape_case *c = &cases[k];
-        if (c->n > 100 && test_small()) continue;
+        if (c->n > 16 && test_small()) continue;
         const trine_triplet_desc desc = {combo->mining, combo->distance, combo->soft, (float)c->margin};
         const ref_triplet_desc ref = {(int)combo->mining, (int)combo->distance, combo->soft, desc.margin};
         char what[160];
@@ -214,6 +214,7 @@ START_TEST(test_shape_of_other_devices)
         {1, 3, 1, 1, RANDOM, 0.2}, {13, 70, 8, 3, RANDOM, 0.2}, {66, 33, 16, 6, COPIES, 0.2}};
     for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++) {
         const struct shape_case *c = &shapes[k];
+        if (c->n > 16 && test_small()) continue;
         int32_t *labels = make_labels(c->n, c->classes);
         double *e = NULL;
         ref_triplet_result want = {0};
@@ -241,7 +242,7 @@ START_TEST(test_same_bits_every_run)
 {
     const struct combo *combo = &combos[_i];
     const trine_triplet_desc desc = {combo->mining, combo->distance, combo->soft, 0.2f};
-    const int n = 40, d = 72;
+    const int n = test_small() ? 9 : 40, d = 72;
     double *e = test_random((size_t)(n * d), 5, -1, 1);
     int32_t *labels = make_labels(n, 6);
     outcome a = run(&desc, e, labels, n, d, 8, true), b = run(&desc, e, labels, n, d, 8, true);
