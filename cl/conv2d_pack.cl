@@ -9,12 +9,21 @@ __kernel void conv2d_pack(__global const float *restrict weights, __global float
                           const int in_per_group, const int merge, const int group_kb, const int group_in, const int taps,
                           const int block_out, const int block_in, const int transposed)
 {
-    const packing m = {out_per_group, in_per_group, merge, group_kb, group_in, taps, block_out, block_in, transposed};
+    packing m;
+    m.out_per_group = out_per_group;
+    m.in_per_group = in_per_group;
+    m.merge = merge;
+    m.group_kb = group_kb;
+    m.group_in = group_in;
+    m.taps = taps;
+    m.block_out = block_out;
+    m.block_in = block_in;
+    m.transposed = transposed;
     const int c = (int)get_global_id(0), kb = (int)get_global_id(1);
     __global float *to = packed + (size_t)(kb * group_in + c) * taps * block_in * block_out;
     for (int l = 0; l < block_in; l++)
         for (int lane = 0; lane < block_out; lane++) {
-            const int at = dense_index(m, kb, c, lane, l);
+            const int at = dense_index(&m, kb, c, lane, l);
             for (int tap = 0; tap < taps; tap++)
                 to[(tap * block_in + l) * block_out + lane] = at < 0 ? 0.0f : weights[at + tap];
         }

@@ -10,12 +10,21 @@ __kernel void conv2d_unpack(__global const float *restrict partial, __global flo
                             const int in_per_group, const int merge, const int group_kb, const int group_in, const int taps,
                             const int block_out, const int block_in, const int splits, const int count, const int beta)
 {
-    const packing m = {out_per_group, in_per_group, merge, group_kb, group_in, taps, block_out, block_in, 0};
+    packing m;
+    m.out_per_group = out_per_group;
+    m.in_per_group = in_per_group;
+    m.merge = merge;
+    m.group_kb = group_kb;
+    m.group_in = group_in;
+    m.taps = taps;
+    m.block_out = block_out;
+    m.block_in = block_in;
+    m.transposed = 0;
     const int c = (int)get_global_id(0), kb = (int)get_global_id(1);
     __global const float *from = partial + (size_t)(kb * group_in + c) * taps * block_in * block_out;
     for (int lane = 0; lane < block_out; lane++)
         for (int l = 0; l < block_in; l++) {
-            const int at = dense_index(m, kb, c, lane, l);
+            const int at = dense_index(&m, kb, c, lane, l);
             if (at < 0) continue;
             for (int tap = 0; tap < taps; tap++) {
                 float sum = beta ? dw[at + tap] : 0.0f;
