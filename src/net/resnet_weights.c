@@ -180,11 +180,18 @@ static trine_status spec_for(const trine_weights *w, const trine__variant *varia
                               out);
 }
 
+/* Tensors that fit, less those that do not: the variant with the most is the one that a sentence is about. */
+static long likeness(const comparison *c)
+{
+    return (long)c->matched - 2L * c->misshaped - c->missing.count - c->unexpected.count;
+}
+
 /* Find the variant (or check the one asked for); *spec holds the sizes. */
 static trine_status identify(const trine_weights *w, const char *arch, bool with_fc, trine__spec *spec)
 {
     const trine__variant *closest = NULL;
-    size_t most = 0;
+    long most = 0;
+    size_t matched = 0;
     for (int i = 0; i < trine__variant_count; i++) {
         const trine__variant *v = &trine__variants[i];
         if (arch && strcmp(arch, v->name) != 0) continue;
@@ -192,16 +199,17 @@ static trine_status identify(const trine_weights *w, const char *arch, bool with
         TRINE_TRY(spec_for(w, v, spec));
         compare(w, spec, with_fc, &c);
         const bool good = fits(&c);
-        if (!closest || c.matched > most) {
+        if (!closest || likeness(&c) > most) {
             closest = v;
-            most = c.matched;
+            most = likeness(&c);
+            matched = c.matched;
         }
         comparison_free(&c);
         if (good) return TRINE_OK;
         trine__spec_free(spec);
     }
     TRINE_CHECK(closest, TRINE_ERR_ARG, "unknown variant '%s'", arch);
-    TRINE_CHECK(arch || most >= 2, TRINE_ERR_WEIGHTS,
+    TRINE_CHECK(arch || matched >= 2, TRINE_ERR_WEIGHTS,
                 "weights are of no ResNet variant that trine knows (%zu tensors, the first '%s')",
                 trine_weights_count(w), trine_weights_count(w) ? trine_weights_at(w, 0)->name : "");
     comparison c = {0};
