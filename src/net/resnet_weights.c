@@ -230,9 +230,9 @@ static trine_status tensor_floats(const trine_weights_tensor *t, size_t count, f
     for (size_t i = 0; i < count; i++) {
         values[i] = t->dtype == TRINE_F32 ? ((const float *)t->data)[i] : (float)trine_weights_value(t, i);
         if (isfinite(values[i])) continue;
+        const char *what = isnan(values[i]) ? "NaN" : "infinity";
         free(values);
-        return trine__fail(TRINE_ERR_WEIGHTS, "weights: '%s' holds %s at element %zu", t->name,
-                           isnan(values[i]) ? "NaN" : "infinity", i);
+        return trine__fail(TRINE_ERR_WEIGHTS, "weights: '%s' holds %s at element %zu", t->name, what, i);
     }
     *out = values;
     return TRINE_OK;
