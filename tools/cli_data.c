@@ -194,7 +194,7 @@ trine_embed_options cli_embed_options(cli_run *run, const trine_preprocess *prep
         .normalize = cli_normalize(run),
         .batch = run->v.batch > 0 ? run->v.batch : 0,
         .threads = run->v.threads,
-        .skip_bad = run->v.on_bad_image == 1,
+        .skip_bad = run->v.on_bad_image == 1 && run->v.image == NULL, /* one image: its own reason */
         .log = cli_log,
         .log_user = run,
         .progress = cli_on_progress,

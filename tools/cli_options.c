@@ -51,7 +51,9 @@ int cli_usage(const cli_syntax *syntax, const char *format, ...)
 
 const char *cli_choice_name(const char *list, int index)
 {
-    static _Thread_local char word[32];
+    static _Thread_local char words[4][32];
+    static _Thread_local unsigned turn;
+    char *word = words[turn++ % CLI_COUNTOF(words)];
     word[0] = '\0';
     for (; index > 0 && list != NULL; index--) {
         list = strchr(list, '|');
@@ -59,7 +61,7 @@ const char *cli_choice_name(const char *list, int index)
     }
     if (list != NULL) {
         const size_t length = strcspn(list, "|");
-        snprintf(word, sizeof word, "%.*s", (int)length, list);
+        snprintf(word, sizeof words[0], "%.*s", (int)length, list);
     }
     return word;
 }

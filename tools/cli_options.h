@@ -104,7 +104,7 @@ int cli_usage(const cli_syntax *syntax, const char *format, ...) CLI_PRINTF(2, 3
 /* Print a command's help on stdout, at most 80 columns wide. */
 void cli_help(const cli_syntax *syntax);
 
-/* Word number `index` of "a|b|c", in a static buffer of the calling thread. */
+/* Word number `index` of "a|b|c", in one of the calling thread's four buffers, used in turn. */
 const char *cli_choice_name(const char *list, int index);
 
 #endif

@@ -41,7 +41,7 @@ static int add_image(cli_run *run, const trine_dataset *data, size_t i, const tr
     if (status != TRINE_OK) {
         const int unreadable =
             status == TRINE_ERR_OPEN || status == TRINE_ERR_FORMAT || status == TRINE_ERR_DATA;
-        if (run->v.on_bad_image == 0 || !unreadable) return cli_fail(status);
+        if (run->v.on_bad_image == 0 || run->v.image != NULL || !unreadable) return cli_fail(status);
         cli_talk(run, "warning: skipped: %s", trine_last_error());
         batch->bad++;
         return CLI_OK;
@@ -185,8 +185,9 @@ static int drift(cli_run *run)
     CLI_RUN(cli_choose_preprocess(run, source.dataset, trine_resnet_arch(run->net), 0, &preprocess));
     CLI_RUN(load(run, &source, &preprocess, &batch));
     cli_bn_summary(run->net, summary, sizeof summary);
-    cli_talk(run, "%s, %d images of %dx%d, %d training-mode passes without an optimizer step",
-             trine_resnet_arch(run->net), batch.shape.n, batch.shape.w, batch.shape.h, run->v.passes);
+    cli_talk(run, "%s, %d image%s of %dx%d, %d training-mode passes without an optimizer step",
+             trine_resnet_arch(run->net), batch.shape.n, batch.shape.n == 1 ? "" : "s", batch.shape.w,
+             batch.shape.h, run->v.passes);
     cli_talk(run, "%s", summary);
     CLI_TRY(trine_drift_run(run->net, run->stream, batch.x, &batch.shape, cli_embedding(run), run->v.passes,
                             &report));

@@ -43,7 +43,6 @@ static void end_epoch(train_job *job)
     cli_set(row, "accuracy", accuracy);
     cJSON_AddItemToArray(job->epochs, row);
     cli_print(job->run, "epoch %d  loss %.4f  accuracy %.4f\n", job->epoch, loss, accuracy);
-    if (job->run->v.json == NULL || strcmp(job->run->v.json, "-") != 0) fflush(stdout);
     job->epoch_steps = 0;
     job->loss = job->accuracy = 0;
 }

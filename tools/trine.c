@@ -63,6 +63,7 @@ static int run_command(const cli_command *command, int argc, char **argv, double
 int main(int argc, char **argv)
 {
     const double start = cli_seconds();
+    setvbuf(stdout, NULL, _IOLBF, 0); /* results and talk in the order they were made, in a pipe too */
     if (argc < 2) {
         fputs("trine: a command is needed (see trine --help)\n", stderr);
         return CLI_USAGE;

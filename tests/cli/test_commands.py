@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""Every command does its work on a small data set, prints the promised JSON keys, and keeps what it must keep."""
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+
+from cli_support import TRINE, Run, main, make_base, make_folder, read_safetensors
+
+
+def digest(path):
+    """Hash of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def keys(value, *names):
+    """All names are keys of the object."""
+    missing = [name for name in names if name not in value]
+    assert not missing, f"missing {missing} in {list(value)}"
+
+
+def help_texts(_folder):
+    """--help everywhere, at most 80 columns, on stdout."""
+    top = subprocess.run([TRINE, "--help"], capture_output=True, text=True, check=True).stdout
+    commands = re.findall(r"^  ([a-z]+) ", top, re.M)
+    assert len(commands) == 10, commands
+    for command in commands:
+        done = subprocess.run([TRINE, command, "--help"], capture_output=True, text=True, check=True)
+        assert done.stderr == "" and done.stdout.startswith(f"Usage: trine {command}"), done
+        assert max(map(len, done.stdout.split("\n"))) <= 80, done.stdout
+        assert "--device" in done.stdout and "--json" in done.stdout, done.stdout
+    assert max(map(len, top.split("\n"))) <= 80, top
+    version = subprocess.run([TRINE, "--version"], capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"trine \d+\.\d+\.\d+\n", version), version
+
+
+def devices(_folder):
+    """The list names one default and can be chosen from."""
+    found = Run("devices", "--json", "-").json()["devices"]
+    for device in found:
+        keys(device, "index", "platform", "name", "vendor", "type", "driver", "usable", "reason", "default")
+    assert sum(device["default"] for device in found) == 1, found
+    chosen = [device for device in found if device["default"]][0]
+    Run("probe", "--device", chosen["index"]).ok()
+
+
+def probe(folder):
+    """Known answers hold; the JSON file is complete."""
+    path = os.path.join(folder, "probe.json")
+    Run("probe", "--json", path).ok()
+    with open(path, encoding="utf-8") as file:
+        result = json.load(file)
+    keys(result, "ok", "tests", "gflops", "gbps", "launch_us")
+    assert result["ok"] is True and len(result["tests"]) > 20, result
+    for test in result["tests"]:
+        keys(test, "name", "ok", "detail")
+        assert test["ok"] is True, test
+    assert min(result["gflops"], result["gbps"], result["launch_us"]) > 0, result
+
+
+def train(folder):
+    """A base with its metadata."""
+    data = make_folder(os.path.join(folder, "data"))
+    out = os.path.join(folder, "o.safetensors")
+    result = Run("train", "--arch", "resnet20_cifar", "--data", data, "--val", data, "--epochs", 2, "--batch", 6, "--lr",
+                 0.01, "--out", out, "--json", "-").json()
+    assert len(result["epochs"]) == 2, result
+    for epoch in result["epochs"]:
+        keys(epoch, "loss", "accuracy")
+    assert 0 <= result["accuracy"] <= 1 and result["count"] == 12, result
+    metadata = read_safetensors(out)[0]["__metadata__"]
+    keys(metadata, "trine.format", "arch", "preprocess", "embedding", "normalize", "names", "bn", "freeze", "classes",
+         "step")
+    assert metadata["arch"] == "resnet20_cifar" and metadata["step"] == "4", metadata
+    assert json.loads(metadata["classes"]) == {"0": "class0", "1": "class1", "2": "class2"}, metadata
+    assert json.loads(metadata["preprocess"])["crop"] == 0, metadata
+
+
+def finetune(folder):
+    """Figures per step, before and after; equal runs give equal bytes; the metadata is used again."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    outs = [os.path.join(folder, name) for name in ("1.safetensors", "2.safetensors")]
+    arguments = ["finetune", "--weights", base, "--data", data, "--val", data, "--steps", 5, "--images-per-class", 2,
+                 "--seed", 7]
+    for out in outs:
+        result = Run(*arguments, "--out", out, "--json", "-").json()
+    assert digest(outs[0]) == digest(outs[1])
+    assert [step["step"] for step in result["steps"]] == [1, 2, 3, 4, 5], result["steps"]
+    for step in result["steps"]:
+        keys(step, "step", "loss", "active_fraction", "d_ap", "d_an", "embedding_norm")
+    for when in ("before", "after"):
+        figures = result[when]
+        keys(figures, "count", "queries", "recall_at_1", "recall_at_5", "r_precision", "map_at_r", "cosine", "euclidean")
+        assert figures["map_at_r"] == figures["cosine"]["map_at_r"], figures
+    evaluated = Run("eval", "--weights", outs[0], "--data", data, "--distance", "cosine", "--json", "-").json()
+    for name, value in evaluated.items():
+        if name != "bad_images":
+            assert abs(value - result["after"]["cosine"][name]) < 1e-9, (name, evaluated, result["after"])
+    metadata = read_safetensors(outs[0])[0]["__metadata__"]
+    assert metadata["normalize"] == "true" and metadata["embedding"] == "pool", metadata
+    assert metadata["preprocess"] == read_safetensors(base)[0]["__metadata__"]["preprocess"], metadata
+
+
+def policies(folder):
+    """The BatchNorm summary and the sentence on frozen layers that move; what is frozen does not change."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    out = os.path.join(folder, "o.safetensors")
+    arguments = ["finetune", "--weights", base, "--data", data, "--steps", 2, "--images-per-class", 2, "--out", out,
+                 "--freeze", "*,!layer3.2.*"]
+    talk = Run(*arguments, quiet=False).ok().err
+    assert "19 BatchNorm layers: 17 eval, 2 train" in talk, talk
+    assert "will still move" not in talk, talk
+    before, after = read_safetensors(base), read_safetensors(out)
+    changed = []
+    for name, entry in before[0].items():
+        if name == "__metadata__":
+            continue
+        first, last = entry["data_offsets"]
+        start, stop = after[0][name]["data_offsets"]
+        if before[1][first:last] != after[1][start:stop]:
+            changed.append(name)
+    assert changed and all(name.startswith("layer3.2.") for name in changed), changed
+    talk = Run(*arguments, "--bn", "torch", quiet=False).ok().err
+    assert "17 frozen BatchNorm layers will still move their running statistics (--bn torch); --bn auto keeps" in talk, talk
+    report = Run("inspect", base, out, "--json", "-").json()
+    assert any("running_mean" in row["name"] for row in report["differences"]), report["differences"][:3]
+
+
+def embed(folder):
+    """Vectors and their paths; logits have the width of fc."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    out, names = os.path.join(folder, "e.npy"), os.path.join(folder, "e.txt")
+    result = Run("embed", "--weights", base, "--data", data, "--out", out, "--list", names, "--json", "-").json()
+    assert (result["count"], result["dim"]) == (12, 64), result
+    with open(names, encoding="utf-8") as file:
+        paths = file.read().split("\n")[:-1]
+    assert len(paths) == 12 and paths == sorted(paths) and all(map(os.path.exists, paths)), paths
+    assert os.path.getsize(out) == 128 + 12 * 64 * 4, os.path.getsize(out)
+    assert Run("embed", "--weights", base, "--data", data, "--layer", "logits", "--out", out, "--json",
+               "-").json()["dim"] == 3
+    kept = digest(base)
+    assert Run("eval", "--weights", base, "--data", data, "--task", "classify", "--json", "-").json()["count"] == 12
+    assert digest(base) == kept
+
+
+def drift(folder):
+    """Rows and layers; --max-drift; policies under which nothing moves."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    arguments = ["drift", "--weights", base, "--data", data, "--passes", 3]
+    result = Run(*arguments, "--json", "-").json()
+    assert [row["step"] for row in result["rows"]] == [0, 1, 2, 3], result
+    for row in result["rows"]:
+        keys(row, "step", "embedding_norm", "logit_norm", "cosine")
+    assert len(result["layers"]) == 19, result
+    for layer in result["layers"]:
+        keys(layer, "name", "policy", "mean_moved", "var_moved", "mean_distance", "share")
+        assert layer["policy"] == "train" and layer["mean_moved"] > 0, layer
+    for policy in ("eval", "no-update"):
+        still = Run(*arguments, "--bn", policy, "--max-drift", 0, "--json", "-").json()
+        assert all(row["embedding_norm"] == still["rows"][0]["embedding_norm"] for row in still["rows"]), still
+        assert all(layer["mean_moved"] == 0 and layer["var_moved"] == 0 for layer in still["layers"]), still
+    path = os.path.join(folder, "d.json")
+    Run(*arguments, "--max-drift", 1e-9, "--json", path).fails(5, "--max-drift")
+    with open(path, encoding="utf-8") as file:
+        assert len(json.load(file)["rows"]) == 4
+
+
+def convert(folder):
+    """To PyTorch's format and back: the same tensors."""
+    base = make_base(folder, make_folder(os.path.join(folder, "data")))
+    there, back = os.path.join(folder, "t.pth"), os.path.join(folder, "b.safetensors")
+    Run("convert", base, there).ok()
+    Run("convert", there, back).ok()
+    assert Run("inspect", base, back, "--json", "-").json()["differences"] == []
+    report = Run("inspect", base, "--json", "-").json()
+    keys(report, "arch", "tensors", "batchnorm", "metadata")
+    assert report["arch"] == "resnet20_cifar" and len(report["batchnorm"]) == 19, report["arch"]
+
+
+def bench(_folder):
+    """Both modes, and the table of launches."""
+    for mode in ("infer", "train"):
+        result = Run("bench", "--arch", "resnet20_cifar", "--batch", 2, "--mode", mode, "--runs", 7, "--layers", "--json",
+                     "-").json()
+        keys(result, "ms_median", "ms_min", "images_per_s", "gflops", "first_run_s", "peak_bytes", "layers")
+        assert 0 < result["ms_min"] <= result["ms_median"] and result["peak_bytes"] > 0 and result["layers"], result
+
+
+if __name__ == "__main__":
+    sys.exit(main([help_texts, devices, probe, train, finetune, policies, embed, drift, convert, bench]))
