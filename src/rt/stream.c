@@ -75,6 +75,8 @@ trine_status trine__stream_write_nocopy(trine_stream *stream, trine_buffer *buff
                                         const void *host, size_t bytes, trine__event *done)
 {
     TRINE_TRY(check_range(buffer, offset, bytes, "write"));
+    if (done) done->cl = NULL;
+    if (bytes == 0) return TRINE_OK;
     cl_event event = NULL;
     TRINE_CL(clEnqueueWriteBuffer(stream->queue, buffer->mem, CL_FALSE, offset, bytes, host, 0, NULL,
                                   done ? &event : NULL));
@@ -87,6 +89,8 @@ trine_status trine__stream_read_nocopy(trine_stream *stream, const trine_buffer 
                                        void *host, size_t bytes, trine__event *done)
 {
     TRINE_TRY(check_range(buffer, offset, bytes, "read"));
+    if (done) done->cl = NULL;
+    if (bytes == 0) return TRINE_OK;
     cl_event event = NULL;
     TRINE_CL(clEnqueueReadBuffer(stream->queue, buffer->mem, CL_FALSE, offset, bytes, host, 0, NULL,
                                  done ? &event : NULL));
@@ -100,8 +104,9 @@ trine_status trine__stream_copy(trine_stream *stream, const trine_buffer *from, 
 {
     TRINE_TRY(check_range(from, from_offset, bytes, "copy"));
     TRINE_TRY(check_range(to, to_offset, bytes, "copy"));
-    TRINE_CL(
-        clEnqueueCopyBuffer(stream->queue, from->mem, to->mem, from_offset, to_offset, bytes, 0, NULL, NULL));
+    if (bytes)
+        TRINE_CL(clEnqueueCopyBuffer(stream->queue, from->mem, to->mem, from_offset, to_offset, bytes, 0,
+                                     NULL, NULL));
     return TRINE_OK;
 }
 
