@@ -318,6 +318,70 @@ START_TEST(test_follows_changes)
 }
 END_TEST
 
+static void scale_parameter(trine_resnet *net, const char *name)
+{
+    const int i = parameter_index(net, name);
+    float *values = parameter_values(net, i);
+    for (size_t k = 0; k < parameter_count_of(net, i); k++) values[k] = 0.5f * values[k] + 0.125f;
+    ASSERT_OK(trine_resnet_parameter_write(net, dev.stream, i, values));
+    free(values);
+}
+
+/* One value at a time moves under sessions that stay planned: packed weights, folded BatchNorm and fc follow,
+ * in a training session under `eval`, under `no-update`, and in inference. */
+START_TEST(test_follows_values)
+{
+    static const char *const moved[] = {"conv1.weight",        "layer2.0.conv1.weight",
+                                        "layer1.0.bn1.weight", "layer3.2.bn2.bias",
+                                        "fc.weight",           "fc.bias",
+                                        "statistics",          "a pass"};
+    trine_resnet *net = make_network("resnet20_cifar", 10);
+    ASSERT_OK(trine_resnet_set_bn(net, _i ? "train:momentum=0.5" : "eval"));
+    test_tensor x = images(2, 16, 5, 0);
+    trine_session *old = training(net, 2, 16, TRINE_EMBED_FC), *inference = NULL;
+    ASSERT_OK(trine_session_create_inference(net, dev.stream, &x.t.shape, &inference));
+    double *last = forward_values(inference, &x, TRINE_EMBED_FC);
+    free(forward_values(old, &x, TRINE_EMBED_FC));
+    for (size_t i = 0; i < sizeof moved / sizeof moved[0]; i++) {
+        trine_session *fresh = NULL, *fresh_inference = NULL;
+        if (strcmp(moved[i], "statistics") == 0) {
+            float mean[16], var[16];
+            ASSERT_OK(trine_resnet_bn_read(net, dev.stream, 1, mean, var));
+            for (int c = 0; c < 16; c++) var[c] *= 3;
+            ASSERT_OK(trine_resnet_bn_write(net, dev.stream, 1, mean, var, 5));
+        } else if (strcmp(moved[i], "a pass") == 0) {
+            if (_i == 0) break; /* moves nothing under eval */
+            ASSERT_OK(trine_session_forward(old, &x.t));
+        } else {
+            scale_parameter(net, moved[i]);
+        }
+        ASSERT_OK(trine_session_create_inference(net, dev.stream, &x.t.shape, &fresh_inference));
+        fresh = training(net, 2, 16, TRINE_EMBED_FC);
+        double *got = forward_values(inference, &x, TRINE_EMBED_FC),
+               *want = forward_values(fresh_inference, &x, TRINE_EMBED_FC);
+        test_compare_exact(moved[i], got, want, test_vector(20));
+        ck_assert_msg(memcmp(got, last, 20 * sizeof *got) != 0, "%s: no effect", moved[i]);
+        free(got);
+        free(want);
+        got = forward_values(old, &x, TRINE_EMBED_FC);
+        want = forward_values(fresh, &x, TRINE_EMBED_FC);
+        test_compare_exact(moved[i], got, want, test_vector(20));
+        free(got);
+        free(want);
+        free(last);
+        last =
+            forward_values(inference, &x, TRINE_EMBED_FC); /* with the statistics that these passes moved */
+        trine_session_destroy(&fresh);
+        trine_session_destroy(&fresh_inference);
+    }
+    free(last);
+    trine_session_destroy(&old);
+    trine_session_destroy(&inference);
+    test_tensor_release(&x);
+    trine_resnet_destroy(&net);
+}
+END_TEST
+
 START_TEST(test_arguments)
 {
     trine_resnet *net = make_network("resnet20_cifar", 9);
@@ -361,6 +425,7 @@ int main(void)
     tcase_add_test(tc, test_one_image);
     tcase_add_loop_test(tc, test_smaller_batch, 0, 2);
     tcase_add_test(tc, test_follows_changes);
+    tcase_add_loop_test(tc, test_follows_values, 0, 2);
     tcase_add_test(tc, test_arguments);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);
