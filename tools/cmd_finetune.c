@@ -66,6 +66,7 @@ typedef struct finetune_job {
     cli_progress progress;
     cJSON *steps;
     int steps_done, failed_step;
+    int told_empty; /* that a batch had no triplets */
 } finetune_job;
 
 static int each_step(void *user, const trine_step_record *r, int steps)
@@ -85,6 +86,10 @@ static int each_step(void *user, const trine_step_record *r, int steps)
     if (!isfinite(r->loss)) {
         job->failed_step = r->step;
         return 1;
+    }
+    if (!job->told_empty && !(r->loss > 0) && !(r->d_ap > 0) && !(r->d_an > 0)) {
+        cli_talk(job->run, "warning: no triplets in the batch of step %d: the loss is 0", r->step);
+        job->told_empty = 1;
     }
     const int every = steps >= 20 ? steps / 20 : 1;
     if (r->step == 1 || r->step == steps || r->step % every == 0)

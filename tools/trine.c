@@ -33,9 +33,11 @@ static const cli_command *find_command(const char *name)
 
 static int finish_stdout(int code)
 {
+    errno = 0; /* what an earlier write set is gone by now */
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
     if (code != CLI_OK && code != CLI_CHECK) return code;
-    return cli_error(CLI_FAILED, "the results cannot be written to stdout: %s", strerror(errno));
+    return cli_error(CLI_FAILED, "the results cannot be written to stdout%s%s", errno != 0 ? ": " : "",
+                     errno != 0 ? strerror(errno) : "");
 }
 
 static int run_command(const cli_command *command, int argc, char **argv, double start)

@@ -131,6 +131,15 @@ def policies(folder):
     assert any("running_mean" in row["name"] for row in report["differences"]), report["differences"][:3]
 
 
+def no_triplets(folder):
+    """Images of one class make no triplets: the loss is 0, and that is said."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    done = Run("finetune", "--weights", base, "--data", data, "--classes", "1", "--steps", 2, "--images-per-class", 2,
+               quiet=False).ok()
+    assert "no triplets in the batch of step 1" in done.err, done
+
+
 def embed(folder):
     """Vectors and their paths; logits have the width of fc."""
     data = make_folder(os.path.join(folder, "data"))
@@ -194,4 +203,4 @@ def bench(_folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main([help_texts, devices, probe, train, finetune, policies, embed, drift, convert, bench]))
+    sys.exit(main([help_texts, devices, probe, train, finetune, policies, no_triplets, embed, drift, convert, bench]))
