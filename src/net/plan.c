@@ -394,4 +394,9 @@ void trine__plan_free(trine_session *s)
     s->nodes = NULL;
     s->value_count = s->value_capacity = s->node_count = s->node_capacity = s->forward_count = 0;
     s->arena = s->workspace = NULL;
+    s->input = s->features = s->logits = s->d_embedding = s->pool_index = TRINE__NO_VALUE;
+    s->plan_version = 0; /* no network's: the next forward pass plans */
+    s->bytes = 0;
+    s->batch = 0;
+    s->trains = false;
 }

@@ -177,7 +177,11 @@ trine_status trine_session_forward(trine_session *s, const trine_tensor *x)
     if (s->plan_version != s->net->plan_version) {
         TRINE_TRY(trine_stream_sync(s->stream));
         trine__plan_free(s);
-        TRINE_TRY(trine__plan_make(s));
+        const trine_status status = trine__plan_make(s);
+        if (status != TRINE_OK) {
+            trine__plan_free(s);
+            return status;
+        }
     }
     TRINE_TRY(check_input(s, x));
     for (size_t i = 0; i < s->value_count; i++) s->values[i].tensor.shape.n = x->shape.n;
