@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "net/networks.h"
+#include "rt/context.h"
 #include "support/compare.h"
 
 /* A gradient of the loss sum(c * embedding) for n images; c is drawn per image. */
@@ -381,6 +382,36 @@ START_TEST(test_states)
 }
 END_TEST
 
+/* No memory for a new plan: an error, at every try, and all is well once there is memory. */
+START_TEST(test_replan_fails)
+{
+    trine_resnet *net = make_network("resnet20_cifar", 18);
+    trine_gradients *g = NULL;
+    ASSERT_OK(trine_gradients_create(net, dev.stream, &g));
+    trine_session *session = training(net, 2, 16, TRINE_EMBED_POOL);
+    test_tensor x = images(2, 16, 5, 0), c = coefficients(session, 2, 0);
+    ASSERT_OK(trine_session_forward(session, &x.t));
+    ASSERT_OK(trine_resnet_set_bn(net, "eval"));
+    const size_t most = dev.context->caps.max_allocation;
+    dev.context->caps.max_allocation = 4096;
+    for (int i = 0; i < 2; i++) {
+        const trine_status status = trine_session_forward(session, &x.t);
+        ck_assert_ptr_null(trine_session_embedding(session).buffer);
+        const trine_status backward = trine_session_backward(session, &c.t, g);
+        dev.context->caps.max_allocation = i ? most : 4096;
+        ck_assert_int_eq(status, TRINE_ERR_NOMEM);
+        ck_assert_int_eq(backward, TRINE_ERR_STATE);
+    }
+    ASSERT_OK(trine_session_forward(session, &x.t));
+    ASSERT_OK(trine_session_backward(session, &c.t, g));
+    trine_session_destroy(&session);
+    test_tensor_release(&x);
+    test_tensor_release(&c);
+    trine_gradients_destroy(&g);
+    trine_resnet_destroy(&net);
+}
+END_TEST
+
 /* p - lr * (g + decay * p) where reached and trainable; every other byte as it was, decay or not. */
 START_TEST(test_step)
 {
@@ -440,6 +471,7 @@ int main(void)
     tcase_add_test(tc, test_reproducible);
     tcase_add_loop_test(tc, test_stops, 0, (int)(sizeof stop_cases / sizeof stop_cases[0]));
     tcase_add_test(tc, test_states);
+    tcase_add_test(tc, test_replan_fails);
     tcase_add_test(tc, test_step);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);
