@@ -417,12 +417,13 @@ int main(void)
     Suite *suite = suite_create("session");
     TCase *tc = tcase_create("session");
     tcase_set_timeout(tc, 0);
-    tcase_add_loop_test(tc, test_eval_is_inference, 0, NETWORKS);
-    tcase_add_loop_test(tc, test_inference_moves_nothing, 0, NETWORKS);
+    const int few = test_small() ? 1 : NETWORKS; /* resnet18 is much for an interpreter */
+    tcase_add_loop_test(tc, test_eval_is_inference, 0, few);
+    tcase_add_loop_test(tc, test_inference_moves_nothing, 0, few);
     tcase_add_test(tc, test_policies_move);
     tcase_add_test(tc, test_factors);
     tcase_add_test(tc, test_frozen_stay);
-    tcase_add_test(tc, test_one_image);
+    if (!test_small()) tcase_add_test(tc, test_one_image);
     tcase_add_loop_test(tc, test_smaller_batch, 0, 2);
     tcase_add_test(tc, test_follows_changes);
     tcase_add_loop_test(tc, test_follows_values, 0, 2);

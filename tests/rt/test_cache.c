@@ -248,7 +248,7 @@ static int open_and_put(uint64_t number)
 /* Many openings of a new file at the same moment: all get it, none takes it for damaged, nothing is lost. */
 START_TEST(test_open_at_once)
 {
-    enum { PROCESSES = 8, ROUNDS = 40 };
+    enum { PROCESSES = 8, ROUNDS = 15 };
     for (int round = 0; round < ROUNDS; round++) {
         int gate[2];
         pid_t pids[PROCESSES];
