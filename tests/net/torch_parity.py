@@ -161,7 +161,7 @@ def step(trine, variant):
         last = "bn3.weight" if model.layer1[0].__class__.__name__ == "Bottleneck" else "bn2.weight"
         if name.endswith(last):
             nn.init.constant_(p, 0.2)
-    size, count = 96, 16
+    size, count = 64, 16
     x = smooth_input(count, size, size)
     labels = torch.arange(count) // 4
     model.train()
