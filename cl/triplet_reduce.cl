@@ -47,9 +47,11 @@ __kernel void triplet_reduce(__global float *ws, __global float *restrict stats,
     terms = group_count(terms, counts);
     if (lid != 0) return;
     const ulong over = over_active ? active : terms;
-    const float poison = norm * 0.0f; /* NaN unless all norms are finite */
-    ws[WS_SCALE(n)] = (over ? 1.0f / (float)over : 0.0f) + poison;
-    stats[at] = (over ? loss / (float)over : 0.0f) + poison;
+    /* NaN unless all norms are finite; told by the bits, because some compilers take norm * 0 for 0 */
+    const bool finite = (as_uint(norm) & 0x7f800000u) != 0x7f800000u;
+    const float not_a_number = as_float(0x7fc00000u);
+    ws[WS_SCALE(n)] = !finite ? not_a_number : over ? 1.0f / (float)over : 0.0f;
+    stats[at] = !finite ? not_a_number : over ? loss / (float)over : 0.0f;
     stats[at + 1] = (float)active;
     stats[at + 2] = (float)terms;
     stats[at + 3] = terms ? d_ap / (float)terms : 0.0f;
