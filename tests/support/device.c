@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "rt/context.h"
 
 enum { SKIP = 77 };
 
@@ -48,7 +49,12 @@ void test_device_open(void)
         printf("the device cannot be opened: %s\n", trine_last_error());
         exit(EXIT_FAILURE);
     }
-    printf("device: %s\n", trine_context_device(dev.context)->name);
+    const char *shape = getenv("TRINE_TEST_SHAPE");
+    if (shape && strcmp(shape, "gpu") == 0) { /* the layouts and kernels that GPUs get, on any device */
+        dev.context->caps.cpu = false;
+        dev.context->caps.vector_width = 1;
+    }
+    printf("device: %s%s\n", trine_context_device(dev.context)->name, dev.context->caps.cpu ? "" : ", GPU-shaped");
 }
 
 void test_device_close(void)
