@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which parameters train and what each BatchNorm layer does: parsing, resolving, reporting; running
  * statistics and state hash. */
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,20 @@ static bool matches(const trine_resnet *net, const char *glob, const char *name)
     return trine__glob_match(glob, other);
 }
 
+enum { ITEM_BYTES = 256 };
+
+/* Half an item would mean something else. */
+static trine_status check_items(const char *what, const char *text)
+{
+    for (const char *p = text; p && *p; p += strspn(p, ",")) {
+        const size_t length = strcspn(p, ",");
+        TRINE_CHECK(length < ITEM_BYTES, TRINE_ERR_ARG, "%s: an item of %zu characters ('%.40s...'): at most %d",
+                    what, length, p, ITEM_BYTES - 1);
+        p += length;
+    }
+    return TRINE_OK;
+}
+
 /* Copy the next comma-separated item; false at the end. */
 static bool next_item(const char **text, char *item, size_t size)
 {
@@ -62,9 +77,10 @@ static bool next_item(const char **text, char *item, size_t size)
 trine_status trine_resnet_freeze(trine_resnet *net, const char *globs)
 {
     void *p = NULL;
+    TRINE_TRY(check_items("freeze", globs));
     TRINE_TRY(trine__calloc((size_t)net->parameter_count, sizeof(bool), &p));
     bool *trainable = p;
-    char *copy = NULL, item[256];
+    char *copy = NULL, item[ITEM_BYTES];
     trine_status status = TRINE_OK;
     for (int i = 0; i < net->parameter_count; i++) trainable[i] = true;
     for (const char *text = globs ? globs : ""; next_item(&text, item, sizeof item);) {
@@ -106,9 +122,12 @@ static trine_status parse_policy(const char *text, trine_bn_policy *policy, floa
     static const char key[] = ":momentum=";
     TRINE_CHECK(strncmp(text + length, key, sizeof key - 1) == 0, TRINE_ERR_ARG,
                 "bn: '%s': expected POLICY or POLICY:momentum=X", text);
-    char *end;
-    const double value = strtod(text + length + sizeof key - 1, &end);
-    TRINE_CHECK(*end == '\0' && end != text + length + sizeof key - 1 && value >= 0 && value <= 1,
+    char number[ITEM_BYTES], *end; /* with the decimal point of the program's locale, for strtod */
+    snprintf(number, sizeof number, "%s", text + length + sizeof key - 1);
+    char *point = strchr(number, '.');
+    if (point) *point = localeconv()->decimal_point[0];
+    const double value = strtod(number, &end);
+    TRINE_CHECK(*end == '\0' && end != number && value >= 0 && value <= 1,
                 TRINE_ERR_ARG, "bn: momentum in '%s' must be a number from 0 to 1", text);
     *momentum = (float)value;
     return TRINE_OK;
@@ -118,11 +137,12 @@ trine_status trine_resnet_set_bn(trine_resnet *net, const char *spec)
 {
     void *p = NULL;
     const size_t count = (size_t)net->spec.unit_count;
+    TRINE_TRY(check_items("bn", spec));
     TRINE_TRY(trine__calloc(count, sizeof(trine__bn_layer), &p));
     trine__bn_layer *layers = p;
     memcpy(layers, net->bns, count * sizeof *layers);
     trine_status status = TRINE_OK;
-    char item[256];
+    char item[ITEM_BYTES];
     for (const char *text = spec ? spec : ""; next_item(&text, item, sizeof item);) {
         char *equals = strchr(item, '='), *colon = strchr(item, ':');
         if (equals && colon && colon < equals) equals = NULL; /* the '=' of momentum=X */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The gradient buffer of a network, and the optimizer step over what it holds. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,8 +62,11 @@ void trine_gradients_destroy(trine_gradients **gradients)
 trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
                                const trine_gradients *gradients, float lr)
 {
-    TRINE_CHECK(gradients->count == net->parameter_count, TRINE_ERR_ARG,
-                "the gradients are of another network");
+    TRINE_CHECK(gradients->count == net->parameter_count &&
+                    trine_buffer_bytes(gradients->flat) == net->flat_count * sizeof(float),
+                TRINE_ERR_ARG, "the gradients are of another network");
+    TRINE_CHECK(isfinite(lr) && lr >= 0, TRINE_ERR_ARG, "step: learning rate %g, want a number >= 0",
+                (double)lr);
     trine_optimizer_advance(optimizer);
     for (int i = 0; i < net->parameter_count;) {
         int end = i;

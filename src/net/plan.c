@@ -342,6 +342,26 @@ static size_t workspace_bytes(const trine_session *s)
     return most;
 }
 
+/* One buffer, or several where the device does not allocate so much at once; and every value's view. */
+static trine_status create_arena(trine_session *s, size_t *bytes)
+{
+    trine_context *ctx = s->net->context;
+    const size_t alignment = ctx->caps.alignment, limit = ctx->caps.max_allocation / alignment * alignment;
+    TRINE_TRY(trine__arena_place(s->values, s->value_count, alignment, limit, bytes));
+    trine_buffer *part = NULL;
+    for (size_t start = 0; start < *bytes; start += limit) {
+        const size_t size = *bytes - start < limit ? *bytes - start : limit;
+        TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, size, &part));
+        for (size_t i = 0; i < s->value_count; i++) {
+            trine__value *v = &s->values[i];
+            if (v->external || v->last < 0 || v->offset / limit != start / limit) continue;
+            TRINE_TRY(
+                trine__buffer_set_view(&s->buffers, part, v->offset - start, v->bytes, &v->tensor.buffer));
+        }
+    }
+    return TRINE_OK;
+}
+
 trine_status trine__plan_make(trine_session *s)
 {
     trine_context *ctx = s->net->context;
@@ -364,13 +384,7 @@ trine_status trine__plan_make(trine_session *s)
     const size_t workspace = workspace_bytes(s);
     if (workspace) TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, workspace, &s->workspace));
     size_t arena;
-    TRINE_TRY(trine__arena_place(s->values, s->value_count, ctx->caps.alignment, &arena));
-    TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, arena, &s->arena));
-    for (size_t i = 0; i < s->value_count; i++) {
-        trine__value *v = &s->values[i];
-        if (v->external || v->last < 0) continue;
-        TRINE_TRY(trine__buffer_set_view(&s->buffers, s->arena, v->offset, v->bytes, &v->tensor.buffer));
-    }
+    TRINE_TRY(create_arena(s, &arena));
     s->bytes = arena + workspace;
     return TRINE_OK;
 }
@@ -393,7 +407,7 @@ void trine__plan_free(trine_session *s)
     s->values = NULL;
     s->nodes = NULL;
     s->value_count = s->value_capacity = s->node_count = s->node_capacity = s->forward_count = 0;
-    s->arena = s->workspace = NULL;
+    s->workspace = NULL;
     s->input = s->features = s->logits = s->d_embedding = s->pool_index = TRINE__NO_VALUE;
     s->plan_version = 0; /* no network's: the next forward pass plans */
     s->bytes = 0;

@@ -213,10 +213,19 @@ static trine_status unknown_variant(const char *name)
     return status;
 }
 
+trine_status trine__resnet_check_options(const trine_resnet_options *o)
+{
+    TRINE_CHECK(o->in_channels >= 0 && o->classes >= 0 && o->embedding_dim >= 0, TRINE_ERR_ARG,
+                "network of %d image channels, %d classes, embedding of %d: expected 0 (the variant's own) or more",
+                o->in_channels, o->classes, o->embedding_dim);
+    return TRINE_OK;
+}
+
 trine_status trine_resnet_create(trine_context *context, const trine_resnet_options *options,
                                  trine_resnet **out)
 {
     TRINE_CHECK(options && options->arch, TRINE_ERR_ARG, "a new network needs a variant's name");
+    TRINE_TRY(trine__resnet_check_options(options));
     const trine__variant *v = trine__variant_find(options->arch);
     if (!v) return unknown_variant(options->arch);
     const int outputs = options->embedding_dim > 0 ? options->embedding_dim

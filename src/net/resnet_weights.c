@@ -277,11 +277,25 @@ static trine_status load_statistics(trine_resnet *net, trine_stream *stream, con
     return TRINE_OK;
 }
 
+/* A number as text, whatever the program's locale: a decimal comma becomes a point. */
+static void momentum_text(double value, char text[32])
+{
+    snprintf(text, 32, "%.9g", value);
+    char *comma = strchr(text, ',');
+    if (comma) *comma = '.';
+}
+
+/* A policy or glob that came with the file is the file's fault, not the caller's. */
+static trine_status from_metadata(trine_status status, const char *key)
+{
+    return status == TRINE_ERR_ARG ? trine__fail_context(TRINE_ERR_FORMAT, "metadata '%s'", key) : status;
+}
+
 /* Metadata "bn": {"bn1": {"policy": "eval", "momentum": 0.1}, ...}; layers that are not named keep "auto". */
 static trine_status load_policies(trine_resnet *net, const trine_weights *w)
 {
     const char *text = trine_weights_metadata(w, "bn"), *freeze = trine_weights_metadata(w, "freeze");
-    if (freeze && freeze[0]) TRINE_TRY(trine_resnet_freeze(net, freeze));
+    if (freeze && freeze[0]) TRINE_TRY(from_metadata(trine_resnet_freeze(net, freeze), "freeze"));
     if (!text) return TRINE_OK;
     cJSON *json = cJSON_Parse(text);
     trine_status status = TRINE_OK;
@@ -293,10 +307,10 @@ static trine_status load_policies(trine_resnet *net, const trine_weights *w)
         const cJSON *momentum = cJSON_GetObjectItemCaseSensitive(layer, "momentum");
         TRINE_CHECK_GOTO(cJSON_IsString(policy) && cJSON_IsNumber(momentum), TRINE_ERR_FORMAT,
                          "metadata 'bn': layer '%s' needs a policy and a momentum", layer->string);
-        char spec[256];
-        snprintf(spec, sizeof spec, "%s=%s:momentum=%.9g", layer->string, policy->valuestring,
-                 momentum->valuedouble);
-        TRINE_TRY_GOTO(trine_resnet_set_bn(net, spec));
+        char spec[256], number[32];
+        momentum_text(momentum->valuedouble, number);
+        snprintf(spec, sizeof spec, "%s=%s:momentum=%s", layer->string, policy->valuestring, number);
+        TRINE_TRY_GOTO(from_metadata(trine_resnet_set_bn(net, spec), "bn"));
     }
 cleanup:
     cJSON_Delete(json);
@@ -313,6 +327,7 @@ trine_status trine_resnet_from_weights(trine_context *context, const trine_weigh
     trine_resnet *net = NULL;
     trine_stream *stream = NULL;
     trine_status status;
+    TRINE_TRY(trine__resnet_check_options(o));
     TRINE_TRY(identify(weights, o->arch, !fresh_fc, &spec));
     TRINE_CHECK_GOTO(o->in_channels == 0 || o->in_channels == spec.in_channels, TRINE_ERR_WEIGHTS,
                      "weights take images of %d channels, asked for %d", spec.in_channels, o->in_channels);
@@ -381,10 +396,12 @@ static trine_status save_metadata(const trine_resnet *net, int torchvision_names
 {
     trine__text json = {0};
     trine__text_add(&json, "{");
-    for (int i = 0; i < net->spec.unit_count; i++)
-        trine__text_add(&json, "%s\"%s\":{\"policy\":\"%s\",\"momentum\":%.9g}", i ? "," : "",
-                        net->spec.units[i].bn, trine__bn_policy_name(net->bns[i].policy),
-                        (double)net->bns[i].momentum);
+    for (int i = 0; i < net->spec.unit_count; i++) {
+        char number[32];
+        momentum_text(net->bns[i].momentum, number);
+        trine__text_add(&json, "%s\"%s\":{\"policy\":\"%s\",\"momentum\":%s}", i ? "," : "",
+                        net->spec.units[i].bn, trine__bn_policy_name(net->bns[i].policy), number);
+    }
     trine__text_add(&json, "}");
     char *text;
     TRINE_TRY(trine__text_take(&json, &text));

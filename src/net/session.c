@@ -286,8 +286,10 @@ trine_status trine_session_backward(trine_session *s, const trine_tensor *d_embe
                 "session: the network's policies changed between the forward and the backward pass");
     TRINE_CHECK(s->trains, TRINE_ERR_ARG,
                 "nothing that trains is reached by the loss: every parameter up to the embedding is frozen");
-    TRINE_CHECK(gradients->count == s->net->parameter_count, TRINE_ERR_ARG,
-                "the gradients are of another network");
+    TRINE_CHECK(gradients->count == s->net->parameter_count &&
+                    trine_buffer_bytes(gradients->flat) == s->net->flat_count * sizeof(float),
+                TRINE_ERR_ARG, "the gradients are of another network");
+    TRINE_CHECK(d_embedding->buffer, TRINE_ERR_ARG, "session: the embedding's gradient has no buffer");
     const trine_tensor *want = tensor(s, s->d_embedding);
     const trine_shape *a = &d_embedding->shape, *b = &want->shape;
     TRINE_CHECK(

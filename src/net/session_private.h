@@ -80,7 +80,7 @@ struct trine_session {
     trine_linear *fc;
     trine_elementwise *elementwise;
     trine__buffer_set buffers;
-    trine_buffer *arena, *workspace;
+    trine_buffer *workspace;
     size_t bytes;
     int batch; /* of the last forward pass; 0: none */
 };

@@ -61,13 +61,27 @@ START_TEST(test_random_lifetimes)
         }
         if (placed(&v[i])) sum += trine__round_up(v[i].bytes, alignment);
     }
-    ASSERT_OK(trine__arena_place(v, COUNT, alignment, &bytes));
+    ASSERT_OK(trine__arena_place(v, COUNT, alignment, SIZE_MAX, &bytes));
     const size_t most = check(v, COUNT, alignment, bytes, NODES);
     ck_assert_uint_ge(bytes, most);
     ck_assert_uint_le(bytes, sum);
     ck_assert_uint_lt(bytes, 2 * most + COUNT * alignment); /* largest first is within a factor of two here */
     for (int i = 0; i < COUNT; i++)
         if (!placed(&v[i])) ck_assert_uint_eq(v[i].offset, unused);
+    const size_t limit = trine__round_up(20000, alignment); /* the largest value fits; the arena takes several */
+    ASSERT_OK(trine__arena_place(v, COUNT, alignment, limit, &bytes));
+    check(v, COUNT, alignment, bytes, NODES);
+    for (int i = 0; i < COUNT; i++)
+        if (placed(&v[i])) ck_assert_uint_eq(v[i].offset / limit, (v[i].offset + v[i].bytes - 1) / limit);
+}
+END_TEST
+
+START_TEST(test_too_large)
+{
+    trine__value v[2] = {{.first = 0, .last = 1, .bytes = 1000}, {.first = 1, .last = 2, .bytes = 300}};
+    size_t bytes = 7;
+    ASSERT_FAILS(TRINE_ERR_NOMEM, trine__arena_place(v, 2, 128, 512, &bytes));
+    ck_assert_uint_eq(bytes, 7);
 }
 END_TEST
 
@@ -78,7 +92,7 @@ START_TEST(test_chain)
     trine__value v[COUNT] = {0};
     size_t bytes = 0;
     for (int i = 0; i < COUNT; i++) v[i] = (trine__value){.first = i, .last = i + 1, .bytes = 1024};
-    ASSERT_OK(trine__arena_place(v, COUNT, 128, &bytes));
+    ASSERT_OK(trine__arena_place(v, COUNT, 128, SIZE_MAX, &bytes));
     check(v, COUNT, 128, bytes, COUNT + 1);
     ck_assert_uint_eq(bytes, 2048);
 }
@@ -90,14 +104,14 @@ START_TEST(test_edges)
                          {.first = 5, .last = 9, .bytes = 100},
                          {.first = 6, .last = 9, .bytes = 100}};
     size_t bytes = 0;
-    ASSERT_OK(trine__arena_place(v, 0, 128, &bytes));
+    ASSERT_OK(trine__arena_place(v, 0, 128, SIZE_MAX, &bytes));
     ck_assert_uint_eq(bytes, 128); /* a buffer of 0 bytes is not to be had */
-    ASSERT_OK(trine__arena_place(v, 3, 128, &bytes));
+    ASSERT_OK(trine__arena_place(v, 3, 128, SIZE_MAX, &bytes));
     check(v, 3, 128, bytes, 10);
     ck_assert_uint_ne(v[0].offset, v[1].offset); /* both alive at node 5 */
     ck_assert_uint_eq(bytes, 256);
     v[1].bytes = 1000; /* one that fits no gap goes behind */
-    ASSERT_OK(trine__arena_place(v, 3, 128, &bytes));
+    ASSERT_OK(trine__arena_place(v, 3, 128, SIZE_MAX, &bytes));
     check(v, 3, 128, bytes, 10);
     ck_assert_uint_eq(bytes, 1024 + 128);
 }
@@ -108,6 +122,7 @@ int main(void)
     Suite *suite = suite_create("arena");
     TCase *tc = tcase_create("arena");
     tcase_add_loop_test(tc, test_random_lifetimes, 0, 300);
+    tcase_add_test(tc, test_too_large);
     tcase_add_test(tc, test_chain);
     tcase_add_test(tc, test_edges);
     suite_add_tcase(suite, tc);
