@@ -108,7 +108,7 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
                 floatV value = scale ? fma(acc[v][i], a, b) : acc[v][i] + b;
                 if (residual) value += LOADV(at, residual);
                 if (flags & FLAG_BETA) value += LOADV(at, y);
-                if (flags & FLAG_RELU) value = fmax(value, (floatV)(0.0f));
+                if (flags & FLAG_RELU) value = SELECTV(value, (floatV)(0.0f), value < (floatV)(0.0f));
                 STOREV(value, at, y);
             }
         }

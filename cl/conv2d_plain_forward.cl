@@ -39,5 +39,5 @@ __kernel void conv2d_plain_forward(__global const float *restrict x, __global co
     float value = scale ? sum * scale[k] : sum;
     if (shift) value += shift[k];
     if (residual) value += residual[to];
-    y[to] = relu ? fmax(value, 0.0f) : value;
+    y[to] = relu && value < 0.0f ? 0.0f : value; /* NaN stays */
 }

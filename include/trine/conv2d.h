@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-/** torch.nn.Conv2d's parameters (zero padding), plus what is fused into its epilogue. */
+/** torch.nn.Conv2d's parameters (zero padding), plus what is fused into its epilogue. Kernel, stride, padding and dilation are at
+ *  most 16384. */
 typedef struct trine_conv2d_desc {
     int in_channels, out_channels;  /**< C and K, multiples of groups */
     int kernel_h, kernel_w;         /**< R and S, >= 1 */
@@ -50,7 +51,8 @@ TRINE_API size_t trine_conv2d_algorithms(const trine_conv2d *op, trine_direction
 TRINE_API size_t trine_conv2d_workspace_bytes(const trine_conv2d *op, trine_direction direction, int n);
 
 /** Pack or transform the weights for forward and backward_data; again after every change of theirs. Does not wait.
- *  @param weights [K][C/groups][R][S] f32 dense */
+ *  @param weights [K][C/groups][R][S] f32 dense; must live until the next prepare or the last use of the operator (some
+ *                 implementations read it at every call) */
 TRINE_API trine_status trine_conv2d_prepare(trine_conv2d *op, trine_stream *stream, const trine_buffer *weights);
 
 /** What rides in forward's epilogue: y = relu?(conv * scale[k] + shift[k] + residual). NULL: left out. */

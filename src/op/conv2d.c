@@ -7,6 +7,9 @@
 
 #include "op/conv2d_private.h"
 
+/* Of kernel, stride, padding and dilation, and of images: positions fit 32 bits. */
+enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
+
 /* Best first where several support a problem; `trine tune` will reorder by measurement. */
 static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_direct, &trine__conv2d_plain};
 
@@ -40,6 +43,11 @@ static trine_status check_desc(const trine_conv2d_desc *d)
                 d->pad_h, d->pad_w);
     TRINE_CHECK(d->dilation_h >= 1 && d->dilation_w >= 1, TRINE_ERR_ARG,
                 "conv2d: dilation %d, %d: need at least 1", d->dilation_h, d->dilation_w);
+    const int sizes[] = {d->kernel_h, d->kernel_w, d->stride_h,   d->stride_w,
+                         d->pad_h,    d->pad_w,    d->dilation_h, d->dilation_w};
+    for (size_t i = 0; i < TRINE_COUNTOF(sizes); i++)
+        TRINE_CHECK(sizes[i] <= MAX_SIZE, TRINE_ERR_ARG,
+                    "conv2d: kernel, stride, padding or dilation of %d: at most %d", sizes[i], (int)MAX_SIZE);
     const int blocks[] = {d->in_cb, d->out_cb};
     for (size_t i = 0; i < TRINE_COUNTOF(blocks); i++)
         TRINE_CHECK(blocks[i] >= 1 && blocks[i] <= 16 && (blocks[i] & (blocks[i] - 1)) == 0, TRINE_ERR_ARG,
@@ -77,6 +85,8 @@ trine_status trine_conv2d_create(trine_context *context, const trine_conv2d_desc
                                  unsigned directions, trine_conv2d **out)
 {
     TRINE_TRY(check_desc(desc));
+    TRINE_CHECK(h <= MAX_IMAGE && w <= MAX_IMAGE, TRINE_ERR_SHAPE,
+                "conv2d: input of %d x %d pixels: at most %d each", h, w, (int)MAX_IMAGE);
     const int p = output_size(h, desc->pad_h, desc->dilation_h, desc->kernel_h, desc->stride_h);
     const int q = output_size(w, desc->pad_w, desc->dilation_w, desc->kernel_w, desc->stride_w);
     TRINE_CHECK(h >= 1 && w >= 1 && p >= 1 && q >= 1, TRINE_ERR_SHAPE,
@@ -135,13 +145,21 @@ size_t trine_conv2d_workspace_bytes(const trine_conv2d *op, trine_direction dire
     return impl && impl->workspace ? impl->workspace(op, direction, n) : 0;
 }
 
-trine_status trine_conv2d_prepare(trine_conv2d *op, trine_stream *stream, const trine_buffer *weights)
+/* [K][C/groups][R][S] */
+static trine_status check_weights(const char *name, const trine_conv2d *op, const trine_buffer *weights)
 {
     const trine_conv2d_desc *d = &op->desc;
     const size_t bytes = sizeof(float) * (size_t)d->out_channels * (size_t)(d->in_channels / d->groups) *
                          (size_t)d->kernel_h * (size_t)d->kernel_w;
+    TRINE_CHECK(weights, TRINE_ERR_ARG, "conv2d: %s is missing", name);
     TRINE_CHECK(trine_buffer_bytes(weights) >= bytes, TRINE_ERR_SHAPE,
-                "conv2d: weights buffer has %zu bytes, needs %zu", trine_buffer_bytes(weights), bytes);
+                "conv2d: %s buffer has %zu bytes, needs %zu", name, trine_buffer_bytes(weights), bytes);
+    return TRINE_OK;
+}
+
+trine_status trine_conv2d_prepare(trine_conv2d *op, trine_stream *stream, const trine_buffer *weights)
+{
+    TRINE_TRY(check_weights("weights", op, weights));
     for (int i = 0; i < TRINE_BACKWARD_WEIGHTS; i++)
         if (op->impl[i]) TRINE_TRY(op->impl[i]->prepare(op, stream, (trine_direction)i, weights));
     op->prepared = true;
@@ -191,6 +209,13 @@ trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const 
     if (e->residual)
         TRINE_TRY(
             check_tensor("residual", e->residual, y->shape.n, y->shape.c, y->shape.h, y->shape.w, y->cb));
+    const trine_buffer *const vectors[] = {e->scale, e->shift};
+    const size_t channel_bytes =
+        trine__round_up((size_t)op->desc.out_channels, (size_t)op->desc.out_cb) * sizeof(float);
+    for (size_t i = 0; i < TRINE_COUNTOF(vectors); i++)
+        TRINE_CHECK(!vectors[i] || trine_buffer_bytes(vectors[i]) >= channel_bytes, TRINE_ERR_SHAPE,
+                    "conv2d: %s has %zu bytes, needs %zu", i == 0 ? "scale" : "shift",
+                    trine_buffer_bytes(vectors[i]), channel_bytes);
     TRINE_CHECK(!op->statistics || e->bn_partials, TRINE_ERR_ARG,
                 "conv2d: emit_bn_partials needs a buffer for them");
     const trine__conv2d_call call = {.x = x, .out = y, .epilogue = e, .workspace = workspace};
@@ -202,6 +227,7 @@ trine_status trine_conv2d_backward_data(trine_conv2d *op, trine_stream *stream, 
                                         int beta, trine_tensor *dx, trine_buffer *workspace)
 {
     static const trine_conv2d_epilogue none;
+    TRINE_CHECK(beta == 0 || beta == 1, TRINE_ERR_ARG, "conv2d: beta is %d, want 0 or 1", beta);
     TRINE_TRY(check_call(op, TRINE_BACKWARD_DATA, dx, dy, workspace));
     const trine__conv2d_call call = {
         .dy = dy, .out = dx, .epilogue = &none, .beta = beta, .workspace = workspace};
@@ -212,7 +238,9 @@ trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_stream *strea
                                            const trine_tensor *dy, int beta, trine_buffer *dw,
                                            trine_buffer *workspace)
 {
+    TRINE_CHECK(beta == 0 || beta == 1, TRINE_ERR_ARG, "conv2d: beta is %d, want 0 or 1", beta);
     TRINE_TRY(check_call(op, TRINE_BACKWARD_WEIGHTS, x, dy, workspace));
+    TRINE_TRY(check_weights("dw", op, dw));
     const trine__conv2d_call call = {.x = x, .dy = dy, .dw = dw, .beta = beta, .workspace = workspace};
     return op->impl[TRINE_BACKWARD_WEIGHTS]->enqueue(op, stream, TRINE_BACKWARD_WEIGHTS, &call);
 }

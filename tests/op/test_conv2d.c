@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Every implementation of conv2d, forced by name, in every direction, against the reference. */
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +275,38 @@ START_TEST(test_layers)
 }
 END_TEST
 
+/* A NaN in the input reaches every output that sees it, through the ReLU of the epilogue too. */
+START_TEST(test_nan)
+{
+    const int cb = _i ? 16 : 1;
+    const conv_case c = {1, 1, 16, 9, 9, 16, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, cb, cb};
+    fixture f = setup(&c);
+    const char *names[MOST_ALGORITHMS];
+    const size_t count = list_algorithms(&c, TRINE_FORWARD, names), pixels = 81;
+    float *x = calloc(16 * pixels, sizeof *x), *y = calloc(16 * pixels, sizeof *y);
+    x[4 * 9 + 4] = NAN;
+    ASSERT_OK(trine_tensor_upload(dev.stream, x, &f.tx.t));
+    for (size_t a = 0; a < count; a++) {
+        trine_conv2d *op = create(&f, TRINE_FORWARD, names[a], 1);
+        test_tensor ty = test_tensor_create(f.out, cb);
+        test_buffer workspace = workspace_of(op, TRINE_FORWARD, 1);
+        ASSERT_OK(trine_conv2d_forward(op, dev.stream, &f.tx.t, NULL, &ty.t, workspace.buffer));
+        ASSERT_OK(trine_tensor_download(dev.stream, &ty.t, y));
+        for (int i = 0; i < 16 * 81; i++) {
+            const int row = i % 81 / 9, column = i % 9;
+            const int sees = row >= 3 && row <= 5 && column >= 3 && column <= 5;
+            ck_assert_msg(isnan(y[i]) == sees, "%s: output %d is %g", f.name, i, (double)y[i]);
+        }
+        test_buffer_release(&workspace);
+        test_tensor_release(&ty);
+        trine_conv2d_destroy(&op);
+    }
+    free(x);
+    free(y);
+    teardown(&f);
+}
+END_TEST
+
 /* The statistics that ride along are those of the output. */
 START_TEST(test_bn_partials)
 {
@@ -331,6 +365,8 @@ START_TEST(test_refused)
         {offsetof(trine_conv2d_desc, stride_w), 0, TRINE_ERR_ARG},
         {offsetof(trine_conv2d_desc, pad_h), -1, TRINE_ERR_ARG},
         {offsetof(trine_conv2d_desc, dilation_w), 0, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, dilation_w), INT_MAX, TRINE_ERR_ARG}, /* sizes that would overflow */
+        {offsetof(trine_conv2d_desc, pad_h), INT_MAX, TRINE_ERR_ARG},
         {offsetof(trine_conv2d_desc, in_cb), 3, TRINE_ERR_ARG},
         {offsetof(trine_conv2d_desc, out_cb), 32, TRINE_ERR_ARG},
         {offsetof(trine_conv2d_desc, kernel_w), 8, TRINE_ERR_SHAPE},
@@ -367,11 +403,25 @@ START_TEST(test_calls)
     wrong = ty.t;
     wrong.shape.w = 4;
     ASSERT_FAILS(TRINE_ERR_SHAPE, trine_conv2d_forward(op, dev.stream, &f.tx.t, NULL, &wrong, NULL));
+    test_buffer few = test_buffer_create(4);
+    const trine_conv2d_epilogue short_scale = {.scale = few.buffer};
+    ASSERT_FAILS(TRINE_ERR_SHAPE, trine_conv2d_forward(op, dev.stream, &f.tx.t, &short_scale, &ty.t, NULL));
     uint32_t *words = test_buffer_read_words(&ty.memory);
     for (size_t i = 0; i < ty.memory.floats; i++) ck_assert_uint_eq(words[i], words[0]);
     free(words);
-    test_tensor_release(&ty);
     trine_conv2d_destroy(&op);
+    ASSERT_OK(trine_conv2d_create(dev.context, &d, 5, 5, 1u << TRINE_BACKWARD_WEIGHTS, &op));
+    test_buffer workspace = workspace_of(op, TRINE_BACKWARD_WEIGHTS, 1);
+    ASSERT_FAILS(TRINE_ERR_SHAPE, trine_conv2d_backward_weights(op, dev.stream, &f.tx.t, &ty.t, 0, few.buffer,
+                                                                workspace.buffer));
+    ASSERT_FAILS(TRINE_ERR_ARG,
+                 trine_conv2d_backward_weights(op, dev.stream, &f.tx.t, &ty.t, 0, NULL, workspace.buffer));
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_conv2d_backward_weights(op, dev.stream, &f.tx.t, &ty.t, 2, f.bw.buffer,
+                                                              workspace.buffer));
+    trine_conv2d_destroy(&op);
+    test_buffer_release(&workspace);
+    test_buffer_release(&few);
+    test_tensor_release(&ty);
     teardown(&f);
 }
 END_TEST
@@ -384,6 +434,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_odd, 0, ODD_CASES);
     tcase_add_loop_test(tcase, test_widths, 0, WIDTHS * WIDTH_KINDS);
     tcase_add_loop_test(tcase, test_layers, 0, LAYERS);
+    tcase_add_loop_test(tcase, test_nan, 0, 2);
     tcase_add_loop_test(tcase, test_bn_partials, 0, 2);
     tcase_add_test(tcase, test_refused);
     tcase_add_test(tcase, test_calls);
