@@ -63,7 +63,7 @@ TRINE_API trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *
  *    dgamma = sum(g * xhat)   dbeta = sum(g)   xhat = (x - mean)*rstd
  *    batch statistics:    dx = gamma*rstd*(g - dbeta/m - xhat*dgamma/m)
  *    running statistics:  dx = gamma*rstd*g
- *  @param x       the input of the forward pass; may be NULL with running statistics if dgamma is NULL
+ *  @param x       the input of the forward pass; may be NULL with running statistics if dgamma and dbeta are NULL
  *  @param y       the output if relu was on (its sign is the mask), else NULL
  *  @param dy      read; overwritten with g if y is given (the gradient that goes on along the residual)
  *  @param batch   1 if saved are the batch's own statistics

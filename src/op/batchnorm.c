@@ -112,9 +112,9 @@ static trine_status check_tensor(const trine_batchnorm *bn, const char *name, co
     TRINE_CHECK(s->n == want->n && s->h == want->h && s->w == want->w, TRINE_ERR_SHAPE,
                 "batchnorm: %s is [%d,%d,%d,%d], want [%d,%d,%d,%d]", name, s->n, s->c, s->h, s->w, want->n,
                 want->c, want->h, want->w);
-    TRINE_CHECK(trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(s, t->cb), TRINE_ERR_SHAPE,
-                "batchnorm: %s's buffer has %zu bytes, needs %zu", name, trine_buffer_bytes(t->buffer),
-                trine_tensor_bytes(s, t->cb));
+    TRINE_CHECK(t->buffer && trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(s, t->cb), TRINE_ERR_SHAPE,
+                "batchnorm: %s's buffer has %zu bytes, needs %zu", name,
+                t->buffer ? trine_buffer_bytes(t->buffer) : 0, trine_tensor_bytes(s, t->cb));
     return TRINE_OK;
 }
 

@@ -72,15 +72,18 @@ static trine_status check_rows(const char *name, const trine_tensor *t, int imag
     TRINE_CHECK(t->cb >= 1 && t->cb <= 16 && (t->cb & (t->cb - 1)) == 0 && (!dense || t->cb == 1),
                 TRINE_ERR_SHAPE, "linear: channel block %d of %s, want %s", t->cb, name,
                 dense ? "1" : "1, 2, 4, 8 or 16");
+    TRINE_CHECK(t->buffer, TRINE_ERR_ARG, "linear: %s has no buffer", name);
     TRINE_CHECK(trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(s, t->cb), TRINE_ERR_SHAPE,
                 "linear: %s is [%d,%d,1,1] but its buffer has %zu bytes, not %zu", name, s->n, s->c,
                 trine_buffer_bytes(t->buffer), trine_tensor_bytes(s, t->cb));
     return TRINE_OK;
 }
 
-static trine_status check_buffer(const char *name, const trine_buffer *b, size_t rows, size_t columns)
+static trine_status check_buffer(const char *name, const trine_buffer *b, size_t rows, size_t columns,
+                                 bool required)
 {
     const size_t bytes = rows * columns * sizeof(float);
+    TRINE_CHECK(b || !required, TRINE_ERR_ARG, "linear: %s is missing", name);
     TRINE_CHECK(!b || trine_buffer_bytes(b) >= bytes, TRINE_ERR_SHAPE,
                 "linear: %s has %zu bytes, [%zu,%zu] needs %zu", name, trine_buffer_bytes(b), rows, columns,
                 bytes);
@@ -109,8 +112,8 @@ trine_status trine_linear_forward(trine_linear *op, trine_stream *stream, const 
     const size_t c = (size_t)op->in_features, k = (size_t)op->out_features;
     TRINE_TRY(check_rows("x", x, 0, op->in_features, false));
     TRINE_TRY(check_rows("y", y, x->shape.n, op->out_features, true));
-    TRINE_TRY(check_buffer("w", w, k, c));
-    TRINE_TRY(check_buffer("b", b, k, 1));
+    TRINE_TRY(check_buffer("w", w, k, c, true));
+    TRINE_TRY(check_buffer("b", b, k, 1, false));
     TRINE_TRY(check_workspace(op, stream, x->shape.n, workspace));
     const trine__linear_call call = {
         .x = x, .w = w, .b = b, .out = y, .images = x->shape.n, .ldx = row_floats(x), .workspace = workspace};
@@ -122,7 +125,7 @@ trine_status trine_linear_backward_data(trine_linear *op, trine_stream *stream, 
 {
     TRINE_TRY(check_rows("dy", dy, 0, op->out_features, true));
     TRINE_TRY(check_rows("dx", dx, dy->shape.n, op->in_features, false));
-    TRINE_TRY(check_buffer("w", w, (size_t)op->out_features, (size_t)op->in_features));
+    TRINE_TRY(check_buffer("w", w, (size_t)op->out_features, (size_t)op->in_features, true));
     TRINE_TRY(check_workspace(op, stream, dy->shape.n, workspace));
     const trine__linear_call call = {
         .dy = dy, .w = w, .out = dx, .images = dy->shape.n, .ldx = row_floats(dx), .workspace = workspace};
@@ -136,8 +139,8 @@ trine_status trine_linear_backward_weights(trine_linear *op, trine_stream *strea
     const size_t c = (size_t)op->in_features, k = (size_t)op->out_features;
     TRINE_TRY(check_rows("x", x, 0, op->in_features, false));
     TRINE_TRY(check_rows("dy", dy, x->shape.n, op->out_features, true));
-    TRINE_TRY(check_buffer("dw", dw, k, c));
-    TRINE_TRY(check_buffer("db", db, k, 1));
+    TRINE_TRY(check_buffer("dw", dw, k, c, true));
+    TRINE_TRY(check_buffer("db", db, k, 1, false));
     TRINE_CHECK(beta == 0 || beta == 1, TRINE_ERR_ARG, "linear: beta is %d, want 0 or 1", beta);
     TRINE_TRY(check_workspace(op, stream, x->shape.n, workspace));
     const trine__linear_call call = {.x = x,

@@ -165,6 +165,14 @@ static trine_status check_tensors(const trine_pool2d *op, const trine_tensor *x,
     TRINE_CHECK(b->n == a->n && b->c == a->c && b->h == op->rows.out && b->w == op->columns.out,
                 TRINE_ERR_SHAPE, "pool2d: output side is [%d,%d,%d,%d], want [%d,%d,%d,%d]", b->n, b->c, b->h,
                 b->w, a->n, a->c, op->rows.out, op->columns.out);
+    const trine_tensor *const sides[] = {x, y};
+    for (size_t i = 0; i < TRINE_COUNTOF(sides); i++) {
+        const trine_buffer *buffer = sides[i]->buffer;
+        const size_t need = trine_tensor_bytes(&sides[i]->shape, op->cb);
+        TRINE_CHECK(buffer && trine_buffer_bytes(buffer) >= need, TRINE_ERR_SHAPE,
+                    "pool2d: %s side's buffer has %zu bytes, needs %zu", i == 0 ? "input" : "output",
+                    buffer ? trine_buffer_bytes(buffer) : 0, need);
+    }
     TRINE_CHECK(!index || trine_buffer_bytes(index) >= trine_tensor_bytes(b, y->cb), TRINE_ERR_SHAPE,
                 "pool2d: index has %zu bytes, [%d,%d,%d,%d] needs %zu", trine_buffer_bytes(index), b->n, b->c,
                 b->h, b->w, trine_tensor_bytes(b, y->cb));

@@ -201,6 +201,20 @@ START_TEST(test_refused)
 }
 END_TEST
 
+/* What is enough for a batch is enough for fewer images. */
+START_TEST(test_workspace)
+{
+    trine_linear *op = NULL;
+    ASSERT_OK(trine_linear_create(dev.context, 128, 64, algorithms[_i], &op));
+    for (int n = 1; n <= 256; n = n < 8 ? n + 1 : n * 2) {
+        const size_t most = trine_linear_workspace_bytes(op, dev.stream, n);
+        for (int fewer = n > 20 ? n - 20 : 1; fewer < n; fewer++)
+            ck_assert_uint_le(trine_linear_workspace_bytes(op, dev.stream, fewer), most);
+    }
+    trine_linear_destroy(&op);
+}
+END_TEST
+
 int main(void)
 {
     test_device_open();
@@ -211,6 +225,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_backward_weights, 0, 2 * CASES);
     tcase_add_test(tcase, test_nan);
     tcase_add_test(tcase, test_refused);
+    tcase_add_loop_test(tcase, test_workspace, 0, 2);
     suite_add_tcase(suite, tcase);
     const int result = check_main(suite);
     test_device_close();
