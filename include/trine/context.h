@@ -41,7 +41,7 @@ TRINE_API int trine_device_list_count(const trine_device_list *list);
 TRINE_API const trine_device_info *trine_device_list_at(const trine_device_list *list, int i);
 TRINE_API void trine_device_list_destroy(trine_device_list **list);
 
-/** One device with everything that is shared on it: programs, buffer pool, cache, log. Safe to use from several threads. */
+/** One device with everything that is shared on it: programs, their cache, the account of memory, log. Safe to use from several threads. */
 typedef struct trine_context trine_context;
 
 /** Open a device.
@@ -84,7 +84,7 @@ typedef struct trine_buffer trine_buffer;
 /** @return TRINE_ERR_NOMEM: bytes exceed what the device allocates at once, or its memory is full */
 TRINE_API trine_status trine_buffer_create(trine_context *context, size_t bytes, trine_buffer **out);
 /** Bytes [offset, offset + bytes) of parent, which stays alive as long as the view. offset must be a multiple of
- *  trine_buffer_alignment(). */
+ *  trine_buffer_alignment(). @return TRINE_ERR_ARG: outside the parent, empty, or not aligned */
 TRINE_API trine_status trine_buffer_view(trine_buffer *parent, size_t offset, size_t bytes, trine_buffer **out);
 TRINE_API size_t trine_buffer_alignment(const trine_context *context);
 TRINE_API size_t trine_buffer_bytes(const trine_buffer *buffer);

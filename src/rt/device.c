@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "rt/launch.h"
 
 enum { MAX_PLATFORMS = 32, MAX_DEVICES = 64 };
 
@@ -68,6 +69,11 @@ static void judge(trine__device *d)
     } else if (!device_number(d->id, CL_DEVICE_COMPILER_AVAILABLE, sizeof(cl_bool))) {
         info->usable = 0;
         snprintf(info->reason, sizeof info->reason, "the driver has no compiler");
+    } else if (device_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)) < TRINE__LOCAL) {
+        info->usable = 0;
+        snprintf(info->reason, sizeof info->reason, "needs work-groups of %d work-items, device allows %llu",
+                 (int)TRINE__LOCAL,
+                 (unsigned long long)device_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)));
     }
     for (size_t i = 0; i < TRINE_COUNTOF(quirk_table); i++) {
         if (!contains(info->platform, quirk_table[i].platform) ||

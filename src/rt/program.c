@@ -19,7 +19,8 @@ struct trine__program {
     char *options;
     cl_program cl;
     uint64_t key[2];
-    bool from_source, ran;
+    bool from_source;
+    atomic_bool ran; /* set by every thread that launches */
 };
 
 /* Every build: denormals cost hundreds of cycles on CPUs and mean nothing here. */
