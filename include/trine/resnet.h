@@ -28,10 +28,12 @@ TRINE_API int trine_resnet_variant_count(void);
 TRINE_API const char *trine_resnet_variant_name(int i);
 
 /** Random initial values: convolutions He-normal over the output side (He et al. 2015), gamma 1, beta 0, running mean 0 and
- *  variance 1, fc uniform in +-1/sqrt(features), as torchvision does. @return TRINE_ERR_ARG: unknown variant (all are named) */
+ *  variance 1, fc uniform in +-1/sqrt(features), as torchvision does. @return TRINE_ERR_ARG: unknown variant (all are named),
+ *  negative sizes */
 TRINE_API trine_status trine_resnet_create(trine_context *context, const trine_resnet_options *options, trine_resnet **out);
 /** From weights. `linear` is understood as fc. Counters that are missing are 0. Policies and freezing in the metadata are applied.
- *  @return TRINE_ERR_WEIGHTS: missing, unexpected or mis-shaped tensors, or NaN (named), or no variant has these tensors */
+ *  @return TRINE_ERR_WEIGHTS: missing, unexpected or mis-shaped tensors, or NaN (named), or no variant has these tensors;
+ *          TRINE_ERR_FORMAT: metadata that say nothing usable; TRINE_ERR_ARG: unknown variant, negative sizes */
 TRINE_API trine_status trine_resnet_from_weights(trine_context *context, const trine_weights *weights,
                                                  const trine_resnet_options *options, trine_resnet **out);
 /** Parameters, running statistics and counters as a list with metadata ("trine.format", "arch", "names", "bn", "freeze").

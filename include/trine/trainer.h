@@ -86,7 +86,9 @@ TRINE_API trine_status trine_trainer_run(trine_trainer *trainer, trine_step_fn e
 TRINE_API size_t trine_trainer_bad_images(const trine_trainer *trainer);
 TRINE_API void trine_trainer_destroy(trine_trainer **trainer);
 
-/** Share of a data set's images whose largest logit is their label's, in evaluation mode. `queries` are the readable images. */
+/** Share of the rows whose largest logit (the first among equals) is their label's; a row with a NaN is never right.
+ *  @param logits [count][classes] on the host   @param labels [count] in [0, classes)
+ *  @return TRINE_ERR_ARG, TRINE_ERR_DATA: no rows, or a label outside */
 TRINE_API trine_status trine_classify_accuracy(const float *logits, const int *labels, size_t count, int classes,
                                                double *accuracy);
 

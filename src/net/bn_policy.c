@@ -56,8 +56,9 @@ static trine_status check_items(const char *what, const char *text)
 {
     for (const char *p = text; p && *p; p += strspn(p, ",")) {
         const size_t length = strcspn(p, ",");
-        TRINE_CHECK(length < ITEM_BYTES, TRINE_ERR_ARG, "%s: an item of %zu characters ('%.40s...'): at most %d",
-                    what, length, p, ITEM_BYTES - 1);
+        TRINE_CHECK(length < ITEM_BYTES, TRINE_ERR_ARG,
+                    "%s: an item of %zu characters ('%.40s...'): at most %d", what, length, p,
+                    ITEM_BYTES - 1);
         p += length;
     }
     return TRINE_OK;
@@ -127,8 +128,8 @@ static trine_status parse_policy(const char *text, trine_bn_policy *policy, floa
     char *point = strchr(number, '.');
     if (point) *point = localeconv()->decimal_point[0];
     const double value = strtod(number, &end);
-    TRINE_CHECK(*end == '\0' && end != number && value >= 0 && value <= 1,
-                TRINE_ERR_ARG, "bn: momentum in '%s' must be a number from 0 to 1", text);
+    TRINE_CHECK(*end == '\0' && end != number && value >= 0 && value <= 1, TRINE_ERR_ARG,
+                "bn: momentum in '%s' must be a number from 0 to 1", text);
     *momentum = (float)value;
     return TRINE_OK;
 }

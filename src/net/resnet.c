@@ -215,9 +215,10 @@ static trine_status unknown_variant(const char *name)
 
 trine_status trine__resnet_check_options(const trine_resnet_options *o)
 {
-    TRINE_CHECK(o->in_channels >= 0 && o->classes >= 0 && o->embedding_dim >= 0, TRINE_ERR_ARG,
-                "network of %d image channels, %d classes, embedding of %d: expected 0 (the variant's own) or more",
-                o->in_channels, o->classes, o->embedding_dim);
+    TRINE_CHECK(
+        o->in_channels >= 0 && o->classes >= 0 && o->embedding_dim >= 0, TRINE_ERR_ARG,
+        "network of %d image channels, %d classes, embedding of %d: expected 0 (the variant's own) or more",
+        o->in_channels, o->classes, o->embedding_dim);
     return TRINE_OK;
 }
 

@@ -286,6 +286,8 @@ START_TEST(test_misfits)
         ASSERT_FAILS(TRINE_ERR_WEIGHTS, trine_resnet_from_weights(dev.context, w, &wrong_options[i], &back));
         ck_assert_ptr_null(back);
     }
+    const trine_resnet_options negative = {.embedding_dim = -1};
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_resnet_from_weights(dev.context, w, &negative, &back));
     const trine_resnet_options unknown = {.arch = "resnet19"};
     ASSERT_FAILS(TRINE_ERR_ARG, trine_resnet_from_weights(dev.context, w, &unknown, &back));
     trine_weights *empty = NULL;

@@ -343,7 +343,11 @@ END_TEST
 START_TEST(test_states)
 {
     trine_resnet *net = make_network("resnet20_cifar", 16), *other = make_network("resnet32_cifar", 16);
-    trine_gradients *g = NULL, *foreign = NULL;
+    trine_gradients *g = NULL, *foreign = NULL, *wider = NULL;
+    trine_resnet *wide = NULL;
+    const trine_resnet_options wide_options = {.arch = "resnet20_cifar", .classes = 100};
+    ASSERT_OK(trine_resnet_create(dev.context, &wide_options, &wide));
+    ASSERT_OK(trine_gradients_create(wide, dev.stream, &wider));
     ASSERT_OK(trine_gradients_create(net, dev.stream, &g));
     ASSERT_OK(trine_gradients_create(other, dev.stream, &foreign));
     trine_session *session = training(net, 2, 16, TRINE_EMBED_POOL), *forward_only = NULL;
@@ -352,6 +356,7 @@ START_TEST(test_states)
     ASSERT_OK(trine_session_forward(session, &x.t));
     ASSERT_FAILS(TRINE_ERR_SHAPE, trine_session_backward(session, &one.t, g));
     ASSERT_FAILS(TRINE_ERR_ARG, trine_session_backward(session, &c.t, foreign));
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_session_backward(session, &c.t, wider)); /* as many, but larger */
     ASSERT_OK(trine_session_backward(session, &c.t, g));
     ASSERT_FAILS(TRINE_ERR_STATE, trine_session_backward(session, &c.t, g)); /* its values are gone */
     ASSERT_OK(trine_session_forward(session, &x.t));
@@ -377,6 +382,8 @@ START_TEST(test_states)
     test_tensor_release(&one);
     trine_gradients_destroy(&g);
     trine_gradients_destroy(&foreign);
+    trine_gradients_destroy(&wider);
+    trine_resnet_destroy(&wide);
     trine_resnet_destroy(&net);
     trine_resnet_destroy(&other);
 }
