@@ -36,6 +36,16 @@ static void print_log(void *user, const char *sentence)
     fprintf(stderr, "log: %s\n", sentence);
 }
 
+/* The layouts, tiles and kernels that another kind of device would get: "gpu", or a CPU with vectors of "4",
+ * "8" or "16" floats. */
+static void imitate(const char *shape)
+{
+    trine__caps *caps = &dev.context->caps;
+    caps->cpu = strcmp(shape, "gpu") != 0;
+    caps->vector_width = caps->cpu ? atoi(shape) : 1;
+    caps->vector_registers = caps->vector_width == 16 ? 32 : 16;
+}
+
 void test_device_open(void)
 {
     const char *selector = getenv("TRINE_TEST_DEVICE");
@@ -50,11 +60,10 @@ void test_device_open(void)
         exit(EXIT_FAILURE);
     }
     const char *shape = getenv("TRINE_TEST_SHAPE");
-    if (shape && strcmp(shape, "gpu") == 0) { /* the layouts and kernels that GPUs get, on any device */
-        dev.context->caps.cpu = false;
-        dev.context->caps.vector_width = 1;
-    }
-    printf("device: %s%s\n", trine_context_device(dev.context)->name, dev.context->caps.cpu ? "" : ", GPU-shaped");
+    if (shape && shape[0]) imitate(shape);
+    const trine__caps *caps = &dev.context->caps;
+    printf("device: %s, %s-shaped, vectors of %d\n", trine_context_device(dev.context)->name,
+           caps->cpu ? "CPU" : "GPU", caps->vector_width);
 }
 
 void test_device_close(void)
