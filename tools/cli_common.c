@@ -106,9 +106,14 @@ int cli_check_writable(const char *what, const char *path)
     else
         slash[slash == folder ? 1 : 0] = '\0';
     int code = CLI_OK;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+    if (path[0] == '\0')
+        code = cli_error(CLI_USAGE, "%s: the file's name is empty", what);
+    else if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
         code = cli_error(CLI_FAILED, "%s %s: is a directory", what, path);
-    else if (access(folder, W_OK) != 0)
+    else if (stat(folder, &info) == 0 && !S_ISDIR(info.st_mode))
+        code = cli_error(CLI_FAILED, "%s %s: no file can be written in %s: it is no directory", what, path,
+                         folder);
+    else if (access(folder, W_OK | X_OK) != 0)
         code = cli_error(CLI_FAILED, "%s %s: no file can be written in %s: %s", what, path, folder,
                          strerror(errno));
     free(folder);
@@ -121,12 +126,13 @@ int cli_has_ending(const char *path, const char *ending)
     return length > tail && strcmp(path + length - tail, ending) == 0;
 }
 
-int cli_check_weights_name(const char *path)
+int cli_check_weights_name(const char *what, const char *path)
 {
     static const char *const endings[] = {".safetensors", ".pth", ".pt", ".th", ".bin"};
     for (size_t i = 0; i < CLI_COUNTOF(endings); i++)
         if (cli_has_ending(path, endings[i])) return CLI_OK;
-    return cli_error(CLI_USAGE, "%s: a weights file is named .safetensors, .pth, .pt, .th or .bin", path);
+    return cli_error(CLI_USAGE, "%s '%s': a weights file is named .safetensors, .pth, .pt, .th or .bin", what,
+                     path);
 }
 
 int cli_open_device(cli_run *run, int profile)
@@ -138,11 +144,42 @@ cleanup:
     return code;
 }
 
+static int is_variant(const char *arch)
+{
+    for (int i = 0; i < trine_resnet_variant_count(); i++)
+        if (strcmp(trine_resnet_variant_name(i), arch) == 0) return 1;
+    return 0;
+}
+
 int cli_read_weights(cli_run *run)
 {
     if (run->v.weights == NULL) return cli_usage(&run->command->syntax, "--weights FILE is needed");
+    if (run->v.arch != NULL && !is_variant(run->v.arch)) {
+        char names[512];
+        int used = 0;
+        for (int i = 0; i < trine_resnet_variant_count() && (size_t)used < sizeof names; i++)
+            used += snprintf(names + used, sizeof names - (size_t)used, "%s%s", i > 0 ? ", " : "",
+                             trine_resnet_variant_name(i));
+        return cli_error(CLI_USAGE, "unknown variant '%s': expected one of %s", run->v.arch, names);
+    }
     const trine_status status = trine_weights_read(run->v.weights, &run->weights);
     return status == TRINE_OK ? CLI_OK : cli_fail(status);
+}
+
+/* What does not fit is told with the file's name; a wrong argument can only come from its metadata. */
+static int fail_network(const cli_run *run, trine_status status)
+{
+    if (status != TRINE_ERR_ARG && cli_exit_code(status) != CLI_BAD_INPUT) return cli_fail(status);
+    return cli_error(CLI_BAD_INPUT, "%s: %s", run->v.weights, trine_last_error());
+}
+
+/* Metadata that is one of two words, where it is there. */
+static int check_choice(const cli_run *run, const char *key, const char *a, const char *b)
+{
+    const char *said = trine_weights_metadata(run->weights, key);
+    if (said == NULL || strcmp(said, a) == 0 || strcmp(said, b) == 0) return CLI_OK;
+    return cli_error(CLI_BAD_INPUT, "%s: metadata '%s' is '%s', expected %s or %s", run->v.weights, key, said,
+                     a, b);
 }
 
 int cli_open_network(cli_run *run, int embedding_dim)
@@ -151,8 +188,11 @@ int cli_open_network(cli_run *run, int embedding_dim)
     const trine_resnet_options options = {
         .arch = run->v.arch, .embedding_dim = embedding_dim, .seed = run->v.seed};
     if (run->weights == NULL) CLI_RUN(cli_read_weights(run));
+    CLI_RUN(check_choice(run, "embedding", "pool", "fc"));
+    CLI_RUN(check_choice(run, "normalize", "true", "false"));
     CLI_RUN(cli_open_device(run, 0));
-    CLI_TRY(trine_resnet_from_weights(run->context, run->weights, &options, &run->net));
+    const trine_status status = trine_resnet_from_weights(run->context, run->weights, &options, &run->net);
+    if (status != TRINE_OK) code = fail_network(run, status);
 cleanup:
     return code;
 }
@@ -178,7 +218,7 @@ int cli_normalize(const cli_run *run)
 {
     if (run->v.normalize != CLI_UNSET) return run->v.normalize;
     const char *said = run->weights != NULL ? trine_weights_metadata(run->weights, "normalize") : NULL;
-    return said != NULL && (strcmp(said, "true") == 0 || strcmp(said, "1") == 0);
+    return said != NULL && strcmp(said, "true") == 0;
 }
 
 const char *cli_bn_effect(const trine_bn_info *info)
@@ -208,20 +248,13 @@ void cli_bn_summary(const trine_resnet *net, char *out, size_t size)
     }
 }
 
-int cli_bn_warn(const cli_run *run, const trine_resnet *net)
+int cli_bn_moving(const trine_resnet *net)
 {
     int moving = 0;
     for (int i = 0; i < trine_resnet_bn_count(net); i++) {
         trine_bn_info info;
         if (trine_resnet_bn(net, i, &info) == TRINE_OK && info.frozen && info.updates) moving++;
     }
-    if (moving > 0)
-        cli_talk(
-            run,
-            "%d frozen BatchNorm layer%s will still move %s running statistics (--bn %s); --bn auto keeps "
-            "%s still",
-            moving, moving == 1 ? "" : "s", moving == 1 ? "its" : "their",
-            run->v.bn != NULL ? run->v.bn : "from the weights file", moving == 1 ? "it" : "them");
     return moving;
 }
 

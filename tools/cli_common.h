@@ -69,7 +69,7 @@ void cli_on_progress(void *user, size_t done, size_t all);
 /* Can a file be made at `path`? Found before the work, not after it. `what` names the option. */
 int cli_check_writable(const char *what, const char *path);
 /* Does the name end in one of ".safetensors .pth .pt .th .bin"? */
-int cli_check_weights_name(const char *path);
+int cli_check_weights_name(const char *what, const char *path);
 /* Does `path` end in `ending`? */
 int cli_has_ending(const char *path, const char *ending);
 
@@ -90,8 +90,8 @@ int cli_normalize(const cli_run *run);
 void cli_bn_summary(const trine_resnet *net, char *out, size_t size);
 /* What a layer does in a training-mode pass: "train", "eval", "no-update" or "cumulative". */
 const char *cli_bn_effect(const trine_bn_info *info);
-/* Say so where frozen layers will move their running statistics; returns how many. */
-int cli_bn_warn(const cli_run *run, const trine_resnet *net);
+/* Frozen layers that will move their running statistics; the trainer says so, in one sentence. */
+int cli_bn_moving(const trine_resnet *net);
 
 /* Short forms of cJSON. */
 void cli_set(cJSON *object, const char *key, double value);

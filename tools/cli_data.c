@@ -64,6 +64,13 @@ static int read_input(const char *path, cli_source *source)
                              (long long)array->dims[i]);
             goto cleanup;
         }
+    const float *values = array->data;
+    for (size_t i = 0; i < array->bytes / sizeof *values; i++)
+        if (!isfinite(values[i])) {
+            code = cli_error(CLI_BAD_INPUT, "%s: value %zu is %s, expected images of finite numbers", path, i,
+                             isnan(values[i]) ? "NaN" : "infinite");
+            goto cleanup;
+        }
     source->shape =
         (trine_shape){(int)array->dims[0], (int)array->dims[1], (int)array->dims[2], (int)array->dims[3]};
 cleanup:
@@ -83,6 +90,11 @@ int cli_open_source(cli_run *run, cli_source *source)
         return cli_usage(&run->command->syntax, "--labels belongs to --input");
     if (v->classes != NULL && v->data == NULL)
         return cli_usage(&run->command->syntax, "--classes belongs to --data");
+    if (v->input != NULL && v->val == NULL &&
+        (v->preprocess != NULL || v->resize != CLI_UNSET || v->crop != CLI_UNSET || !isnan(v->mean[0]) ||
+         !isnan(v->std[0])))
+        return cli_usage(&run->command->syntax,
+                         "--preprocess, --resize, --crop, --mean and --std work on images, not on --input");
     if (v->data != NULL) {
         source->name = v->data;
         CLI_TRY(trine_dataset_open(v->data, v->classes, &source->dataset));
@@ -120,6 +132,14 @@ int cli_check_channels(const cli_source *source, const trine_resnet *net)
                      channels, trine_resnet_in_channels(net));
 }
 
+/* Preprocessing of the weights file's metadata. */
+static int read_preprocess(const cli_run *run, const char *said, trine_preprocess *out)
+{
+    const trine_status status = trine_preprocess_from_json(said, out);
+    if (status == TRINE_OK) return CLI_OK;
+    return cli_error(cli_exit_code(status), "%s: %s", run->v.weights, trine_last_error());
+}
+
 /* Mean and std of IDX data, unless the metadata or the options have them. */
 static int fill_idx_statistics(cli_run *run, const trine_dataset *data, const char *said, int training,
                                trine_preprocess *p)
@@ -128,7 +148,7 @@ static int fill_idx_statistics(cli_run *run, const trine_dataset *data, const ch
     trine_preprocess kept;
     if (!isnan(run->v.mean[0]) && !isnan(run->v.std[0])) return CLI_OK;
     if (said != NULL) {
-        CLI_TRY(trine_preprocess_from_json(said, &kept));
+        CLI_RUN(read_preprocess(run, said, &kept));
         memcpy(p->mean, kept.mean, sizeof p->mean);
         memcpy(p->std, kept.std, sizeof p->std);
     } else if (data != NULL) {
@@ -160,7 +180,7 @@ int cli_choose_preprocess(cli_run *run, const trine_dataset *data, const char *a
                : cli_has_ending(arch, "_cifar")           ? "cifar"
                                                           : "imagenet";
     if (name == NULL) {
-        CLI_TRY(trine_preprocess_from_json(said, &p));
+        CLI_RUN(read_preprocess(run, said, &p));
     } else {
         CLI_TRY(trine_preprocess_named(name, &p));
         if (strcmp(name, "idx") == 0) CLI_RUN(fill_idx_statistics(run, data, said, training, &p));

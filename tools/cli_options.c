@@ -34,7 +34,9 @@ static const cli_option preprocess_options[] = {
     {"mean", CLI_RGB, CLI_AT(mean), "R,G,B", NULL, -1e6, 1e6, "mean per channel, on the scale from 0 to 1"},
     {"std", CLI_RGB, CLI_AT(std), "R,G,B", NULL, 1e-6, 1e6, "standard deviation per channel"},
     {"on-bad-image", CLI_CHOICE, CLI_AT(on_bad_image), "fail|skip", "skip", 0, 0,
-     "what an unreadable image does: fail the run, or be named, counted and left out"},
+     "what an unreadable image does: fail the run, or be named, counted and left out (in training: another "
+     "of its "
+     "class takes its place)"},
 };
 const cli_section cli_preprocess_section = CLI_SECTION("Images", preprocess_options);
 

@@ -64,12 +64,14 @@ void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *o, int 
     cli_talk(run, "optimizer    %s, lr %g%s, weight decay %g, schedule %s",
              cli_choice_name(optimizers, (int)d->kind), o->lr, more, (double)d->weight_decay,
              cli_choice_name(schedules, (int)o->schedule));
-    cli_talk(run, "run          %d steps, augmentation %s, seed %llu", steps,
-             o->crop ? (o->flip ? "flip and crop" : "crop") : (o->flip ? "flip" : "none"),
+    char epochs[32] = "";
+    if (o->epochs > 0) snprintf(epochs, sizeof epochs, " (%d epoch%s)", o->epochs, o->epochs == 1 ? "" : "s");
+    cli_talk(run, "run          %d step%s%s, augmentation %s, seed %llu", steps, steps == 1 ? "" : "s",
+             epochs, o->crop ? (o->flip ? "flip and crop" : "crop") : (o->flip ? "flip" : "none"),
              (unsigned long long)o->seed);
 }
 
-void cli_talk_network(const cli_run *run, const char *origin)
+void cli_talk_network(const cli_run *run, const char *origin, trine_embedding embedding)
 {
     const trine_device_info *device = trine_context_device(run->context);
     const trine_resnet *net = run->net;
@@ -80,31 +82,52 @@ void cli_talk_network(const cli_run *run, const char *origin)
         double count = 1;
         for (int k = 0; k < info.rank; k++) count *= info.dims[k];
         all += count;
-        trained += info.trainable ? count : 0;
+        const int reached = embedding == TRINE_EMBED_FC || strncmp(info.name, "fc.", 3) != 0;
+        trained += info.trainable && reached ? count : 0;
     }
     char summary[160];
     cli_bn_summary(net, summary, sizeof summary);
     cli_talk(run, "device       %d: %s (%s)", device->index, device->name, device->platform);
-    cli_talk(run, "network      %s%s%s, %d outputs; %.0f of %.0f parameters train", trine_resnet_arch(net),
+    cli_talk(run, "network      %s%s%s, %d outputs", trine_resnet_arch(net),
              origin != NULL ? " from " : ", random initial values", origin != NULL ? origin : "",
-             trine_resnet_outputs(net), trained, all);
-    cli_talk(run, "%s", summary);
-    const int moving = cli_bn_warn(run, net);
+             trine_resnet_outputs(net));
+    cli_talk(run, "parameters   %.0f of %.0f train%s", trained, all,
+             embedding == TRINE_EMBED_FC ? "" : "; the loss does not reach fc, which stays as it is");
+    cli_talk(run, "batchnorm    %s", summary);
     cli_set_text(run->json, "batchnorm", summary);
-    cli_set(run->json, "frozen_batchnorm_moving", moving);
+    cli_set(run->json, "frozen_batchnorm_moving", cli_bn_moving(net));
 }
 
 void cli_talk_data(const cli_run *run, const char *what, const char *name, const trine_dataset *data)
 {
     int classes = 0;
     if (cli_classes_present(data, &classes) != CLI_OK) return;
-    cli_talk(run, "%-12s %zu images of %d classes in %s", what, trine_dataset_count(data), classes, name);
+    cli_talk(run, "%-12s %zu images of %d class%s in %s", what, trine_dataset_count(data), classes,
+             classes == 1 ? "" : "es", name);
+}
+
+void cli_talk_images(const cli_run *run, const trine_preprocess *preprocess)
+{
+    char text[200];
+    cli_preprocess_text(preprocess, text, sizeof text);
+    cli_talk(run, "images       %s", text);
+    cli_talk(run, "bad images   %s",
+             run->v.on_bad_image == 0 ? "the first one fails the run"
+                                      : "others of their class take their places in training");
+}
+
+void cli_talk_out(const cli_run *run, const char *names)
+{
+    if (run->v.out == NULL)
+        cli_talk(run, "no --out: the network is not kept");
+    else
+        cli_talk(run, "out          %s, %s", run->v.out, names);
 }
 
 int cli_check_out(const cli_run *run)
 {
     if (run->v.out == NULL) return CLI_OK;
-    const int code = cli_check_weights_name(run->v.out);
+    const int code = cli_check_weights_name("--out", run->v.out);
     return code != CLI_OK ? code : cli_check_writable("--out", run->v.out);
 }
 
@@ -134,6 +157,23 @@ cleanup:
     return code;
 }
 
+/* A last step may have gone too far: no loss has seen what it left behind. */
+static int check_finite(const trine_weights *file)
+{
+    for (size_t i = 0; i < trine_weights_count(file); i++) {
+        const trine_weights_tensor *t = trine_weights_at(file, i);
+        const float *values = t->data;
+        for (size_t k = 0; t->dtype == TRINE_F32 && k < t->bytes / sizeof *values; k++)
+            if (!isfinite(values[k]))
+                return cli_error(
+                    CLI_FAILED,
+                    "'%s' holds a value that is not a number after the last step: a smaller --lr may "
+                    "help; nothing was saved",
+                    t->name);
+    }
+    return CLI_OK;
+}
+
 int cli_save(cli_run *run, const cli_checkpoint *checkpoint)
 {
     const char *out = run->v.out;
@@ -142,6 +182,7 @@ int cli_save(cli_run *run, const cli_checkpoint *checkpoint)
     cli_set_text(run->json, "checkpoint", out);
     if (out == NULL) return CLI_OK;
     CLI_TRY(trine_resnet_to_weights(run->net, run->stream, checkpoint->torchvision_names, &file));
+    CLI_RUN(check_finite(file));
     CLI_RUN(set_metadata(file, checkpoint));
     CLI_TRY(trine_weights_write(file, out));
     cli_print(run, "checkpoint %s\n", out);

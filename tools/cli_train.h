@@ -18,10 +18,14 @@ typedef struct cli_train_defaults {
 int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_trainer_options *out);
 /* Lines on optimizer, schedule and augmentation. */
 void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *options, int steps);
-/* Lines on device, network, trainable parameters and BatchNorm; fills run->json's "batchnorm". */
-void cli_talk_network(const cli_run *run, const char *origin);
+/* Lines on device, network, parameters that train and BatchNorm; fills run->json's "batchnorm". */
+void cli_talk_network(const cli_run *run, const char *origin, trine_embedding embedding);
 /* Lines on the data. */
 void cli_talk_data(const cli_run *run, const char *what, const char *name, const trine_dataset *data);
+/* Lines on preprocessing and unreadable images. */
+void cli_talk_images(const cli_run *run, const trine_preprocess *preprocess);
+/* A line on the file to write. */
+void cli_talk_out(const cli_run *run, const char *names);
 
 /* Before the work: the name of --out and its folder. */
 int cli_check_out(const cli_run *run);

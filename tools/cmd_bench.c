@@ -49,10 +49,13 @@ static void close_job(bench_job *job)
 static int fill(cli_run *run, bench_job *job, const trine_shape *shape)
 {
     const size_t count = (size_t)shape->n * (size_t)shape->c * (size_t)shape->h * (size_t)shape->w;
-    float *x = malloc(count * sizeof *x);
-    int32_t *labels = malloc((size_t)shape->n * sizeof *labels);
+    float *x = NULL;
+    int32_t *labels = NULL;
     uint32_t state = 1;
     int code = CLI_OK;
+    CLI_TRY(trine_tensor_create(run->context, shape, 1, &job->x)); /* the device says if this is too much */
+    x = malloc(count * sizeof *x);
+    labels = malloc((size_t)shape->n * sizeof *labels);
     if (x == NULL || labels == NULL) {
         code = cli_error(CLI_FAILED, "out of memory");
         goto cleanup;
@@ -62,7 +65,6 @@ static int fill(cli_run *run, bench_job *job, const trine_shape *shape)
         x[i] = (float)(state >> 8) / 8388608.0f - 1.0f;
     }
     for (int i = 0; i < shape->n; i++) labels[i] = i % trine_resnet_outputs(run->net);
-    CLI_TRY(trine_tensor_create(run->context, shape, 1, &job->x));
     CLI_TRY(trine_tensor_upload(run->stream, x, &job->x));
     CLI_TRY(trine_buffer_create(run->context, (size_t)shape->n * sizeof *labels, &job->labels));
     CLI_TRY(trine_buffer_write(run->stream, job->labels, 0, labels, (size_t)shape->n * sizeof *labels));
@@ -156,9 +158,9 @@ static int profile(cli_run *run, const trine_shape *shape)
     CLI_TRY(trine_stream_profile(run->stream, &rows, &count));
     cJSON *array = cJSON_AddArrayToObject(run->json, "layers");
     for (size_t i = 0; i < count; i++) all += rows[i].ms;
-    cli_print(run, "\n%-60s %9s %9s %6s\n", "launch", "per run", "ms", "share");
+    cli_print(run, "\n%-53s %9s %9s %6s\n", "launch", "per run", "ms", "share");
     for (size_t i = 0; i < count; i++) {
-        cli_print(run, "%-60s %9.1f %9.3f %5.1f%%\n", rows[i].name, (double)rows[i].launches / PROFILED,
+        cli_print(run, "%-53s %9.1f %9.3f %5.1f%%\n", rows[i].name, (double)rows[i].launches / PROFILED,
                   rows[i].ms / PROFILED, all > 0 ? 100 * rows[i].ms / all : 0);
         cJSON *row = cJSON_CreateObject();
         cli_set_text(row, "name", rows[i].name);
@@ -166,7 +168,7 @@ static int profile(cli_run *run, const trine_shape *shape)
         cli_set(row, "ms", rows[i].ms / PROFILED);
         cJSON_AddItemToArray(array, row);
     }
-    cli_print(run, "%-60s %9s %9.3f\n", "all launches", "", all / PROFILED);
+    cli_print(run, "%-53s %9s %9.3f\n", "all launches", "", all / PROFILED);
 cleanup:
     close_job(&job);
     return code;

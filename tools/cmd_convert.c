@@ -6,7 +6,7 @@ static int convert(cli_run *run)
 {
     const char *in = run->arguments[0], *out = run->arguments[1];
     int code = CLI_OK;
-    CLI_RUN(cli_check_weights_name(out));
+    CLI_RUN(cli_check_weights_name("OUT", out));
     CLI_RUN(cli_check_writable("OUT", out));
     CLI_TRY(trine_weights_read(in, &run->weights));
     if (!cli_has_ending(out, ".safetensors") && trine_weights_metadata_count(run->weights) > 0)

@@ -42,7 +42,11 @@ static int add_image(cli_run *run, const trine_dataset *data, size_t i, const tr
         const int unreadable =
             status == TRINE_ERR_OPEN || status == TRINE_ERR_FORMAT || status == TRINE_ERR_DATA;
         if (run->v.on_bad_image == 0 || run->v.image != NULL || !unreadable) return cli_fail(status);
-        cli_talk(run, "warning: skipped: %s", trine_last_error());
+        const char *name = trine_dataset_name(data, i), *reason = trine_last_error();
+        const size_t length = strlen(name);
+        if (strncmp(reason, name, length) == 0 && strncmp(reason + length, ": ", 2) == 0)
+            reason += length + 2;
+        cli_talk(run, "warning: %s: skipped: %s", name, reason);
         batch->bad++;
         return CLI_OK;
     }

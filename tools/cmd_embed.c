@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const cli_option own_options[] = {
     {"out", CLI_TEXT, CLI_AT(out), "E.npy", NULL, 0, 0, "float32 [images][values] to write"},
@@ -42,9 +43,14 @@ static int write_list(const char *path, const cli_source *source, const trine_ve
 
 static int check_outputs(const cli_run *run)
 {
+    struct stat info;
     int code = CLI_OK;
     if (run->v.out == NULL) return cli_usage(&run->command->syntax, "--out E.npy is needed");
     CLI_RUN(cli_check_writable("--out", run->v.out));
+    if (stat(run->v.out, &info) == 0 && !S_ISREG(info.st_mode)) /* a file takes the place of what was there */
+        return cli_error(CLI_FAILED, "--out %s: is not a regular file", run->v.out);
+    if (run->v.list != NULL && strcmp(run->v.list, run->v.out) == 0)
+        return cli_usage(&run->command->syntax, "--out and --list are the same file");
     if (run->v.list != NULL) CLI_RUN(cli_check_writable("--list", run->v.list));
 cleanup:
     return code;

@@ -43,7 +43,8 @@ static const cli_option loss_options[] = {
     {"no-normalize", CLI_NO, CLI_AT(normalize), NULL, NULL, 0, 0, "leave embeddings as they are"},
     {"classes-per-batch", CLI_INT, CLI_AT(classes_per_batch), "P", NULL, 1, 65536,
      "[8, or as many as there are]"},
-    {"images-per-class", CLI_INT, CLI_AT(images_per_class), "K", "8", 1, 65536, "of each class in a batch"},
+    {"images-per-class", CLI_INT, CLI_AT(images_per_class), "K", NULL, 1, 65536,
+     "of each class in a batch [8]; classes with fewer repeat some"},
     {"steps", CLI_INT, CLI_AT(steps), "N", NULL, 1, 1000000000, "steps to take [200]"},
     {"epochs", CLI_INT, CLI_AT(epochs), "N", NULL, 1, 1000000, "instead of --steps: passes over the images"},
 };
@@ -137,6 +138,10 @@ static int choose(cli_run *run, trine_trainer_options *options)
     if (v->data == NULL && v->input == NULL) return cli_usage(&run->command->syntax, "--data D is needed");
     if (v->input != NULL && v->augment > 0)
         return cli_usage(&run->command->syntax, "--augment works on images, not on --input");
+    if (v->input != NULL && (v->classes_per_batch != CLI_UNSET || v->images_per_class != CLI_UNSET))
+        return cli_usage(&run->command->syntax, "all of --input is the batch: --classes-per-batch and "
+                                                "--images-per-class do not go with it");
+    if (v->images_per_class == CLI_UNSET) v->images_per_class = 8;
     if (v->embedding_dim > 0) v->embedding = 1;
     options->objective = TRINE_OBJECTIVE_TRIPLET;
     options->normalize = v->normalize;
@@ -179,22 +184,20 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
                  const trine_preprocess *preprocess, const trine_trainer_options *o, int steps)
 {
     char text[200];
-    cli_talk_network(run, run->v.weights);
+    cli_talk_network(run, run->v.weights, o->embedding);
     if (source->dataset != NULL)
         cli_talk_data(run, "training", source->name, source->dataset);
     else
         cli_talk(run, "training     %d images of %s, all of them in every step", source->shape.n,
                  source->name);
     if (val != NULL) cli_talk_data(run, "validation", run->v.val, val);
-    if (source->dataset != NULL || val != NULL) {
-        cli_preprocess_text(preprocess, text, sizeof text);
-        cli_talk(run, "images       %s", text);
-    }
+    if (source->dataset != NULL || val != NULL) cli_talk_images(run, preprocess);
     if (source->dataset != NULL)
-        cli_talk(run, "batch        %d classes x %d images%s", o->classes_per_batch, o->images_per_class,
-                 run->v.classes_per_batch == CLI_UNSET && o->classes_per_batch < 8
-                     ? " (there are no more classes)"
-                     : "");
+        cli_talk(
+            run, "batch        %d class%s x %d image%s%s", o->classes_per_batch,
+            o->classes_per_batch == 1 ? "" : "es", o->images_per_class, o->images_per_class == 1 ? "" : "s",
+            run->v.classes_per_batch == CLI_UNSET && o->classes_per_batch < 8 ? " (there are no more classes)"
+                                                                              : "");
     snprintf(text, sizeof text, "margin %g", (double)o->triplet.margin);
     cli_talk(run, "loss         triplet, %s, %s distance, %s",
              cli_choice_name(minings, (int)o->triplet.mining),
@@ -208,7 +211,7 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
                                             : trine_resnet_features(run->net),
              o->normalize ? "scaled to length 1" : "not normalised");
     cli_talk_optimizer(run, o, steps);
-    if (run->v.out == NULL) cli_talk(run, "no --out: the network is not kept");
+    cli_talk_out(run, run->v.names == 1 ? "torchvision's names" : "names as in the weights file");
 }
 
 static void report_distance(cli_run *run, cJSON *object, const char *when, const char *name,
@@ -216,8 +219,8 @@ static void report_distance(cli_run *run, cJSON *object, const char *when, const
 {
     cJSON *part = cJSON_AddObjectToObject(object, name);
     cli_set_retrieval(part, figures);
-    cli_print(run, "%-6s %-9s  map_at_r %.4f  r_precision %.4f  recall_at_1 %.4f  recall_at_5 %.4f\n", when,
-              name, figures->map_at_r, figures->r_precision, figures->recall_at_1, figures->recall_at_5);
+    cli_print(run, "%-6s  %-9s  %11.4f  %11.4f  %11.4f  %8.4f\n", when, name, figures->recall_at_1,
+              figures->recall_at_5, figures->r_precision, figures->map_at_r);
 }
 
 /* Retrieval on --val as it is now: the cosine figures flat, both distances as objects. */
@@ -238,6 +241,8 @@ static int evaluate(cli_run *run, const trine_dataset *val, const trine_preproce
     cli_progress_end(&progress);
     cJSON *object = cJSON_AddObjectToObject(run->json, when);
     cli_set_retrieval(object, &cosine);
+    cli_print(run, "%-6s  %-9s  %11s  %11s  %11s  %8s\n", "", "distance", "recall_at_1", "recall_at_5",
+              "r_precision", "map_at_r");
     report_distance(run, object, when, "cosine", &cosine);
     report_distance(run, object, when, "euclidean", &euclidean);
 cleanup:
@@ -246,10 +251,13 @@ cleanup:
     return code;
 }
 
-static int run_steps(cli_run *run, trine_trainer *trainer, finetune_job *job)
+static int run_steps(cli_run *run, trine_trainer *trainer, const trine_trainer_options *options,
+                     finetune_job *job)
 {
     int code = CLI_OK;
     *job = (finetune_job){.run = run, .steps = cJSON_AddArrayToObject(run->json, "steps")};
+    /* The trainer has said so where every batch is like that; an array (no classes_per_batch) it has seen. */
+    job->told_empty = options->classes_per_batch <= 1 || options->images_per_class == 1;
     cli_progress_begin(&job->progress, "fine-tuning", "steps", run->v.quiet);
     CLI_TRY(trine_trainer_run(trainer, each_step, job));
     if (job->failed_step > 0)
@@ -290,8 +298,7 @@ static int finetune(cli_run *run)
                                            source.labels, &trainer));
     talk(run, &source, val, &preprocess, &options, trine_trainer_steps(trainer));
     if (val != NULL) CLI_RUN(evaluate(run, val, &preprocess, "before"));
-    CLI_RUN(run_steps(run, trainer, &job));
-    if (val != NULL) CLI_RUN(evaluate(run, val, &preprocess, "after"));
+    CLI_RUN(run_steps(run, trainer, &options, &job));
     const int known = source.dataset != NULL || val != NULL || run->v.preprocess != NULL ||
                       trine_weights_metadata(run->weights, "preprocess") != NULL;
     const cli_checkpoint checkpoint = {.preprocess = known ? &preprocess : NULL,
@@ -300,7 +307,8 @@ static int finetune(cli_run *run)
                                        .normalize = options.normalize,
                                        .steps = job.steps_done,
                                        .torchvision_names = run->v.names == 1};
-    CLI_RUN(cli_save(run, &checkpoint));
+    CLI_RUN(cli_save(run, &checkpoint)); /* before images that may fail */
+    if (val != NULL) CLI_RUN(evaluate(run, val, &preprocess, "after"));
 cleanup:
     trine_trainer_destroy(&trainer);
     trine_dataset_destroy(&val);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { VALUE_SHOWN = 63 }; /* bytes of a metadata value on a line; --json has all of it */
+
 static void shape_text(const trine_weights_tensor *t, char *out, size_t size)
 {
     size_t used = 1;
@@ -22,14 +24,17 @@ static size_t element_count(const trine_weights_tensor *t)
     return each > 0 ? t->bytes / each : 0;
 }
 
+/* NaN for both where one value is NaN, or where there is none. */
 static void value_range(const trine_weights_tensor *t, double *low, double *high)
 {
-    *low = *high = NAN;
-    for (size_t i = 0; i < element_count(t); i++) {
+    *low = INFINITY;
+    *high = -INFINITY;
+    for (size_t i = 0; i < element_count(t) && !isnan(*low); i++) {
         const double value = trine_weights_value(t, i);
         if (!(value >= *low)) *low = value;
         if (!(value <= *high)) *high = value;
     }
+    if (isnan(*low) || element_count(t) == 0) *low = *high = NAN;
 }
 
 static void tensors(cli_run *run)
@@ -82,10 +87,10 @@ static void batchnorm(cli_run *run)
         trine_bn_info info;
         const int known = find_bn(run->net, layer, &info);
         if (first)
-            cli_print(run, "\n%-28s %8s  %-21s  %-21s %9s  %s\n", "BatchNorm", "channels", "running mean",
-                      "running variance", "batches", known ? "training mode" : "");
-        cli_print(run, "%-28s %8zu  %9.3g to %8.3g  %9.3g to %8.3g %9.0f  %s\n", layer, element_count(mean),
-                  low, high, var_low, var_high, count, known ? cli_bn_effect(&info) : "");
+            cli_print(run, "\n%-21s  %17s  %17s %8s  %s\n", "BatchNorm", "running mean", "running variance",
+                      "batches", known ? "training" : "");
+        cli_print(run, "%-21s  %8.2g %8.2g  %8.2g %8.2g %8.0f  %s\n", layer, low, high, var_low, var_high,
+                  count, known ? cli_bn_effect(&info) : "");
         first = 0;
         cJSON *row = cJSON_CreateObject();
         cli_set_text(row, "name", layer);
@@ -109,7 +114,8 @@ static void metadata(cli_run *run)
         const char *key = trine_weights_metadata_key(run->weights, i);
         const char *value = trine_weights_metadata(run->weights, key);
         cli_set_text(object, key, value);
-        cli_print(run, "  %-14s %s\n", key, value);
+        const int cut = strlen(value) > VALUE_SHOWN;
+        cli_print(run, "  %-14s %.*s%s\n", key, cut ? VALUE_SHOWN - 3 : VALUE_SHOWN, value, cut ? "..." : "");
     }
 }
 
@@ -122,7 +128,7 @@ static void variant(cli_run *run)
         cli_talk(run, "no device to build the network on: its variant and policies are not shown (%s)",
                  trine_last_error());
     else if (trine_resnet_from_weights(run->context, run->weights, &options, &run->net) != TRINE_OK)
-        cli_talk(run, "not a ResNet that trine knows: %s", trine_last_error());
+        cli_talk(run, "no network that trine can build: %s", trine_last_error());
     else
         arch = trine_resnet_arch(run->net);
     cli_set_text(run->json, "arch", arch);

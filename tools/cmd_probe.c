@@ -87,7 +87,10 @@ void probe_report(probe *p, const char *name, double error, double bound)
     cJSON_AddBoolToObject(row, "ok", ok);
     cli_set_text(row, "detail", detail);
     cJSON_AddItemToArray(p->tests, row);
-    cli_print(p->run, "%-6s %-48s %s\n", ok ? "ok" : "FAILED", name, detail);
+    if (ok)
+        cli_print(p->run, "%-6s %-51s %8.2g <= %.2g\n", "ok", name, error, bound);
+    else
+        cli_print(p->run, "%-6s %s: %s\n", "FAILED", name, detail);
     p->passed += ok;
     p->failed += !ok;
     if (p->status == TRINE_ERR_BUILD && !p->run->v.quiet) fprintf(stderr, "%s\n", trine_last_build_log());

@@ -30,21 +30,22 @@ typedef struct train_job {
     cli_progress progress;
     cJSON *epochs;
     int epoch, epoch_steps, steps_done, failed_step;
-    double loss, accuracy; /* sums over the epoch */
+    double images, batch;        /* of an epoch, of a full batch */
+    double seen, loss, accuracy; /* of the epoch so far: images, and sums over them */
 } train_job;
 
 static void end_epoch(train_job *job)
 {
     if (job->epoch_steps == 0) return;
     cJSON *row = cJSON_CreateObject();
-    const double loss = job->loss / job->epoch_steps, accuracy = job->accuracy / job->epoch_steps;
+    const double loss = job->loss / job->seen, accuracy = job->accuracy / job->seen;
     cli_set(row, "epoch", job->epoch);
     cli_set(row, "loss", loss);
     cli_set(row, "accuracy", accuracy);
     cJSON_AddItemToArray(job->epochs, row);
     cli_print(job->run, "epoch %d  loss %.4f  accuracy %.4f\n", job->epoch, loss, accuracy);
     job->epoch_steps = 0;
-    job->loss = job->accuracy = 0;
+    job->seen = job->loss = job->accuracy = 0;
 }
 
 static int each_step(void *user, const trine_step_record *record, int steps)
@@ -52,10 +53,13 @@ static int each_step(void *user, const trine_step_record *record, int steps)
     train_job *job = user;
     char note[48];
     if (record->epoch != job->epoch) end_epoch(job);
+    const double left = job->images - job->epoch_steps * job->batch;
+    const double images = left < job->batch ? left : job->batch; /* an epoch's last batch may be smaller */
     job->epoch = record->epoch;
     job->epoch_steps++;
-    job->loss += (double)record->loss;
-    job->accuracy += (double)record->accuracy;
+    job->seen += images;
+    job->loss += images * (double)record->loss;
+    job->accuracy += images * (double)record->accuracy;
     job->steps_done = record->step;
     if (!isfinite(record->loss)) {
         job->failed_step = record->step;
@@ -91,8 +95,12 @@ cleanup:
 /* Class numbers are ranks of folder names: both data sets must mean the same by them. */
 static int check_classes(const trine_dataset *data, const trine_dataset *val)
 {
-    if (trine_dataset_is_idx(data) || trine_dataset_is_idx(val)) return CLI_OK;
     const int classes = trine_dataset_class_count(data), others = trine_dataset_class_count(val);
+    for (size_t i = 0; i < trine_dataset_count(val); i++)
+        if (trine_dataset_label(val, i) >= classes)
+            return cli_error(CLI_BAD_INPUT, "%s: has class number %d, but --data has classes 0 to %d only",
+                             trine_dataset_name(val, i), trine_dataset_label(val, i), classes - 1);
+    if (trine_dataset_is_idx(data) || trine_dataset_is_idx(val)) return CLI_OK;
     for (int i = 0; i < others; i++)
         if (i >= classes || strcmp(trine_dataset_class_name(data, i), trine_dataset_class_name(val, i)) != 0)
             return cli_error(CLI_BAD_INPUT, "class %d is '%s' in --val but '%s' in --data", i,
@@ -122,7 +130,6 @@ static int prepare(cli_run *run, const trine_dataset *data, const trine_dataset 
 {
     static const cli_train_defaults defaults = {0.1, 1e-3, 5e-4, TRINE_SCHEDULE_COSINE, 1, 1};
     const cli_values *v = &run->v;
-    char text[200];
     int code = CLI_OK;
     trine_trainer_options options = {.objective = TRINE_OBJECTIVE_CLASSIFY,
                                      .embedding = TRINE_EMBED_FC,
@@ -137,14 +144,15 @@ static int prepare(cli_run *run, const trine_dataset *data, const trine_dataset 
     CLI_RUN(cli_choose_preprocess(run, data, trine_resnet_arch(run->net), 1, preprocess));
     options.preprocess = *preprocess;
     CLI_TRY(trine_trainer_create(run->net, run->stream, &options, data, trainer));
-    cli_talk_network(run, NULL);
+    cli_talk_network(run, NULL, TRINE_EMBED_FC);
     cli_talk_data(run, "training", v->data, data);
     if (val != NULL) cli_talk_data(run, "validation", v->val, val);
-    cli_preprocess_text(preprocess, text, sizeof text);
-    cli_talk(run, "images       %s", text);
-    cli_talk(run, "batch        %d images, %d epochs", v->batch, v->epochs);
+    cli_talk_images(run, preprocess);
+    cli_talk(run, "batch        %d images", v->batch);
     cli_talk_optimizer(run, &options, trine_trainer_steps(*trainer));
-    if (v->out == NULL) cli_talk(run, "no --out: the network is not kept");
+    cli_talk_out(run, "torchvision's names");
+    if (trine_dataset_class_count(data) == 1)
+        cli_talk(run, "warning: one class only: there is nothing to learn, the loss is 0");
 cleanup:
     return code;
 }
@@ -158,6 +166,8 @@ static int train(cli_run *run)
     int code = CLI_OK;
     CLI_RUN(open_data(run, &data, &val));
     CLI_RUN(prepare(run, data, val, &preprocess, &trainer));
+    job.images = (double)trine_dataset_count(data);
+    job.batch = run->v.batch;
     job.epochs = cJSON_AddArrayToObject(run->json, "epochs");
     cli_progress_begin(&job.progress, "training", "steps", run->v.quiet);
     CLI_TRY(trine_trainer_run(trainer, each_step, &job));
@@ -170,13 +180,13 @@ static int train(cli_run *run)
     }
     end_epoch(&job);
     cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(trainer));
-    if (val != NULL) CLI_RUN(validate(run, val, &preprocess));
     const cli_checkpoint checkpoint = {.preprocess = &preprocess,
                                        .classes = data,
                                        .embedding = TRINE_EMBED_POOL,
                                        .steps = job.steps_done,
                                        .torchvision_names = 1};
-    CLI_RUN(cli_save(run, &checkpoint));
+    CLI_RUN(cli_save(run, &checkpoint)); /* before images that may fail */
+    if (val != NULL) CLI_RUN(validate(run, val, &preprocess));
 cleanup:
     cli_progress_end(&job.progress);
     trine_trainer_destroy(&trainer);

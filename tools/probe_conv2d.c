@@ -152,8 +152,9 @@ static void run_one(probe *p, const conv_case *t, trine_conv2d_desc desc, trine_
                 : direction == TRINE_BACKWARD_DATA ? backward_data(p, op, t, &d, &desc, weights, workspace)
                                                    : backward_weights(p, op, t, &d, &desc, workspace);
     }
-    snprintf(name, sizeof name, "conv2d_%s %s block %d %s", directions[direction], t->name, desc.out_cb,
-             algorithm);
+    const char *shorter = strncmp(algorithm, "conv2d_", 7) == 0 ? algorithm + 7 : algorithm;
+    snprintf(name, sizeof name, "conv2d_%s %s cb %d %s", directions[direction], t->name, desc.out_cb,
+             shorter);
     trine_conv2d_destroy(&op);
     probe_report(p, name, error, bound_of(t, &d, direction));
 }

@@ -71,6 +71,10 @@ int main(int argc, char **argv)
         return CLI_USAGE;
     }
     const char *name = argv[1];
+    if (strcmp(name, "help") == 0 && argc > 2 && find_command(argv[2]) != NULL) {
+        cli_help(&find_command(argv[2])->syntax);
+        return finish_stdout(CLI_OK);
+    }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         print_help();
         return finish_stdout(CLI_OK);

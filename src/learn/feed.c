@@ -110,5 +110,6 @@ trine_status trine__feed_image_size(const trine_dataset *data, const trine_prepr
         }
         if (!skip_bad || status == TRINE_ERR_NOMEM) return status;
     }
-    return trine__fail(TRINE_ERR_DATA, "none of the %zu images can be read", count);
+    return trine__fail(TRINE_ERR_DATA, "none of the %zu images can be read, %s first", count,
+                       trine_dataset_name(data, 0));
 }

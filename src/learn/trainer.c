@@ -52,10 +52,12 @@ static trine_status warn_frozen(const trine_trainer *t)
     }
     if (moving == 0) return TRINE_OK;
     char text[256];
-    snprintf(text, sizeof text,
-             "the running statistics of %d frozen BatchNorm layers (%s first) will move: their policy is to "
-             "update; 'auto' or 'eval' keeps them",
-             moving, first.name);
+    snprintf(
+        text, sizeof text,
+        "%d frozen BatchNorm layer%s (%s%s) will still move %s running statistics: the policy is to update "
+        "them; 'auto' or 'eval' keeps them still",
+        moving, moving == 1 ? "" : "s", first.name, moving == 1 ? "" : " first",
+        moving == 1 ? "its" : "their");
     tell(t, text);
     return TRINE_OK;
 }

@@ -114,6 +114,9 @@ def policies(folder):
                  "--freeze", "*,!layer3.2.*"]
     talk = Run(*arguments, quiet=False).ok().err
     assert "19 BatchNorm layers: 17 eval, 2 train" in talk, talk
+    assert "parameters   73984 of 269267 train; the loss does not reach fc" in talk, talk
+    for word in ("schedule constant", "momentum 0.9", "weight decay 0.0001", "batch-hard", "margin 0.2", "seed 0", out):
+        assert word in talk, (word, talk)
     assert "will still move" not in talk, talk
     before, after = read_safetensors(base), read_safetensors(out)
     changed = []
@@ -126,7 +129,7 @@ def policies(folder):
             changed.append(name)
     assert changed and all(name.startswith("layer3.2.") for name in changed), changed
     talk = Run(*arguments, "--bn", "torch", quiet=False).ok().err
-    assert "17 frozen BatchNorm layers will still move their running statistics (--bn torch); --bn auto keeps" in talk, talk
+    assert talk.count("will still move") == 1 and "17 frozen BatchNorm layers (bn1 first) will still move" in talk, talk
     report = Run("inspect", base, out, "--json", "-").json()
     assert any("running_mean" in row["name"] for row in report["differences"]), report["differences"][:3]
 
@@ -137,7 +140,7 @@ def no_triplets(folder):
     base = make_base(folder, data)
     done = Run("finetune", "--weights", base, "--data", data, "--classes", "1", "--steps", 2, "--images-per-class", 2,
                quiet=False).ok()
-    assert "no triplets in the batch of step 1" in done.err, done
+    assert done.err.count("the loss is 0") == 1 and "there are no negatives" in done.err, done
 
 
 def embed(folder):

@@ -42,6 +42,10 @@ def usage(folder):
     Run("finetune", "--weights", base, "--data", data, "--freeze", "*").fails(2)
     Run("finetune", "--weights", base, "--data", data, "--margin", "-1").fails(2, "--margin")
     Run("finetune", "--weights", base, "--data", data, "--out", os.path.join(folder, "x.zip")).fails(2, "x.zip")
+    for option in ("--out", "--json"):
+        Run("finetune", "--weights", base, "--data", data, option, "").fails(2, option)
+    same = os.path.join(folder, "e.npy")
+    Run("embed", "--weights", base, "--data", data, "--out", same, "--list", same).fails(2, "--list")
 
 
 def paths(folder):
@@ -116,9 +120,15 @@ def weights(folder):
     broken = os.path.join(folder, "nan.safetensors")
     write_safetensors(broken, header, tensors)
     Run("eval", "--weights", broken, "--data", data).fails(4, "layer1.0.conv1.weight")
+    header, tensors = read_safetensors(base)
+    for key, value in (("bn", '{"bn9":{"policy":"eval","momentum":0.1}}'), ("freeze", "nothing.*"), ("preprocess", "{"),
+                       ("embedding", "head"), ("normalize", "maybe")):
+        wrong = {**header, "__metadata__": {**header["__metadata__"], key: value}}
+        write_safetensors(broken, wrong, tensors)
+        Run("eval", "--weights", broken, "--data", data).fails(4, broken, key)
     header["fc.bogus"] = header.pop("fc.bias")
     write_safetensors(broken, header, tensors)
-    Run("eval", "--weights", broken, "--data", data, "--arch", "resnet20_cifar").fails(4, "fc.bias", "fc.bogus")
+    Run("eval", "--weights", broken, "--data", data, "--arch", "resnet20_cifar").fails(4, broken, "fc.bias", "fc.bogus")
 
 
 def labels(folder):
@@ -137,11 +147,24 @@ def labels(folder):
     write_npy(y, "<i4", (4,), struct.pack("<4i", 0, 1, 2, 99))
     Run("eval", "--weights", base, "--input", x, "--labels", y, "--task", "classify").fails(4, "99")
     Run("eval", "--weights", base, "--input", x).fails(2, "--labels")
+    Run("embed", "--weights", base, "--input", x, "--crop", 8, "--out", y).fails(2, "--crop")
+    Run("finetune", "--weights", base, "--input", x, "--labels", y, "--images-per-class", 2).fails(2, "--images-per-class")
+    write_npy(x, "<f4", (4, 3, 32, 32), struct.pack("<f", float("nan")) * (4 * 3 * 32 * 32))
+    Run("embed", "--weights", base, "--input", x, "--out", os.path.join(folder, "e.npy")).fails(4, x, "NaN")
     with open(images, "wb") as file:
         file.write(struct.pack(">4i", 0x803, 5, 28, 28) + bytes(5 * 28 * 28))
     with open(numbers, "wb") as file:
         file.write(struct.pack(">2i", 0x801, 4) + bytes(4))
     Run("eval", "--weights", base, "--data", f"idx:{images},{numbers}").fails(4)
+    with open(numbers, "wb") as file:
+        file.write(struct.pack(">2i", 0x801, 5) + bytes([0, 0, 1, 1, 9]))
+    few = os.path.join(folder, "few")
+    with open(few, "wb") as file:
+        file.write(struct.pack(">2i", 0x801, 5) + bytes([0, 0, 1, 1, 2]))
+    out = os.path.join(folder, "never.pth")
+    Run("train", "--arch", "resnet20_cifar", "--data", f"idx:{images},{few}", "--val", f"idx:{images},{numbers}", "--out",
+        out).fails(4, "class number 9")
+    assert not os.path.exists(out)
 
 
 def no_platform(folder):
@@ -193,6 +216,10 @@ def mixed_sizes(folder):
     for command in ("eval", "drift"):
         Run(command, "--weights", base, "--data", data).fails(4, "9.ppm")
     Run("eval", "--weights", base, "--data", data, "--crop", 32).ok()
+    good, out = make_folder(os.path.join(folder, "good")), os.path.join(folder, "kept.safetensors")
+    Run("train", "--arch", "resnet20_cifar", "--data", good, "--val", data, "--epochs", 1, "--batch", 6, "--lr", 0.01,
+        "--out", out).fails(4, "9.ppm")
+    Run("eval", "--weights", out, "--data", good).ok()  # what was trained is not lost
 
 
 if __name__ == "__main__":
