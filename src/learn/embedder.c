@@ -185,8 +185,8 @@ static trine_status embed_batches(struct embedder *e, const trine_dataset *data)
         tell(e, b.count);
     }
     e->v.bad = trine__loader_bad_count(e->loader);
-    TRINE_CHECK(e->v.count > 0, TRINE_ERR_DATA, "none of the %zu images can be read, %s first",
-                e->all, trine_dataset_name(data, 0));
+    TRINE_CHECK(e->v.count > 0, TRINE_ERR_DATA, "none of the %zu images can be read, %s first", e->all,
+                trine_dataset_name(data, 0));
     return TRINE_OK;
 }
 
