@@ -268,5 +268,5 @@ void cli_set_text(cJSON *object, const char *key, const char *text)
     if (text == NULL)
         cJSON_AddNullToObject(object, key);
     else
-        cJSON_AddStringToObject(object, key, text);
+        cJSON_AddItemToObject(object, key, cli_json_text(text));
 }

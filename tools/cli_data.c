@@ -272,7 +272,7 @@ cJSON *cli_class_names(const trine_dataset *data)
     for (int k = 0; seen != NULL && k < classes; k++) {
         char key[16];
         snprintf(key, sizeof key, "%d", k);
-        if (seen[k]) cJSON_AddStringToObject(names, key, trine_dataset_class_name(data, k));
+        if (seen[k]) cJSON_AddItemToObject(names, key, cli_json_text(trine_dataset_class_name(data, k)));
     }
     free(seen);
     return names;

@@ -9,6 +9,35 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Bytes of the UTF-8 character at `s`; 0 if there is none (RFC 3629: no overlong forms, no surrogates). */
+static size_t utf8_length(const unsigned char *s)
+{
+    if (s[0] < 0x80) return 1;
+    const size_t length = s[0] >= 0xf0 && s[0] <= 0xf4 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f)) return 0;
+    if ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f)) return 0;
+    return length;
+}
+
+cJSON *cli_json_text(const char *text)
+{
+    char *clean = malloc(3 * strlen(text) + 1), *out = clean;
+    if (clean == NULL) return NULL;
+    for (const unsigned char *s = (const unsigned char *)text; *s != '\0';) {
+        const size_t length = utf8_length(s);
+        memcpy(out, length > 0 ? (const char *)s : "\xef\xbf\xbd", length > 0 ? length : 3);
+        out += length > 0 ? length : 3;
+        s += length > 0 ? length : 1;
+    }
+    *out = '\0';
+    cJSON *item = cJSON_CreateString(clean);
+    free(clean);
+    return item;
+}
+
 static int write_all(int fd, const char *data, size_t bytes)
 {
     while (bytes > 0) {

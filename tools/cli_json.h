@@ -6,6 +6,9 @@
 #include <cjson/cJSON.h>
 #include <stddef.h>
 
+/* A string; bytes that are not UTF-8, as file names may have them, become U+FFFD. */
+cJSON *cli_json_text(const char *text);
+
 /* Write `text` (of `bytes` bytes) to `path` through a temporary file beside it: the old file stays until the
  * new one is complete. Returns 0, or -1 with errno set and nothing left behind. */
 int cli_write_file(const char *path, const void *text, size_t bytes);

@@ -134,6 +134,20 @@ def policies(folder):
     assert any("running_mean" in row["name"] for row in report["differences"]), report["differences"][:3]
 
 
+def strange_names(folder):
+    """Folders whose names are not UTF-8, or need escapes: the run ends with a file that others can read."""
+    data = os.fsencode(os.path.join(folder, "data"))
+    make_folder(os.fsdecode(data))
+    for old, new in ((b"class0", b"caf\xe9"), (b"class1", b'a "quoted" \\ name'), (b"class2", "h\u00e9".encode())):
+        os.rename(os.path.join(data, old), os.path.join(data, new))
+    out = os.path.join(folder, "o.safetensors")
+    arguments = ["--data", os.fsdecode(data), "--out", out, "--json", "-"]
+    Run("train", "--arch", "resnet20_cifar", "--epochs", 1, "--batch", 6, *arguments).json()
+    classes = json.loads(read_safetensors(out)[0]["__metadata__"]["classes"])
+    assert classes == {"0": 'a "quoted" \\ name', "1": "caf\ufffd", "2": "h\u00e9"}, classes
+    Run("finetune", "--weights", out, "--steps", 1, *arguments).json()
+
+
 def no_triplets(folder):
     """Images of one class make no triplets: the loss is 0, and that is said."""
     data = make_folder(os.path.join(folder, "data"))
@@ -206,4 +220,4 @@ def bench(_folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main([help_texts, devices, probe, train, finetune, policies, no_triplets, embed, drift, convert, bench]))
+    sys.exit(main([help_texts, devices, probe, train, finetune, policies, strange_names, no_triplets, embed, drift, convert, bench]))
