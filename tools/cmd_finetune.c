@@ -184,7 +184,11 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
                  const trine_preprocess *preprocess, const trine_trainer_options *o, int steps)
 {
     char text[200];
+    const char *kept = trine_weights_metadata(run->weights, "freeze");
+    const char *freeze = run->v.freeze != NULL ? run->v.freeze : kept != NULL ? kept : "";
     cli_talk_network(run, run->v.weights, o->embedding);
+    cli_talk(run, "freeze       %s%s", freeze[0] != '\0' ? freeze : "nothing",
+             run->v.freeze == NULL && freeze[0] != '\0' ? ", from the weights file" : "");
     if (source->dataset != NULL)
         cli_talk_data(run, "training", source->name, source->dataset);
     else
