@@ -50,18 +50,20 @@ trine_status trine__writer_open(const char *path, trine__writer *w)
     struct stat st;
     TRINE_CHECK(stat(path, &st) != 0 || !S_ISDIR(st.st_mode), TRINE_ERR_WRITE,
                 "%s: is a folder, expected a file name", path);
-    trine__text_add(&name, "%s.tmp-XXXXXX", path);
-    TRINE_TRY(trine__text_take(&name, &open_writer.temporary));
-    TRINE_TRY_GOTO(trine__strdup(path, &open_writer.path));
-    const int fd = mkstemp(open_writer.temporary);
-    if (fd < 0) {
+    TRINE_TRY(trine__strdup(path, &open_writer.path));
+    int fd = -1;
+    for (unsigned i = 0; fd < 0;
+         i++) { /* not mkstemp(): the file gets the permissions that fopen() would give */
+        free(open_writer.temporary);
+        open_writer.temporary = NULL;
+        trine__text_add(&name, "%s.tmp-%ld-%u", path, (long)getpid(), i);
+        TRINE_TRY_GOTO(trine__text_take(&name, &open_writer.temporary));
+        fd = open(open_writer.temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno == EEXIST) continue;
         status = trine__fail(TRINE_ERR_WRITE, "%s: cannot be created: %s", path, strerror(errno));
         open_writer.temporary[0] = '\0';
         goto cleanup;
     }
-    const mode_t mask = umask(0); /* mkstemp makes 0600; give what fopen would have given */
-    umask(mask);
-    fchmod(fd, 0666 & ~mask);
     open_writer.file = fdopen(fd, "wb");
     if (!open_writer.file) {
         status = trine__fail(TRINE_ERR_NOMEM, "%s: out of memory", path);
@@ -137,7 +139,10 @@ trine_status trine__cache_folder(char **out)
         trine__text_add(&t, "%s", own);
     else if (xdg && xdg[0])
         trine__text_add(&t, "%s/trine", xdg);
-    else
-        trine__text_add(&t, "%s/.cache/trine", home && home[0] ? home : "/tmp");
+    else if (home && home[0])
+        trine__text_add(&t, "%s/.cache/trine", home);
+    else /* a folder that others can write to would let them plant programs */
+        return trine__fail(TRINE_ERR_OPEN,
+                           "no cache folder: none of TRINE_CACHE_DIR, XDG_CACHE_HOME and HOME is set");
     return trine__text_take(&t, out);
 }

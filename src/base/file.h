@@ -35,7 +35,8 @@ void trine__writer_abort(trine__writer *w);
 /* mkdir -p. */
 trine_status trine__make_folders(const char *path);
 
-/* $TRINE_CACHE_DIR, else $XDG_CACHE_HOME/trine, else $HOME/.cache/trine. Caller frees. */
+/* $TRINE_CACHE_DIR, else $XDG_CACHE_HOME/trine, else $HOME/.cache/trine. Caller frees.
+ * TRINE_ERR_OPEN: none of the three is set. */
 trine_status trine__cache_folder(char **out);
 
 #endif

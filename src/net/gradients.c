@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/session_private.h"
+#include "op/optimizer.h"
 
 trine_status trine_gradients_create(const trine_resnet *net, trine_stream *stream, trine_gradients **out)
 {
@@ -67,19 +68,27 @@ trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_op
                 TRINE_ERR_ARG, "the gradients are of another network");
     TRINE_CHECK(isfinite(lr) && lr >= 0, TRINE_ERR_ARG, "step: learning rate %g, want a number >= 0",
                 (double)lr);
+    uint64_t *counts;
+    TRINE_TRY(trine__optimizer_counts(optimizer, (size_t)net->parameter_count, net->flat_count, &counts));
     trine_optimizer_advance(optimizer);
     for (int i = 0; i < net->parameter_count;) {
-        int end = i;
-        while (end < net->parameter_count && net->params[end].trainable && gradients->reached[end])
-            net->params[end++].version = ++net->next_version;
-        if (end == i) {
+        if (!net->params[i].trainable || !gradients->reached[i]) {
             i++;
             continue;
         }
+        /* one launch for neighbours that have taken as many steps: mostly one in all */
+        const uint64_t number = counts[i] + 1;
+        int end = i;
+        for (; end < net->parameter_count && net->params[end].trainable && gradients->reached[end] &&
+               counts[end] + 1 == number;
+             end++) {
+            counts[end] = number;
+            net->params[end].version = net->values_version = ++net->next_version;
+        }
         const size_t first = net->params[i].offset,
                      last = net->params[end - 1].offset + net->params[end - 1].count;
-        TRINE_TRY(trine_optimizer_step(optimizer, stream, net->parameters, gradients->flat, first,
-                                       last - first, lr));
+        TRINE_TRY(trine__optimizer_step_number(optimizer, stream, net->parameters, gradients->flat, first,
+                                               last - first, lr, number));
         i = end;
     }
     return TRINE_OK;

@@ -6,9 +6,11 @@
 
 #include "net/arena.h"
 #include "net/session_private.h"
+#include "rt/tensor.h"
 
 static trine_status new_value(trine_session *s, trine_shape shape, int cb, int *out)
 {
+    TRINE_TRY(trine__tensor_check(&shape, cb));
     void *items = s->values;
     TRINE_TRY(trine__reserve(&items, &s->value_capacity, s->value_count + 1, sizeof *s->values));
     s->values = items;

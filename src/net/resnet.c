@@ -303,7 +303,7 @@ trine_status trine_resnet_parameter_read(const trine_resnet *net, trine_stream *
 trine_status trine_resnet_parameter_write(trine_resnet *net, trine_stream *stream, int i, const float *values)
 {
     TRINE_TRY(check_index(net, i));
-    net->params[i].version = ++net->next_version;
+    net->params[i].version = net->values_version = ++net->next_version;
     return trine_buffer_write(stream, net->params[i].view, 0, values, net->params[i].count * sizeof(float));
 }
 

@@ -41,7 +41,8 @@ struct trine_resnet {
     trine__parameter *params;
     trine__bn_layer *bns; /* [spec.unit_count] */
     trine__buffer_set views;
-    uint64_t plan_version; /* changes with policies and trainability: sessions plan anew */
+    uint64_t plan_version;   /* changes with policies and trainability: sessions plan anew */
+    uint64_t values_version; /* of the parameter that changed last */
     uint64_t next_version;
 };
 

@@ -189,6 +189,7 @@ trine_status trine_session_forward(trine_session *s, const trine_tensor *x)
     s->batch = 0;
     for (size_t i = 0; i < s->forward_count; i++) TRINE_TRY(run_forward(s, &s->nodes[i]));
     s->batch = x->shape.n;
+    s->values_version = s->net->values_version;
     return TRINE_OK;
 }
 
@@ -284,6 +285,8 @@ trine_status trine_session_backward(trine_session *s, const trine_tensor *d_embe
     TRINE_CHECK(s->batch > 0, TRINE_ERR_STATE, "session: no forward pass to go back from");
     TRINE_CHECK(s->plan_version == s->net->plan_version, TRINE_ERR_STATE,
                 "session: the network's policies changed between the forward and the backward pass");
+    TRINE_CHECK(s->values_version == s->net->values_version, TRINE_ERR_STATE,
+                "session: the network's parameters changed between the forward and the backward pass");
     TRINE_CHECK(s->trains, TRINE_ERR_ARG,
                 "nothing that trains is reached by the loss: every parameter up to the embedding is frozen");
     TRINE_CHECK(gradients->count == s->net->parameter_count &&

@@ -69,6 +69,7 @@ struct trine_session {
     trine_embedding embedding;
     bool backward;
     uint64_t plan_version;
+    uint64_t values_version;    /* the network's at the last forward pass */
     trine__session_unit *units; /* [spec.unit_count] */
     trine__value *values;
     size_t value_count, value_capacity;

@@ -71,7 +71,11 @@ static trine_status choose(trine_conv2d *op, trine_direction direction, const ch
             continue;
         if (!impl->supports(op, direction)) continue;
         op->impl[direction] = impl;
-        return impl->create(op, direction, &op->state[direction]);
+        const trine_status status = impl->create(op, direction, &op->state[direction]);
+        if (status != TRINE_ERR_BUILD || algorithm) return status;
+        trine__log(op->context, "conv2d: %s left out: %s", impl->name,
+                   trine_last_error()); /* the next one may do */
+        op->impl[direction] = NULL;
     }
     return trine__fail(
         TRINE_ERR_UNSUPPORTED,

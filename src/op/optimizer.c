@@ -23,6 +23,7 @@ struct trine_optimizer {
     int states;
     trine_buffer *state[MAX_STATES];
     trine__kernel *kernel;
+    uint64_t *counts; /* steps of each parameter tensor of a network; NULL until asked for */
 };
 
 trine_optimizer_desc trine_optimizer_desc_default(trine_optimizer_kind kind)
@@ -129,6 +130,14 @@ static trine__grid step_grid(const trine_optimizer *op, size_t count, int *chunk
 trine_status trine_optimizer_step(trine_optimizer *op, trine_stream *stream, trine_buffer *parameters,
                                   const trine_buffer *gradients, size_t first, size_t count, float lr)
 {
+    TRINE_CHECK(op->steps > 0, TRINE_ERR_STATE, "optimizer: a step before trine_optimizer_advance()");
+    return trine__optimizer_step_number(op, stream, parameters, gradients, first, count, lr, op->steps);
+}
+
+trine_status trine__optimizer_step_number(trine_optimizer *op, trine_stream *stream, trine_buffer *parameters,
+                                          const trine_buffer *gradients, size_t first, size_t count, float lr,
+                                          uint64_t number)
+{
     TRINE_CHECK(parameters && gradients, TRINE_ERR_ARG, "optimizer: parameters or gradients are missing");
     const size_t bytes = op->count * sizeof(float);
     TRINE_CHECK(trine_buffer_bytes(parameters) >= bytes && trine_buffer_bytes(gradients) >= bytes,
@@ -138,7 +147,6 @@ trine_status trine_optimizer_step(trine_optimizer *op, trine_stream *stream, tri
                 "optimizer: elements [%zu, %zu + %zu) of %zu", first, first, count, op->count);
     TRINE_CHECK(isfinite(lr) && lr >= 0, TRINE_ERR_ARG, "optimizer: learning rate %g, want a number >= 0",
                 (double)lr);
-    TRINE_CHECK(op->steps > 0, TRINE_ERR_STATE, "optimizer: a step before trine_optimizer_advance()");
     if (count == 0) return TRINE_OK;
     int chunk;
     const trine__grid grid = step_grid(op, count, &chunk);
@@ -156,7 +164,7 @@ trine_status trine_optimizer_step(trine_optimizer *op, trine_stream *stream, tri
         return trine__launch(stream, op->kernel, args, TRINE_COUNTOF(args), grid, NULL);
     }
     const bool decoupled = d->kind == TRINE_ADAMW;
-    const double t = (double)op->steps;
+    const double t = (double)number;
     const double step = (double)lr / (1 - pow(op->beta1, t)), root = 1 / sqrt(1 - pow(op->beta2, t));
     const trine__arg args[] = {trine__arg_buffer(parameters),
                                trine__arg_buffer(gradients),
@@ -214,9 +222,23 @@ void trine__optimizer_set_steps(trine_optimizer *op, uint64_t steps)
     op->steps = steps;
 }
 
+trine_status trine__optimizer_counts(trine_optimizer *op, size_t tensors, size_t floats, uint64_t **out)
+{
+    TRINE_CHECK(floats == op->count, TRINE_ERR_ARG,
+                "optimizer: made for %zu floats of parameters, the network has %zu", op->count, floats);
+    if (!op->counts) {
+        void *memory = NULL;
+        TRINE_TRY(trine__calloc(tensors, sizeof *op->counts, &memory));
+        op->counts = memory;
+    }
+    *out = op->counts;
+    return TRINE_OK;
+}
+
 void trine_optimizer_destroy(trine_optimizer **op)
 {
     if (!op || !*op) return;
+    free((*op)->counts);
     trine__kernel_destroy(&(*op)->kernel);
     for (int i = 0; i < MAX_STATES; i++) trine_buffer_release(&(*op)->state[i]);
     free(*op);

@@ -21,4 +21,13 @@ trine_status trine__optimizer_state_import(trine_optimizer *op, trine_stream *st
 uint64_t trine__optimizer_steps(const trine_optimizer *op);
 void trine__optimizer_set_steps(trine_optimizer *op, uint64_t steps);
 
+/* Steps that each of a network's parameter tensors has taken: PyTorch counts Adam's per parameter, so that
+ * one that is reached late starts from 1. Made zero at the first call; belongs to the optimizer. @param
+ * floats of the network's flat buffer TRINE_ERR_ARG: the optimizer was made for another number of floats */
+trine_status trine__optimizer_counts(trine_optimizer *op, size_t tensors, size_t floats, uint64_t **out);
+/* trine_optimizer_step() as the range's step `number` (from 1). */
+trine_status trine__optimizer_step_number(trine_optimizer *op, trine_stream *stream, trine_buffer *parameters,
+                                          const trine_buffer *gradients, size_t first, size_t count, float lr,
+                                          uint64_t number);
+
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "trine/tensor.h"
+#include "rt/tensor.h"
 
 #include <stdlib.h>
 
@@ -17,7 +17,7 @@ size_t trine_tensor_bytes(const trine_shape *shape, int cb)
     return trine_tensor_elements(shape, cb) * sizeof(float);
 }
 
-trine_status trine_tensor_create(trine_context *context, const trine_shape *shape, int cb, trine_tensor *out)
+trine_status trine__tensor_check(const trine_shape *shape, int cb)
 {
     TRINE_CHECK(shape->n >= 1 && shape->c >= 1 && shape->h >= 1 && shape->w >= 1, TRINE_ERR_SHAPE,
                 "tensor shape [%d,%d,%d,%d]: every size must be at least 1", shape->n, shape->c, shape->h,
@@ -30,6 +30,12 @@ trine_status trine_tensor_create(trine_context *context, const trine_shape *shap
     TRINE_CHECK(elements < 2147483648.0, TRINE_ERR_SHAPE,
                 "tensor shape [%d,%d,%d,%d]: more than 2^31 - 1 elements", shape->n, shape->c, shape->h,
                 shape->w);
+    return TRINE_OK;
+}
+
+trine_status trine_tensor_create(trine_context *context, const trine_shape *shape, int cb, trine_tensor *out)
+{
+    TRINE_TRY(trine__tensor_check(shape, cb));
     trine_tensor t = {NULL, *shape, cb};
     TRINE_TRY(trine_buffer_create(context, trine_tensor_bytes(shape, cb), &t.buffer));
     *out = t;
