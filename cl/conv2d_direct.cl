@@ -14,7 +14,6 @@
  * have a pointer each, to a row of zeros where they do. A last tile that would overhang is shifted back and stores its new part.
  * Needs q >= TW, E <= 4 (the host chooses another tile or implementation otherwise).
  * -D CB (output block) CBI (input block) KV TW IS E
- * options: -cl-fast-relaxed-math
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c   after: Georganas et al., SC 2018 (direct convolution) */
 #include "block.clh"
 #ifndef CBI

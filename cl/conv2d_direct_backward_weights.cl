@@ -7,7 +7,6 @@
  * A block of rows and columns of dy stays in the first-level cache while the channels go by CT at a time; borders are exact
  * loop bounds, not checks. PX pixels have accumulators of their own where CT is small (the stem). No atomics.
  * -D CB CBI KV CT PX ST
- * options: -cl-fast-relaxed-math
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
 #ifndef CBI

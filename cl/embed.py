@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Write the kernel sources as one C file: embed.py OUTPUT FILE.cl ...
 
-Each file's #include "x.clh" lines are resolved (once per file), so that what the device compiles is one text. A line
-" * options: ..." in the file's header comment names build options that every build of that file takes.
+Each file's #include "x.clh" lines are resolved (once per file), so that what the device compiles is one text.
 """
 import os
 import re
@@ -33,12 +32,11 @@ def main():
         text = "".join(resolve(path, set()))
         if not re.search(r"__kernel[^(]*\b%s\s*\(" % stem, text):
             sys.exit("%s: no kernel named %s" % (path, stem))
-        options = re.search(r"^ \* options: (.*)$", text, re.M)
         data = text.encode("ascii")
         out.append("static const unsigned char %s_text[] = {" % stem)
         out.extend(("\n    " if i % 24 == 0 else "") + "%d," % byte for i, byte in enumerate(data + b"\0"))
         out.append("\n};\n\n")
-        rows.append('    {"%s", %s_text, %d, "%s"},\n' % (stem, stem, len(data), options.group(1).strip() if options else ""))
+        rows.append('    {"%s", %s_text, %d},\n' % (stem, stem, len(data)))
     out.append("const trine__source trine__sources[] = {\n%s};\n" % "".join(rows))
     out.append("const size_t trine__source_count = %d;\n" % len(rows))
     with open(output, "w", encoding="ascii") as f:

@@ -11,7 +11,6 @@ typedef struct trine__source {
     const char *stem; /* "conv2d_direct" */
     const unsigned char *text;
     size_t bytes;
-    const char *options; /* file-wide build options, from its "options:" header line */
 } trine__source;
 
 extern const trine__source trine__sources[];
