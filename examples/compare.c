@@ -25,7 +25,9 @@ static int load(const char *path, const trine_preprocess *prep, float **x, trine
         *shape = (trine_shape){1, 3, 0, 0};
         trine_preprocess_size(prep, photo.width, photo.height, &shape->w, &shape->h);
         *x = malloc((size_t)3 * (size_t)shape->h * (size_t)shape->w * sizeof **x);
-        bad = *x == NULL || failed(trine_preprocess_apply(prep, &photo, *x));
+        bad = *x == NULL;
+        if (bad) fprintf(stderr, "compare: out of memory\n");
+        bad = bad || failed(trine_preprocess_apply(prep, &photo, *x));
     }
     trine_image_free(&photo);
     return bad;
@@ -50,8 +52,10 @@ int main(int argc, char **argv)
     if (failed(trine_weights_read(argv[1], &file))) goto cleanup;
     if (failed(trine_resnet_from_weights(context, file, NULL, &net))) goto cleanup;
 
-    /* Weights that trine wrote know their preprocessing; others get what suits the variant. */
+    /* Weights that trine wrote know their embedding and preprocessing; others get what suits the variant. */
     trine_embed_options how = {.normalize = 1};
+    const char *embedding = trine_weights_metadata(file, "embedding");
+    if (embedding != NULL && strcmp(embedding, "fc") == 0) how.embedding = TRINE_EMBED_FC;
     const char *known = trine_weights_metadata(file, "preprocess");
     const char *name = strstr(trine_resnet_arch(net), "_cifar") != NULL ? "cifar" : "imagenet";
     if (failed(known != NULL ? trine_preprocess_from_json(known, &how.preprocess)

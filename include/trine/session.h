@@ -60,7 +60,7 @@ TRINE_API trine_status trine_gradients_read(const trine_gradients *gradients, tr
 TRINE_API void trine_gradients_destroy(trine_gradients **gradients);
 
 /** Enqueue the backward pass of the last forward pass, down to the first trainable layer.
- *  @param d_embedding like trine_session_embedding()   @param gradients added to
+ *  @param d_embedding like trine_session_embedding()   @param gradients added to; after a failure, clear them before the next pass
  *  @return TRINE_ERR_STATE: no forward pass, or a session without backward; TRINE_ERR_ARG: nothing trainable is reached */
 TRINE_API trine_status trine_session_backward(trine_session *session, const trine_tensor *d_embedding,
                                               trine_gradients *gradients);

@@ -217,6 +217,8 @@ trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int 
     for (int c = 0; c < channels; c++)
         TRINE_CHECK(var[c] >= 0, TRINE_ERR_ARG, "%s: running variance of channel %d is %g",
                     net->spec.units[i].bn, c, (double)var[c]);
+    TRINE_CHECK(batches >= 0, TRINE_ERR_ARG, "%s: %lld batches tracked", net->spec.units[i].bn,
+                (long long)batches);
     const size_t bytes = (size_t)channels * sizeof(float);
     net->bns[i].version = ++net->next_version;
     net->bns[i].batches = batches;
