@@ -13,23 +13,24 @@ extern "C" {
 #define TRINE_API
 #endif
 
-/** Every status: name, value, message. Bands: 1x argument, 2x shape, 3x device, 4x memory, 5x file and data, 6x check. */
-#define TRINE_STATUS_MAP(X)                                                                                            \
-    X(OK, 0, "success")                                                                                                \
-    X(ERR_ARG, 10, "invalid argument")                                                                                 \
-    X(ERR_STATE, 11, "call out of order")                                                                              \
-    X(ERR_UNSUPPORTED, 12, "not supported")                                                                            \
-    X(ERR_SHAPE, 20, "shape mismatch")                                                                                 \
-    X(ERR_WORKSPACE, 21, "workspace too small")                                                                        \
-    X(ERR_DEVICE, 30, "no usable device")                                                                              \
-    X(ERR_BUILD, 31, "kernel build failed")                                                                            \
-    X(ERR_OPENCL, 32, "OpenCL call failed")                                                                            \
-    X(ERR_NOMEM, 40, "out of memory")                                                                                  \
-    X(ERR_OPEN, 50, "file cannot be opened or read")                                                                   \
-    X(ERR_FORMAT, 51, "file is corrupt or of another kind")                                                            \
-    X(ERR_WRITE, 52, "file cannot be written")                                                                         \
-    X(ERR_DATA, 53, "unsuitable data")                                                                                 \
-    X(ERR_WEIGHTS, 54, "weights do not fit the network")                                                               \
+/** Every status: name, value, message. Bands: 1x argument, 2x shape, 3x device, 4x memory, 5x file and data,
+ * 6x check. */
+#define TRINE_STATUS_MAP(X)                                                                                  \
+    X(OK, 0, "success")                                                                                      \
+    X(ERR_ARG, 10, "invalid argument")                                                                       \
+    X(ERR_STATE, 11, "call out of order")                                                                    \
+    X(ERR_UNSUPPORTED, 12, "not supported")                                                                  \
+    X(ERR_SHAPE, 20, "shape mismatch")                                                                       \
+    X(ERR_WORKSPACE, 21, "workspace too small")                                                              \
+    X(ERR_DEVICE, 30, "no usable device")                                                                    \
+    X(ERR_BUILD, 31, "kernel build failed")                                                                  \
+    X(ERR_OPENCL, 32, "OpenCL call failed")                                                                  \
+    X(ERR_NOMEM, 40, "out of memory")                                                                        \
+    X(ERR_OPEN, 50, "file cannot be opened or read")                                                         \
+    X(ERR_FORMAT, 51, "file is corrupt or of another kind")                                                  \
+    X(ERR_WRITE, 52, "file cannot be written")                                                               \
+    X(ERR_DATA, 53, "unsuitable data")                                                                       \
+    X(ERR_WEIGHTS, 54, "weights do not fit the network")                                                     \
     X(ERR_CHECK, 60, "a requested check did not hold")
 
 typedef enum trine_status {
@@ -41,8 +42,8 @@ typedef enum trine_status {
 /** One fixed phrase for a status ("shape mismatch"); never NULL. */
 TRINE_API const char *trine_status_text(trine_status status);
 
-/** The sentence of the last call that failed on the calling thread: what, where, expected, got. Empty string if none.
- *  The text belongs to trine and stays valid until the next failing call on this thread. */
+/** The sentence of the last call that failed on the calling thread: what, where, expected, got. Empty string
+ * if none. The text belongs to trine and stays valid until the next failing call on this thread. */
 TRINE_API const char *trine_last_error(void);
 
 /** The compiler's build log that belongs to the last TRINE_ERR_BUILD on this thread; empty string if none. */

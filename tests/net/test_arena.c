@@ -68,7 +68,8 @@ START_TEST(test_random_lifetimes)
     ck_assert_uint_lt(bytes, 2 * most + COUNT * alignment); /* largest first is within a factor of two here */
     for (int i = 0; i < COUNT; i++)
         if (!placed(&v[i])) ck_assert_uint_eq(v[i].offset, unused);
-    const size_t limit = trine__round_up(20000, alignment); /* the largest value fits; the arena takes several */
+    const size_t limit =
+        trine__round_up(20000, alignment); /* the largest value fits; the arena takes several */
     ASSERT_OK(trine__arena_place(v, COUNT, alignment, limit, &bytes));
     check(v, COUNT, alignment, bytes, NODES);
     for (int i = 0; i < COUNT; i++)
