@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* trine drift: training-mode passes without an optimizer step, and what they did to the BatchNorm statistics.
- */
+/* trine drift: training-mode passes without an optimizer step, and what they did to the BatchNorm statistics. */
 #include "cli_data.h"
 #include "cli_network.h"
 

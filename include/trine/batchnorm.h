@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/** Batch normalization, taken apart so that each of its three settings is a separate call: which statistics
- * normalise, whether the running ones move, whether the affine parameters train.   m = N*H*W values per
- * channel mu = sum(x)/m   var = sum((x-mu)^2)/m   rstd = 1/sqrt(var + eps)   y = gamma*(x - mu)*rstd + beta
+/** Batch normalization, taken apart so that each of its three settings is a separate call: which statistics normalise, whether the
+ *  running ones move, whether the affine parameters train.   m = N*H*W values per channel
+ *    mu = sum(x)/m   var = sum((x-mu)^2)/m   rstd = 1/sqrt(var + eps)   y = gamma*(x - mu)*rstd + beta
  *    running_mean = (1-a)*running_mean + a*mu     running_var = (1-a)*running_var + a*var*m/(m-1)
  *  Source: Ioffe & Szegedy 2015, algorithm 1; conventions of torch.nn.BatchNorm2d. */
 #ifndef TRINE_BATCHNORM_H
@@ -16,8 +16,7 @@ extern "C" {
 /** A batch normalization over C channels in one layout. Any batch and image size; one thread at a time. */
 typedef struct trine_batchnorm trine_batchnorm;
 
-/** @param channels C >= 1   @param cb channel block of every tensor   @param eps > 0, added to the variance
- */
+/** @param channels C >= 1   @param cb channel block of every tensor   @param eps > 0, added to the variance */
 TRINE_API trine_status trine_batchnorm_create(trine_context *context, int channels, int cb, float eps,
                                               trine_batchnorm **out);
 TRINE_API void trine_batchnorm_destroy(trine_batchnorm **bn);
@@ -33,13 +32,11 @@ typedef struct trine_batchnorm_saved {
     trine_buffer *rstd; /**< [C] */
 } trine_batchnorm_saved;
 
-/** Pass 1 of batch statistics: per-chunk mean and sum of squared differences (two passes over a chunk that
- * fits the cache).
+/** Pass 1 of batch statistics: per-chunk mean and sum of squared differences (two passes over a chunk that fits the cache).
  *  @param partials written, >= trine_batchnorm_partial_bytes() */
 TRINE_API trine_status trine_batchnorm_partials(trine_batchnorm *bn, trine_stream *stream,
                                                 const trine_tensor *x, trine_buffer *partials);
-/** Merge partials (Chan et al. 1979, for many parts) into saved->mean and saved->rstd; move the running
- * statistics if they are given.
+/** Merge partials (Chan et al. 1979, for many parts) into saved->mean and saved->rstd; move the running statistics if they are given.
  *  @param shape         of the tensor that the partials belong to; N*H*W >= 2, else TRINE_ERR_SHAPE
  *  @param running_mean  [C] read and written, or NULL
  *  @param running_var   [C] read and written (unbiased variance), or NULL
@@ -53,18 +50,15 @@ TRINE_API trine_status trine_batchnorm_use_running(trine_batchnorm *bn, trine_st
                                                    const trine_buffer *running_mean,
                                                    const trine_buffer *running_var,
                                                    trine_batchnorm_saved *saved);
-/** Running statistics and affine parameters as scale = gamma*rstd and shift = beta - mean*scale, for a
- * convolution's epilogue.
- *  @param gamma,beta [C] or NULL (1 and 0)   @param scale,shift [C rounded up] written, zero in padding
- * channels */
+/** Running statistics and affine parameters as scale = gamma*rstd and shift = beta - mean*scale, for a convolution's epilogue.
+ *  @param gamma,beta [C] or NULL (1 and 0)   @param scale,shift [C rounded up] written, zero in padding channels */
 TRINE_API trine_status trine_batchnorm_fold(trine_batchnorm *bn, trine_stream *stream,
                                             const trine_buffer *running_mean, const trine_buffer *running_var,
                                             const trine_buffer *gamma, const trine_buffer *beta,
                                             trine_buffer *scale, trine_buffer *shift);
 
 /** y = relu?( gamma*(x - mean)*rstd + beta + residual ).
- *  @param gamma,beta [C] or NULL (1 and 0)  @param residual like x, or NULL  @param y like x; may be x itself
- * or residual */
+ *  @param gamma,beta [C] or NULL (1 and 0)  @param residual like x, or NULL  @param y like x; may be x itself or residual */
 TRINE_API trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, const trine_tensor *x,
                                              const trine_batchnorm_saved *saved, const trine_buffer *gamma,
                                              const trine_buffer *beta, const trine_tensor *residual, int relu,
@@ -74,15 +68,13 @@ TRINE_API trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *
  *    dgamma = sum(g * xhat)   dbeta = sum(g)   xhat = (x - mean)*rstd
  *    batch statistics:    dx = gamma*rstd*(g - dbeta/m - xhat*dgamma/m)
  *    running statistics:  dx = gamma*rstd*g
- *  @param x       the input of the forward pass; may be NULL with running statistics if dgamma and dbeta are
- * NULL
+ *  @param x       the input of the forward pass; may be NULL with running statistics if dgamma and dbeta are NULL
  *  @param y       the output if relu was on (its sign is the mask), else NULL
  *  @param dy      read; overwritten with g if y is given (the gradient that goes on along the residual)
  *  @param batch   1 if saved are the batch's own statistics
  *  @param dgamma,dbeta [C] dense, or NULL; accumulate_affine 0: written, 1: added to
  *  @param dx      written; may be dy itself (then g is lost) or NULL
- *  @param partials >= trine_batchnorm_partial_bytes(); may be NULL if running statistics and no dgamma, dbeta
- */
+ *  @param partials >= trine_batchnorm_partial_bytes(); may be NULL if running statistics and no dgamma, dbeta */
 typedef struct trine_batchnorm_gradients {
     const trine_tensor *x, *y;
     trine_tensor *dy, *dx;

@@ -12,8 +12,7 @@
 extern "C" {
 #endif
 
-/** What trine knows of one OpenCL device. Strings live as long as the list (or context) that the info came
- * from. */
+/** What trine knows of one OpenCL device. Strings live as long as the list (or context) that the info came from. */
 typedef struct trine_device_info {
     int index;                 /**< position in the list, stable while drivers and hardware stay */
     char platform[128];        /**< CL_PLATFORM_NAME */
@@ -42,27 +41,25 @@ TRINE_API int trine_device_list_count(const trine_device_list *list);
 TRINE_API const trine_device_info *trine_device_list_at(const trine_device_list *list, int i);
 TRINE_API void trine_device_list_destroy(trine_device_list **list);
 
-/** One device with everything that is shared on it: programs, their cache, the account of memory, log. Safe
- * to use from several threads. */
+/** One device with everything that is shared on it: programs, their cache, the account of memory, log. Safe to use from several threads. */
 typedef struct trine_context trine_context;
 
 /** Open a device.
- *  @param selector  NULL or "auto" (the fastest-looking GPU, else the CPU with the widest vectors); an index
- * of the device list; "cpu" or "gpu"; or a part of a device's or platform's name, any case
+ *  @param selector  NULL or "auto" (the fastest-looking GPU, else the CPU with the widest vectors); an index of the device list;
+ *                   "cpu" or "gpu"; or a part of a device's or platform's name, any case
  *  @param log       receives warnings; may be NULL
- *  @return TRINE_ERR_DEVICE: nothing usable, or no device of that description (the sentence lists what there
- * is) */
+ *  @return TRINE_ERR_DEVICE: nothing usable, or no device of that description (the sentence lists what there is) */
 TRINE_API trine_status trine_context_create(const char *selector, trine_log_fn log, void *log_user,
                                             trine_context **out);
 TRINE_API const trine_device_info *trine_context_device(const trine_context *context);
 /** Bytes of device buffers allocated now, and at most so far. */
 TRINE_API void trine_context_memory(const trine_context *context, uint64_t *now_bytes, uint64_t *peak_bytes);
-/** Store new program binaries in the cache and release everything. Streams, buffers and objects made with the
- * context must be gone. Sets *context to NULL; accepts NULL. */
+/** Store new program binaries in the cache and release everything. Streams, buffers and objects made with the context must be
+ *  gone. Sets *context to NULL; accepts NULL. */
 TRINE_API void trine_context_destroy(trine_context **context);
 
-/** One in-order command queue. Operators only enqueue; only trine_stream_sync(), blocking copies and profile
- * read-out wait. A stream is used by one thread at a time. */
+/** One in-order command queue. Operators only enqueue; only trine_stream_sync(), blocking copies and profile read-out wait.
+ *  A stream is used by one thread at a time. */
 typedef struct trine_stream trine_stream;
 
 /** @param profile 1: time every kernel (small cost); read with trine_stream_profile() */
@@ -78,8 +75,8 @@ typedef struct trine_profile_row {
     double ms; /**< on the device, all launches together */
 } trine_profile_row;
 
-/** Wait, then give every row since the last call, most expensive first. The array belongs to the stream and
- * is valid until the next call. */
+/** Wait, then give every row since the last call, most expensive first. The array belongs to the stream and is valid until the
+ *  next call. */
 TRINE_API trine_status trine_stream_profile(trine_stream *stream, const trine_profile_row **rows,
                                             size_t *count);
 
@@ -88,8 +85,8 @@ typedef struct trine_buffer trine_buffer;
 
 /** @return TRINE_ERR_NOMEM: bytes exceed what the device allocates at once, or its memory is full */
 TRINE_API trine_status trine_buffer_create(trine_context *context, size_t bytes, trine_buffer **out);
-/** Bytes [offset, offset + bytes) of parent, which stays alive as long as the view. offset must be a multiple
- * of trine_buffer_alignment(). @return TRINE_ERR_ARG: outside the parent, empty, or not aligned */
+/** Bytes [offset, offset + bytes) of parent, which stays alive as long as the view. offset must be a multiple of
+ *  trine_buffer_alignment(). @return TRINE_ERR_ARG: outside the parent, empty, or not aligned */
 TRINE_API trine_status trine_buffer_view(trine_buffer *parent, size_t offset, size_t bytes,
                                          trine_buffer **out);
 TRINE_API size_t trine_buffer_alignment(const trine_context *context);

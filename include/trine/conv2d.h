@@ -9,8 +9,8 @@
 extern "C" {
 #endif
 
-/** torch.nn.Conv2d's parameters (zero padding), plus what is fused into its epilogue. Kernel, stride, padding
- * and dilation are at most 16384. */
+/** torch.nn.Conv2d's parameters (zero padding), plus what is fused into its epilogue. Kernel, stride, padding and dilation are at
+ *  most 16384. */
 typedef struct trine_conv2d_desc {
     int in_channels, out_channels; /**< C and K, multiples of groups */
     int kernel_h, kernel_w;        /**< R and S, >= 1 */
@@ -37,27 +37,23 @@ typedef enum trine_direction {
 typedef struct trine_conv2d trine_conv2d;
 
 /** @param h,w        input rows and columns, both >= 1 and large enough for the kernel
- *  @param directions bit mask of 1 << trine_direction that will be used: kernels and packed weights exist for
- * these
- *  @return TRINE_ERR_ARG, TRINE_ERR_SHAPE (sentence with the values), TRINE_ERR_UNSUPPORTED (algorithm),
- * TRINE_ERR_BUILD */
+ *  @param directions bit mask of 1 << trine_direction that will be used: kernels and packed weights exist for these
+ *  @return TRINE_ERR_ARG, TRINE_ERR_SHAPE (sentence with the values), TRINE_ERR_UNSUPPORTED (algorithm), TRINE_ERR_BUILD */
 TRINE_API trine_status trine_conv2d_create(trine_context *context, const trine_conv2d_desc *desc, int h,
                                            int w, unsigned directions, trine_conv2d **out);
 /** P = floor((H + 2*pad_h - dilation_h*(R-1) - 1) / stride_h) + 1, Q likewise. n is taken over. */
 TRINE_API trine_status trine_conv2d_output_shape(const trine_conv2d *op, int n, trine_shape *out);
 /** Name of the implementation chosen for a direction, NULL if the direction was not asked for. */
 TRINE_API const char *trine_conv2d_algorithm(const trine_conv2d *op, trine_direction direction);
-/** Names of all implementations that could serve this operator in a direction, best first; the count is
- * returned. */
+/** Names of all implementations that could serve this operator in a direction, best first; the count is returned. */
 TRINE_API size_t trine_conv2d_algorithms(const trine_conv2d *op, trine_direction direction,
                                          const char **names, size_t capacity);
 /** Bytes of workspace for a batch of n; 0 if none. */
 TRINE_API size_t trine_conv2d_workspace_bytes(const trine_conv2d *op, trine_direction direction, int n);
 
-/** Pack or transform the weights for forward and backward_data; again after every change of theirs. Does not
- * wait.
- *  @param weights [K][C/groups][R][S] f32 dense; must live until the next prepare or the last use of the
- * operator (some implementations read it at every call) */
+/** Pack or transform the weights for forward and backward_data; again after every change of theirs. Does not wait.
+ *  @param weights [K][C/groups][R][S] f32 dense; must live until the next prepare or the last use of the operator (some
+ *                 implementations read it at every call) */
 TRINE_API trine_status trine_conv2d_prepare(trine_conv2d *op, trine_stream *stream,
                                             const trine_buffer *weights);
 
@@ -69,12 +65,10 @@ typedef struct trine_conv2d_epilogue {
     trine_buffer *bn_partials;    /**< trine_batchnorm_partial_bytes(); required if emit_bn_partials */
 } trine_conv2d_epilogue;
 
-/** Cross-correlation as in torch.nn.functional.conv2d.  Enqueues only; trine_conv2d_prepare() must have been
- * called.
+/** Cross-correlation as in torch.nn.functional.conv2d.  Enqueues only; trine_conv2d_prepare() must have been called.
  *  @param x         [N,C,H,W] layout in_cb
  *  @param epilogue  NULL for none
- *  @param y         [N,K,P,Q] layout out_cb, written (padding channels zero as long as the weights' are);
- * must not overlap x
+ *  @param y         [N,K,P,Q] layout out_cb, written (padding channels zero as long as the weights' are); must not overlap x
  *  @param workspace >= trine_conv2d_workspace_bytes(), NULL where that is 0
  *  @return TRINE_ERR_SHAPE, TRINE_ERR_ARG, TRINE_ERR_WORKSPACE: nothing enqueued; TRINE_ERR_OPENCL */
 TRINE_API trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,

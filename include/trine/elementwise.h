@@ -27,17 +27,15 @@ TRINE_API trine_status trine_add(trine_elementwise *op, trine_stream *stream, co
 /** y = x in y's layout; same shape, padding channels of y zero. x and y must not overlap. */
 TRINE_API trine_status trine_reorder(trine_elementwise *op, trine_stream *stream, const trine_tensor *x,
                                      trine_tensor *y);
-/** He et al. 2016, section 4.2, shortcut option A: y[n][c][p][q] = x[n][c - first][p*stride][q*stride] where
- * 0 <= c - first < C, else 0.  @param x [N,C,H,W]  @param y [N,K,ceil(H/stride),ceil(W/stride)], K >= C +
- * first; same cb */
+/** He et al. 2016, section 4.2, shortcut option A: y[n][c][p][q] = x[n][c - first][p*stride][q*stride] where 0 <= c - first < C,
+ *  else 0.  @param x [N,C,H,W]  @param y [N,K,ceil(H/stride),ceil(W/stride)], K >= C + first; same cb */
 TRINE_API trine_status trine_subsample_forward(trine_elementwise *op, trine_stream *stream,
                                                const trine_tensor *x, int stride, int first, trine_tensor *y);
 /** dx = beta*dx + gradient of the above. beta is 0 or 1. */
 TRINE_API trine_status trine_subsample_backward(trine_elementwise *op, trine_stream *stream,
                                                 const trine_tensor *dy, int stride, int first, int beta,
                                                 trine_tensor *dx);
-/** sum[c] = beta*sum[c] + sum over n, h, w of x (a bias's gradient). @param sum [C] dense  @param beta 0 or 1
- */
+/** sum[c] = beta*sum[c] + sum over n, h, w of x (a bias's gradient). @param sum [C] dense  @param beta 0 or 1 */
 TRINE_API trine_status trine_channel_sum(trine_elementwise *op, trine_stream *stream, const trine_tensor *x,
                                          int beta, trine_buffer *sum);
 

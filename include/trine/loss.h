@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/** Losses on embeddings and logits, with their gradients: triplet losses, softmax cross-entropy, L2
- * normalisation. */
+/** Losses on embeddings and logits, with their gradients: triplet losses, softmax cross-entropy, L2 normalisation. */
 #ifndef TRINE_LOSS_H
 #define TRINE_LOSS_H
 
@@ -13,8 +12,7 @@ extern "C" {
 /** L2 normalisation of rows, torch.nn.functional.normalize: y = x / max(|x|, 1e-12). */
 typedef struct trine_l2norm trine_l2norm;
 TRINE_API trine_status trine_l2norm_create(trine_context *context, trine_l2norm **out);
-/** @param x [N,D,1,1] any cb (rows of D rounded up to cb floats)  @param y like x, may be x  @param norms [N]
- * written: |x| */
+/** @param x [N,D,1,1] any cb (rows of D rounded up to cb floats)  @param y like x, may be x  @param norms [N] written: |x| */
 TRINE_API trine_status trine_l2norm_forward(trine_l2norm *op, trine_stream *stream, const trine_tensor *x,
                                             trine_tensor *y, trine_buffer *norms);
 /** dx = (dy - y * <y, dy>) / |x|; dy / 1e-12 where clamped. dx may be dy. */
@@ -30,8 +28,7 @@ TRINE_API trine_status trine_cross_entropy_create(trine_context *context, trine_
  *  @param logits  [N,K,1,1] cb 1
  *  @param labels  [N] 32-bit integers in [0, K)
  *  @param dlogits like logits, written; NULL: loss only
- *  @param stats   [2] floats at float offset `slot` * 2, written: loss; share of rows whose largest logit is
- * the label's */
+ *  @param stats   [2] floats at float offset `slot` * 2, written: loss; share of rows whose largest logit is the label's */
 TRINE_API trine_status trine_cross_entropy_run(trine_cross_entropy *op, trine_stream *stream,
                                                const trine_tensor *logits, const trine_buffer *labels,
                                                trine_tensor *dlogits, trine_buffer *stats, int slot);
@@ -40,8 +37,8 @@ TRINE_API void trine_cross_entropy_destroy(trine_cross_entropy **op);
 typedef enum trine_mining {
     TRINE_BATCH_HARD = 0, /**< per anchor with both: hardest positive, hardest negative; mean over anchors */
     TRINE_BATCH_ALL = 1,  /**< every triplet; mean over those whose loss is positive */
-    TRINE_SEMI_HARD = 2   /**< per anchor-positive pair: closest negative farther than the positive, else the
-                             farthest; mean */
+    TRINE_SEMI_HARD =
+        2 /**< per anchor-positive pair: closest negative farther than the positive, else the farthest; mean */
 } trine_mining;
 
 typedef enum trine_distance {
@@ -70,9 +67,9 @@ TRINE_API size_t trine_triplet_workspace_bytes(const trine_triplet *op, int n);
  *  @param e       [N,D,1,1] embeddings, any cb
  *  @param labels  [N] 32-bit integers
  *  @param de      like e, written (padding channels zero); NULL: loss only
- *  @param stats   TRINE_TRIPLET_STATS floats at float offset slot * TRINE_TRIPLET_STATS, written: loss (0 if
- * there is no triplet); terms with positive loss; terms in all (anchors, pairs or triplets); mean d_ap and
- * mean d_an over the terms in all (batch-all: over all triplets); mean |e| */
+ *  @param stats   TRINE_TRIPLET_STATS floats at float offset slot * TRINE_TRIPLET_STATS, written: loss (0 if there is no triplet);
+ *                 terms with positive loss; terms in all (anchors, pairs or triplets); mean d_ap and mean d_an over the terms in
+ *                 all (batch-all: over all triplets); mean |e| */
 TRINE_API trine_status trine_triplet_run(trine_triplet *op, trine_stream *stream, const trine_tensor *e,
                                          const trine_buffer *labels, trine_tensor *de, trine_buffer *stats,
                                          int slot, trine_buffer *workspace);
@@ -84,8 +81,7 @@ typedef enum trine_reduction {
     TRINE_REDUCE_SUM = 2
 } trine_reduction;
 
-/** torch.nn.TripletMarginLoss: d(a,b) = (sum |a - b + eps|^p)^(1/p); with swap, d_an = min(d(a,n), d(p,n)).
- */
+/** torch.nn.TripletMarginLoss: d(a,b) = (sum |a - b + eps|^p)^(1/p); with swap, d_an = min(d(a,n), d(p,n)). */
 typedef struct trine_triplet_margin_desc {
     float margin; /**< 1 in PyTorch */
     float p;      /**< > 0; 2 in PyTorch */
@@ -99,8 +95,7 @@ TRINE_API trine_status trine_triplet_margin_create(trine_context *context,
                                                    trine_triplet_margin **out);
 /** @param a,p,n  [N,D,1,1] anchors, positives, negatives, one cb
  *  @param da,dp,dn like a, written, each may be NULL
- *  @param loss   [N] written: per-row loss max(0, d_ap - d_an + margin); with MEAN or SUM element 0 of
- * `total` holds the reduced one
+ *  @param loss   [N] written: per-row loss max(0, d_ap - d_an + margin); with MEAN or SUM element 0 of `total` holds the reduced one
  *  @param total  [1], may be NULL with TRINE_REDUCE_NONE (the gradients are then those of the sum) */
 TRINE_API trine_status trine_triplet_margin_run(trine_triplet_margin *op, trine_stream *stream,
                                                 const trine_tensor *a, const trine_tensor *p,

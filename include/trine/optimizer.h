@@ -27,15 +27,13 @@ typedef struct trine_optimizer_desc {
 /** kind with PyTorch's defaults: momentum 0, weight decay 0 (AdamW 1e-2), betas 0.9 and 0.999, eps 1e-8. */
 TRINE_API trine_optimizer_desc trine_optimizer_desc_default(trine_optimizer_kind kind);
 
-/** Optimizer with its state (one or two floats per parameter on the device, zero at first). One thread at a
- * time. */
+/** Optimizer with its state (one or two floats per parameter on the device, zero at first). One thread at a time. */
 typedef struct trine_optimizer trine_optimizer;
 
 /** @param count floats of the flat parameter buffer */
 TRINE_API trine_status trine_optimizer_create(trine_context *context, const trine_optimizer_desc *desc,
                                               size_t count, trine_optimizer **out);
-/** One step of elements [first, first + count): a range is stepped at most once per
- * trine_optimizer_advance(). Enqueues only.
+/** One step of elements [first, first + count): a range is stepped at most once per trine_optimizer_advance(). Enqueues only.
  *  @param lr learning rate of this step   @param parameters,gradients flat buffers of create's count */
 TRINE_API trine_status trine_optimizer_step(trine_optimizer *op, trine_stream *stream,
                                             trine_buffer *parameters, const trine_buffer *gradients,

@@ -36,12 +36,11 @@ TRINE_API trine_status trine_pool2d_create(trine_context *context, const trine_p
 /** [N, C, P, Q] for n images of c channels. */
 TRINE_API void trine_pool2d_output_shape(const trine_pool2d *op, int n, int c, trine_shape *out);
 /** @param x [N,C,H,W]   @param y [N,C,P,Q] written
- *  @param index  like y, 32-bit integers (same element count): which input pixel h*W + w won (the first in
- * row order among equals; NaN wins), for backward; NULL for other kinds or if backward is not wanted */
+ *  @param index  like y, 32-bit integers (same element count): which input pixel h*W + w won (the first in row order among
+ *                equals; NaN wins), for backward; NULL for other kinds or if backward is not wanted */
 TRINE_API trine_status trine_pool2d_forward(trine_pool2d *op, trine_stream *stream, const trine_tensor *x,
                                             trine_tensor *y, trine_buffer *index);
-/** dx = gradient; every element written (no accumulation, no atomics). @param index from forward for maximum,
- * else NULL */
+/** dx = gradient; every element written (no accumulation, no atomics). @param index from forward for maximum, else NULL */
 TRINE_API trine_status trine_pool2d_backward(trine_pool2d *op, trine_stream *stream, const trine_tensor *dy,
                                              const trine_buffer *index, trine_tensor *dx);
 TRINE_API void trine_pool2d_destroy(trine_pool2d **op);

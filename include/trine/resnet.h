@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/** A ResNet: its variant, its parameters and running statistics on a device, and its policies. Nothing else:
- * a `const trine_resnet *` cannot change. */
+/** A ResNet: its variant, its parameters and running statistics on a device, and its policies. Nothing else: a
+ *  `const trine_resnet *` cannot change. */
 #ifndef TRINE_RESNET_H
 #define TRINE_RESNET_H
 
@@ -15,36 +15,31 @@ typedef struct trine_resnet trine_resnet;
 
 /** What to build. Zero or NULL means the variant's own. */
 typedef struct trine_resnet_options {
-    const char *arch;  /**< "resnet18", ..., "resnet20_cifar", ...; NULL with weights: found from their names
-                          and shapes */
+    const char *
+        arch; /**< "resnet18", ..., "resnet20_cifar", ...; NULL with weights: found from their names and shapes */
     int in_channels;   /**< channels of the images; 0: 3, or what the weights have */
     int classes;       /**< outputs of fc; 0: 1000 (10 for *_cifar), or what the weights have */
     int embedding_dim; /**< > 0: fc is a fresh Linear(features, embedding_dim), whatever the weights have */
-    int small_stem;    /**< 1: 3x3 stem of stride 1 without pooling, for small images (weights decide for
-                          themselves) */
-    uint64_t seed;     /**< of random initial values */
+    int small_stem; /**< 1: 3x3 stem of stride 1 without pooling, for small images (weights decide for themselves) */
+    uint64_t seed; /**< of random initial values */
 } trine_resnet_options;
 
 /** Number of known variants, and the name of variant i (NULL outside). */
 TRINE_API int trine_resnet_variant_count(void);
 TRINE_API const char *trine_resnet_variant_name(int i);
 
-/** Random initial values: convolutions He-normal over the output side (He et al. 2015), gamma 1, beta 0,
- * running mean 0 and variance 1, fc uniform in +-1/sqrt(features), as torchvision does. @return
- * TRINE_ERR_ARG: unknown variant (all are named), negative sizes */
+/** Random initial values: convolutions He-normal over the output side (He et al. 2015), gamma 1, beta 0, running mean 0 and
+ *  variance 1, fc uniform in +-1/sqrt(features), as torchvision does. @return TRINE_ERR_ARG: unknown variant (all are named),
+ *  negative sizes */
 TRINE_API trine_status trine_resnet_create(trine_context *context, const trine_resnet_options *options,
                                            trine_resnet **out);
-/** From weights. `linear` is understood as fc. Counters that are missing are 0. Policies and freezing in the
- * metadata are applied.
- *  @return TRINE_ERR_WEIGHTS: missing, unexpected or mis-shaped tensors, or NaN (named), or no variant has
- * these tensors; TRINE_ERR_FORMAT: metadata that say nothing usable; TRINE_ERR_ARG: unknown variant, negative
- * sizes */
+/** From weights. `linear` is understood as fc. Counters that are missing are 0. Policies and freezing in the metadata are applied.
+ *  @return TRINE_ERR_WEIGHTS: missing, unexpected or mis-shaped tensors, or NaN (named), or no variant has these tensors;
+ *          TRINE_ERR_FORMAT: metadata that say nothing usable; TRINE_ERR_ARG: unknown variant, negative sizes */
 TRINE_API trine_status trine_resnet_from_weights(trine_context *context, const trine_weights *weights,
                                                  const trine_resnet_options *options, trine_resnet **out);
-/** Parameters, running statistics and counters as a list with metadata ("trine.format", "arch", "names",
- * "bn", "freeze").
- *  @param torchvision_names 1: canonical names; 0: the names that the weights came with. Waits for the
- * stream. */
+/** Parameters, running statistics and counters as a list with metadata ("trine.format", "arch", "names", "bn", "freeze").
+ *  @param torchvision_names 1: canonical names; 0: the names that the weights came with. Waits for the stream. */
 TRINE_API trine_status trine_resnet_to_weights(const trine_resnet *net, trine_stream *stream,
                                                int torchvision_names, trine_weights **out);
 /** An exact copy of the running statistics' and counters' state, to put back later. Waits. */
@@ -102,8 +97,8 @@ typedef struct trine_bn_info {
 TRINE_API int trine_resnet_bn_count(const trine_resnet *net);
 /** Layer i in forward order. */
 TRINE_API trine_status trine_resnet_bn(const trine_resnet *net, int i, trine_bn_info *out);
-/** "[GLOB=]POLICY[:momentum=X],...": in order, last match wins. POLICY: train (also torch), eval, no-update,
- * cumulative, auto. Sticky: nothing but another call changes it. @return TRINE_ERR_ARG with what is wrong */
+/** "[GLOB=]POLICY[:momentum=X],...": in order, last match wins. POLICY: train (also torch), eval, no-update, cumulative, auto.
+ *  Sticky: nothing but another call changes it. @return TRINE_ERR_ARG with what is wrong */
 TRINE_API trine_status trine_resnet_set_bn(trine_resnet *net, const char *spec);
 /** Running statistics of layer i. @param mean,var [channels] written. Waits. */
 TRINE_API trine_status trine_resnet_bn_read(const trine_resnet *net, trine_stream *stream, int i, float *mean,
@@ -112,10 +107,9 @@ TRINE_API trine_status trine_resnet_bn_read(const trine_resnet *net, trine_strea
 TRINE_API trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int i,
                                              const float *mean, const float *var, int64_t batches);
 
-/** Hash of parameters, running statistics and counters: equal if and only if (but for collisions) nothing
- * moved. Waits.
- *  @param parameters,statistics hash of each part, may be NULL; @param layers [trine_resnet_bn_count()] hash
- * of each BatchNorm layer's running statistics and counter, may be NULL */
+/** Hash of parameters, running statistics and counters: equal if and only if (but for collisions) nothing moved. Waits.
+ *  @param parameters,statistics hash of each part, may be NULL; @param layers [trine_resnet_bn_count()] hash of each BatchNorm
+ *  layer's running statistics and counter, may be NULL */
 TRINE_API trine_status trine_resnet_state_hash(const trine_resnet *net, trine_stream *stream,
                                                uint64_t *parameters, uint64_t *statistics, uint64_t *layers);
 

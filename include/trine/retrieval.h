@@ -35,8 +35,7 @@ typedef struct trine_vectors {
     size_t bad; /**< unreadable images left out */
 } trine_vectors;
 
-/** Evaluation mode over every image; the network cannot change. @return TRINE_ERR_DATA: all images bad, or of
- * mixed sizes */
+/** Evaluation mode over every image; the network cannot change. @return TRINE_ERR_DATA: all images bad, or of mixed sizes */
 TRINE_API trine_status trine_embed_dataset(const trine_resnet *net, trine_stream *stream,
                                            const trine_dataset *data, const trine_embed_options *options,
                                            trine_vectors *out);
@@ -47,8 +46,8 @@ TRINE_API trine_status trine_embed_array(const trine_resnet *net, trine_stream *
 /** Free the arrays and clear the struct; accepts NULL and a cleared struct. */
 TRINE_API void trine_vectors_free(trine_vectors *vectors);
 
-/** Retrieval figures, each the mean over the queries that have a positive; each query ranks all others by
- * distance, ties by lowest index.  R = number of positives of the query.  Musgrave et al. 2020. */
+/** Retrieval figures, each the mean over the queries that have a positive; each query ranks all others by distance, ties by lowest
+ *  index.  R = number of positives of the query.  Musgrave et al. 2020. */
 typedef struct trine_retrieval {
     size_t count;                    /**< vectors */
     size_t queries;                  /**< those with at least one positive */

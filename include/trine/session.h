@@ -15,48 +15,41 @@ typedef enum trine_embedding {
     TRINE_EMBED_FC = 1    /**< the output of fc */
 } trine_embedding;
 
-/** Used by one thread at a time; network and stream outlive it. Sessions on streams of their own may run at
- * the same time over one network as long as none of them moves it: training-mode passes that update
- * statistics, optimizer steps, writes and changes of policy need the network for themselves (one stream, or a
- * trine_stream_sync() and one thread at a time between). */
+/** Used by one thread at a time; network and stream outlive it. Sessions on streams of their own may run at the same time over one
+ *  network as long as none of them moves it: training-mode passes that update statistics, optimizer steps, writes and changes of
+ *  policy need the network for themselves (one stream, or a trine_stream_sync() and one thread at a time between). */
 typedef struct trine_session trine_session;
 
-/** Inference: every BatchNorm with its running statistics, folded; nothing of the network is written. Logits
- * and pooled features both come out. @param shape largest batch, channels of the network, rows and columns of
- * the images
- *  @return TRINE_ERR_SHAPE: other channels than the network's, n < 1, rows or columns outside 1 to 32768;
- * TRINE_ERR_NOMEM */
+/** Inference: every BatchNorm with its running statistics, folded; nothing of the network is written. Logits and pooled features
+ *  both come out. @param shape largest batch, channels of the network, rows and columns of the images
+ *  @return TRINE_ERR_SHAPE: other channels than the network's, n < 1, rows or columns outside 1 to 32768; TRINE_ERR_NOMEM */
 TRINE_API trine_status trine_session_create_inference(const trine_resnet *net, trine_stream *stream,
                                                       const trine_shape *shape, trine_session **out);
-/** Training mode: each BatchNorm as its policy says. The policies and trainable parameters are those of the
- * moment of creation; a later change makes the session plan anew at its next forward pass.
- *  @param embedding where the loss is attached   @param backward 0: forward passes only (nothing is kept for
- * gradients)
+/** Training mode: each BatchNorm as its policy says. The policies and trainable parameters are those of the moment of creation; a
+ *  later change makes the session plan anew at its next forward pass.
+ *  @param embedding where the loss is attached   @param backward 0: forward passes only (nothing is kept for gradients)
  *  @return as for inference */
 TRINE_API trine_status trine_session_create_training(trine_resnet *net, trine_stream *stream,
                                                      const trine_shape *shape, trine_embedding embedding,
                                                      int backward, trine_session **out);
 TRINE_API void trine_session_destroy(trine_session **session);
 
-/** Device bytes of the session's activations and workspace; packed weights, about as large as the parameters,
- * come on top. */
+/** Device bytes of the session's activations and workspace; packed weights, about as large as the parameters, come on top. */
 TRINE_API size_t trine_session_bytes(const trine_session *session);
 
-/** Enqueue a forward pass. @param x [n,C,H,W] NCHW (cb 1), 1 <= n <= the planned batch; must stay as it is
- * until backward has run
- *  @return TRINE_ERR_SHAPE: another image size, or (naming the layer and the remedies) one value per channel
- * for a layer that normalises with batch statistics */
+/** Enqueue a forward pass. @param x [n,C,H,W] NCHW (cb 1), 1 <= n <= the planned batch; must stay as it is until backward has run
+ *  @return TRINE_ERR_SHAPE: another image size, or (naming the layer and the remedies) one value per channel for a layer that
+ *          normalises with batch statistics */
 TRINE_API trine_status trine_session_forward(trine_session *session, const trine_tensor *x);
-/** Results of the last forward pass: views that live until the next one. The pooled features are
- * [n,features,1,1] in the trunk's layout; fc's output is [n,outputs,1,1] cb 1 (buffer NULL in training with
- * TRINE_EMBED_POOL, which does not compute it). */
+/** Results of the last forward pass: views that live until the next one. The pooled features are [n,features,1,1] in the trunk's
+ *  layout; fc's output is [n,outputs,1,1] cb 1 (buffer NULL in training with TRINE_EMBED_POOL, which does not compute it). */
 TRINE_API trine_tensor trine_session_features(const trine_session *session);
 TRINE_API trine_tensor trine_session_logits(const trine_session *session);
 /** The one that the session was created for (features in inference). */
 TRINE_API trine_tensor trine_session_embedding(const trine_session *session);
 
-/** Gradients of one network's parameters: one flat buffer that several sessions add to, on one stream or one
- * after the other with trine_stream_sync() between. Used by one thread at a time. */
+/** Gradients of one network's parameters: one flat buffer that several sessions add to, on one stream or one after the other with
+ *  trine_stream_sync() between. Used by one thread at a time. */
 typedef struct trine_gradients trine_gradients;
 TRINE_API trine_status trine_gradients_create(const trine_resnet *net, trine_stream *stream,
                                               trine_gradients **out);
@@ -70,17 +63,14 @@ TRINE_API trine_status trine_gradients_read(const trine_gradients *gradients, tr
 TRINE_API void trine_gradients_destroy(trine_gradients **gradients);
 
 /** Enqueue the backward pass of the last forward pass, down to the first trainable layer.
- *  @param d_embedding like trine_session_embedding()   @param gradients added to; after a failure, clear them
- * before the next pass
- *  @return TRINE_ERR_STATE: no forward pass, or a session without backward; TRINE_ERR_ARG: nothing trainable
- * is reached */
+ *  @param d_embedding like trine_session_embedding()   @param gradients added to; after a failure, clear them before the next pass
+ *  @return TRINE_ERR_STATE: no forward pass, or a session without backward; TRINE_ERR_ARG: nothing trainable is reached */
 TRINE_API trine_status trine_session_backward(trine_session *session, const trine_tensor *d_embedding,
                                               trine_gradients *gradients);
 /** 1 if the loss at this embedding reaches at least one trainable parameter. */
 TRINE_API int trine_session_trains(const trine_session *session);
 
-/** One optimizer step over the parameters that are trainable and were reached. Others, weight decay included,
- * stay as they are. */
+/** One optimizer step over the parameters that are trainable and were reached. Others, weight decay included, stay as they are. */
 TRINE_API trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
                                          const trine_gradients *gradients, float lr);
 /** Floats of the flat parameter buffer, for trine_optimizer_create(). */

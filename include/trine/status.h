@@ -13,8 +13,7 @@ extern "C" {
 #define TRINE_API
 #endif
 
-/** Every status: name, value, message. Bands: 1x argument, 2x shape, 3x device, 4x memory, 5x file and data,
- * 6x check. */
+/** Every status: name, value, message. Bands: 1x argument, 2x shape, 3x device, 4x memory, 5x file and data, 6x check. */
 #define TRINE_STATUS_MAP(X)                                                                                  \
     X(OK, 0, "success")                                                                                      \
     X(ERR_ARG, 10, "invalid argument")                                                                       \
@@ -42,8 +41,8 @@ typedef enum trine_status {
 /** One fixed phrase for a status ("shape mismatch"); never NULL. */
 TRINE_API const char *trine_status_text(trine_status status);
 
-/** The sentence of the last call that failed on the calling thread: what, where, expected, got. Empty string
- * if none. The text belongs to trine and stays valid until the next failing call on this thread. */
+/** The sentence of the last call that failed on the calling thread: what, where, expected, got. Empty string if none.
+ *  The text belongs to trine and stays valid until the next failing call on this thread. */
 TRINE_API const char *trine_last_error(void);
 
 /** The compiler's build log that belongs to the last TRINE_ERR_BUILD on this thread; empty string if none. */

@@ -17,11 +17,10 @@ typedef struct trine_shape {
     int w; /**< columns */
 } trine_shape;
 
-/** A float32 view; it owns nothing. The buffer's first byte is the tensor's first element (offsets are buffer
- * views). Layout: channels in blocks of cb; element (n, c, h, w) is at
+/** A float32 view; it owns nothing. The buffer's first byte is the tensor's first element (offsets are buffer views).
+ *  Layout: channels in blocks of cb; element (n, c, h, w) is at
  *      (((n * ceil(C / cb) + c / cb) * H + h) * W + w) * cb + c % cb
- *  so cb = 1 is NCHW, cb = C is NHWC. Channels that pad the last block are written as zero and never counted.
- */
+ *  so cb = 1 is NCHW, cb = C is NHWC. Channels that pad the last block are written as zero and never counted. */
 typedef struct trine_tensor {
     trine_buffer *buffer; /**< at least trine_tensor_bytes() */
     trine_shape shape;
@@ -32,8 +31,7 @@ typedef struct trine_tensor {
 TRINE_API size_t trine_tensor_elements(const trine_shape *shape, int cb);
 /** The same in bytes. */
 TRINE_API size_t trine_tensor_bytes(const trine_shape *shape, int cb);
-/** A new buffer and a view of all of it. Release with trine_buffer_release(&tensor.buffer). Contents
- * undefined. */
+/** A new buffer and a view of all of it. Release with trine_buffer_release(&tensor.buffer). Contents undefined. */
 TRINE_API trine_status trine_tensor_create(trine_context *context, const trine_shape *shape, int cb,
                                            trine_tensor *out);
 /** Copy a dense NCHW host array into the tensor's layout (padding zeroed). Waits. @param host [n][c][h][w] */

@@ -23,12 +23,12 @@ typedef enum trine_schedule {
         1, /**< lr * 0.1^(number of milestones passed): torch MultiStepLR at 1/2 and 3/4 of the run */
     TRINE_SCHEDULE_COSINE =
         2, /**< lr * (1 + cos(pi * step / steps)) / 2, torch CosineAnnealingLR stepped per step */
-    TRINE_SCHEDULE_PLATEAU = 3 /**< lr * 0.1 whenever the epoch's (or 100 steps') mean loss has not fallen by
-                                  1e-4 (relative) for 10 of them, torch ReduceLROnPlateau's defaults */
+    TRINE_SCHEDULE_PLATEAU =
+        3 /**< lr * 0.1 whenever the epoch's (or 100 steps') mean loss has not fallen by 1e-4 (relative) for 10
+                                    of them, torch ReduceLROnPlateau's defaults */
 } trine_schedule;
 
-/** Learning rate of `step` (from 0) of `steps` for the schedules that depend on nothing else (not PLATEAU).
- */
+/** Learning rate of `step` (from 0) of `steps` for the schedules that depend on nothing else (not PLATEAU). */
 TRINE_API double trine_schedule_lr(trine_schedule schedule, double lr, int step, int steps);
 
 typedef struct trine_trainer_options {
@@ -47,9 +47,8 @@ typedef struct trine_trainer_options {
     int flip, crop;        /**< augmentation: horizontal flip; random crop */
     trine_preprocess preprocess;
     uint64_t seed;
-    int threads;  /**< decoding threads; 0: one a processor */
-    int fail_bad; /**< 1: the first unreadable image fails; 0: another of its class takes its place, named in
-                     the log */
+    int threads; /**< decoding threads; 0: one a processor */
+    int fail_bad; /**< 1: the first unreadable image fails; 0: another of its class takes its place, named in the log */
     trine_log_fn log;
     void *log_user;
 } trine_trainer_options;
@@ -66,21 +65,19 @@ typedef struct trine_step_record {
     double lr;
 } trine_step_record;
 
-/** Called for each step in order, some steps after it ran (the host does not wait for every step). Nonzero
- * stops the run. */
+/** Called for each step in order, some steps after it ran (the host does not wait for every step). Nonzero stops the run. */
 typedef int (*trine_step_fn)(void *user, const trine_step_record *record, int steps);
 
 /** Sessions, optimizer, sampler and data for one run over one network. */
 typedef struct trine_trainer trine_trainer;
 
 /** @param data outlives the trainer
- *  @return TRINE_ERR_ARG (options; nothing trainable is reached), TRINE_ERR_DATA (too few classes or images,
- * images of mixed sizes, labels beyond fc's outputs) */
+ *  @return TRINE_ERR_ARG (options; nothing trainable is reached), TRINE_ERR_DATA (too few classes or images, images of mixed sizes,
+ *          labels beyond fc's outputs) */
 TRINE_API trine_status trine_trainer_create(trine_resnet *net, trine_stream *stream,
                                             const trine_trainer_options *options, const trine_dataset *data,
                                             trine_trainer **out);
-/** The same over an array: the whole array, in order, is the batch of every step (no sampling, no
- * augmentation).
+/** The same over an array: the whole array, in order, is the batch of every step (no sampling, no augmentation).
  *  @param x [n][c][h][w] preprocessed host float32 (copied)  @param labels [n] (copied) */
 TRINE_API trine_status trine_trainer_create_array(trine_resnet *net, trine_stream *stream,
                                                   const trine_trainer_options *options, const float *x,
@@ -94,8 +91,7 @@ TRINE_API trine_status trine_trainer_run(trine_trainer *trainer, trine_step_fn e
 TRINE_API size_t trine_trainer_bad_images(const trine_trainer *trainer);
 TRINE_API void trine_trainer_destroy(trine_trainer **trainer);
 
-/** Share of the rows whose largest logit (the first among equals) is their label's; a row with a NaN is never
- * right.
+/** Share of the rows whose largest logit (the first among equals) is their label's; a row with a NaN is never right.
  *  @param logits [count][classes] on the host   @param labels [count] in [0, classes)
  *  @return TRINE_ERR_ARG, TRINE_ERR_DATA: no rows, or a label outside */
 TRINE_API trine_status trine_classify_accuracy(const float *logits, const int *labels, size_t count,

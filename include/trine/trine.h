@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /** trine: fine-tunes and runs ResNets on any OpenCL device.
  *
- * Everything follows one pattern: objects are made by trine_<noun>_create() through an out-pointer that is
- * untouched on failure, and go with trine_<noun>_destroy(), which accepts NULL and clears the caller's
- * pointer. Every call that can fail returns a trine_status; trine_last_error() has the sentence. The library
- * never prints, exits or aborts.
+ * Everything follows one pattern: objects are made by trine_<noun>_create() through an out-pointer that is untouched on failure,
+ * and go with trine_<noun>_destroy(), which accepts NULL and clears the caller's pointer. Every call that can fail returns a
+ * trine_status; trine_last_error() has the sentence. The library never prints, exits or aborts.
  *
  * @code  embed two photographs and compare them
  *   trine_context *ctx;  trine_stream *stream;  trine_weights *file;  trine_resnet *net;
@@ -19,8 +18,7 @@
  *   trine_preprocess_apply(&prep, &photo, x);                   //    x: [3][224][224] floats
  *   trine_embed_options how = {.preprocess = prep, .normalize = 1};
  *   trine_vectors v;
- *   trine_embed_array(net, stream, x, &shape, &how, &v);        // 4. vectors; net is const here: nothing can
- * move
+ *   trine_embed_array(net, stream, x, &shape, &how, &v);        // 4. vectors; net is const here: nothing can move
  * @endcode
  * examples/compare.c is that program in full, with its error handling.
  *

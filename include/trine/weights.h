@@ -33,8 +33,7 @@ TRINE_API const char *trine_dtype_name(trine_dtype dtype);
 
 enum { TRINE_MAX_RANK = 8 };
 
-/** One tensor, dense, row-major, little-endian. Pointers belong to the trine_weights and live as long as it
- * does. */
+/** One tensor, dense, row-major, little-endian. Pointers belong to the trine_weights and live as long as it does. */
 typedef struct trine_weights_tensor {
     const char *name;             /**< as the file spells it, without a common "module." prefix */
     trine_dtype dtype;            /**< element type */
@@ -50,21 +49,18 @@ typedef struct trine_weights trine_weights;
 /** An empty list. */
 TRINE_API trine_status trine_weights_create(trine_weights **out);
 
-/** Read a file. The kind is told by its content, not its name: safetensors, PyTorch's zip checkpoints
- * (torch.save since 1.6) and PyTorch's older format. In checkpoints the state dictionary is found in the
- * top-level mapping itself or, one level or more down, under a key such as "state_dict", "model",
- * "model_state_dict", "net" or "weights"; a prefix that all names share ("module.", "_orig_mod.", "model.",
- * "backbone.", "encoder.") is dropped. No code in a checkpoint is ever run: only the pickle opcodes and the
- * few globals that tensors need are understood, anything else is refused.
- *  @return TRINE_OK; TRINE_ERR_OPEN (missing, unreadable); TRINE_ERR_FORMAT (corrupt, truncated, another
- * kind; the sentence names the file and the reason); TRINE_ERR_NOMEM. *out is untouched on failure. */
+/** Read a file. The kind is told by its content, not its name: safetensors, PyTorch's zip checkpoints (torch.save since 1.6)
+ *  and PyTorch's older format. In checkpoints the state dictionary is found in the top-level mapping itself or, one level or
+ *  more down, under a key such as "state_dict", "model", "model_state_dict", "net" or "weights"; a prefix that all names
+ *  share ("module.", "_orig_mod.", "model.", "backbone.", "encoder.") is dropped. No code in a checkpoint is ever run: only
+ *  the pickle opcodes and the few globals that tensors need are understood, anything else is refused.
+ *  @return TRINE_OK; TRINE_ERR_OPEN (missing, unreadable); TRINE_ERR_FORMAT (corrupt, truncated, another kind; the sentence
+ *          names the file and the reason); TRINE_ERR_NOMEM. *out is untouched on failure. */
 TRINE_API trine_status trine_weights_read(const char *path, trine_weights **out);
 
-/** Write a file atomically (the old one stays until the new one is complete). The kind follows the name:
- * ".safetensors", or
- *  ".pth", ".pt", ".th", ".bin" for PyTorch's zip format as plain torch.load() reads it (an OrderedDict of
- * tensors; metadata is not written there). Equal lists give equal bytes. @return TRINE_ERR_ARG for another
- * extension; TRINE_ERR_WRITE. */
+/** Write a file atomically (the old one stays until the new one is complete). The kind follows the name: ".safetensors", or
+ *  ".pth", ".pt", ".th", ".bin" for PyTorch's zip format as plain torch.load() reads it (an OrderedDict of tensors; metadata is
+ *  not written there). Equal lists give equal bytes. @return TRINE_ERR_ARG for another extension; TRINE_ERR_WRITE. */
 TRINE_API trine_status trine_weights_write(const trine_weights *weights, const char *path);
 
 /** "safetensors", "torch zip", "torch legacy", or "memory". */

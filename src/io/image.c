@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Images: which decoder a file belongs to, told by its first bytes (names lie), and the life of the pixels.
- */
+/* Images: which decoder a file belongs to, told by its first bytes (names lie), and the life of the pixels. */
 #include "trine/image.h"
 
 #include <stdlib.h>

@@ -42,8 +42,7 @@ typedef struct trine__loader_options {
 } trine__loader_options;
 
 /* Belongs to the loader; valid until the next trine__loader_next() or destroy. Height and width are 0, and x
- * is empty, if no image of the batch could be read and the preprocessing has no `crop` that tells its size.
- */
+ * is empty, if no image of the batch could be read and the preprocessing has no `crop` that tells its size. */
 typedef struct trine__batch {
     int count, height, width;
     const float *x;     /* [count][3][height][width] */

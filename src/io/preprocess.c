@@ -61,8 +61,7 @@ trine_status trine__preprocess_check(const trine_preprocess *p)
     return TRINE_OK;
 }
 
-/* The fewest digits that read back as the same float. A decimal comma (the program's locale) becomes a point.
- */
+/* The fewest digits that read back as the same float. A decimal comma (the program's locale) becomes a point. */
 static void add_float(trine__text *t, float value)
 {
     char digits[32];

@@ -11,8 +11,7 @@
 
 enum { FRACTION_BITS = 32 - 8 - 2 };
 
-/* Output pixel i is the sum of weights[start[i] + j] * input[first[i] + j] for j < start[i + 1] - start[i].
- */
+/* Output pixel i is the sum of weights[start[i] + j] * input[first[i] + j] for j < start[i + 1] - start[i]. */
 struct taps {
     int *first;
     size_t *start; /* [out + 1] */

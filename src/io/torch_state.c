@@ -100,8 +100,7 @@ static bool view_fits(const trine__torch_tensor *t)
     return last < t->storage->view_count;
 }
 
-/* args: storage, offset, sizes, strides, and, from version 2 on, requires_grad, hooks and perhaps metadata.
- */
+/* args: storage, offset, sizes, strides, and, from version 2 on, requires_grad, hooks and perhaps metadata. */
 static trine_status rebuild_tensor(trine__pickle *p, const value *args, value **out)
 {
     void *memory;

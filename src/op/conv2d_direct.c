@@ -213,8 +213,7 @@ static void destroy(void *state)
     free(s);
 }
 
-/* Input channels at a time, and pixels in flight where those are too few to hide the multiply-add's latency.
- */
+/* Input channels at a time, and pixels in flight where those are too few to hide the multiply-add's latency. */
 static void weight_gradient_tile(const trine_context *ctx, const sides *s, int *channels, int *pixels)
 {
     const int per_channel = registers_per_pixel(ctx, s);
@@ -260,8 +259,7 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **s
     return TRINE_OK;
 }
 
-/* The packing's description, in the order of conv2d_pack's and conv2d_unpack's arguments, behind `args[2]`.
- */
+/* The packing's description, in the order of conv2d_pack's and conv2d_unpack's arguments, behind `args[2]`. */
 static trine_status launch_packing(trine_conv2d *op, trine_stream *stream, const direct_state *s,
                                    trine__arg *args, const int *more, size_t more_count)
 {

@@ -117,8 +117,7 @@ void trine_optimizer_advance(trine_optimizer *op)
     op->steps++;
 }
 
-/* On CPUs a work-item is a long run of memory; elsewhere neighbouring work-items take neighbouring vectors.
- */
+/* On CPUs a work-item is a long run of memory; elsewhere neighbouring work-items take neighbouring vectors. */
 static trine__grid step_grid(const trine_optimizer *op, size_t count, int *chunk)
 {
     const size_t vector = (size_t)op->vector, vectors = (count + vector - 1) / vector;

@@ -180,8 +180,7 @@ static trine_status check_tensors(const trine_pool2d *op, const trine_tensor *x,
 }
 
 /* Launch over the pixels of `shape`. The last argument, `run` consecutive pixels for a work-item, is set
- * here: some ten thousand floats each on CPUs (a work-group costs as much as a few hundred), one elsewhere.
- */
+ * here: some ten thousand floats each on CPUs (a work-group costs as much as a few hundred), one elsewhere. */
 static trine_status launch(trine_pool2d *op, trine_stream *stream, int kernel, trine__arg *args, size_t count,
                            const trine_shape *shape)
 {

@@ -6,8 +6,7 @@
 
 #include "rt/stream.h"
 
-/* Row-major C[m][n] = alpha * op(A)[m][k] * op(B)[k][n] + beta * C; offsets and leading dimensions in floats.
- */
+/* Row-major C[m][n] = alpha * op(A)[m][k] * op(B)[k][n] + beta * C; offsets and leading dimensions in floats. */
 typedef struct trine__gemm {
     bool transpose_a, transpose_b;
     int m, n, k;

@@ -75,8 +75,7 @@ static opened prepare_database(sqlite3 *db)
     return judge(sqlite3_exec(db, sql, NULL, NULL, NULL));
 }
 
-/* SQLite does not wait by itself where two processes change a new file to WAL at once: try again for a while.
- */
+/* SQLite does not wait by itself where two processes change a new file to WAL at once: try again for a while. */
 static opened open_database(const char *path, sqlite3 **out)
 {
     opened result = OPEN_BUSY;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs from the embedded sources, built once per context and option string, and kernels made from them.
- */
+/* Programs from the embedded sources, built once per context and option string, and kernels made from them. */
 #ifndef TRINE_RT_PROGRAM_H
 #define TRINE_RT_PROGRAM_H
 

@@ -123,8 +123,7 @@ START_TEST(test_writer_errors)
 }
 END_TEST
 
-/* Write more than fits; the old file stays, no temporary one does, and the sentence has the system's reason.
- */
+/* Write more than fits; the old file stays, no temporary one does, and the sentence has the system's reason. */
 static void write_too_much(const char *path, const char *reason)
 {
     enum { CHUNK = 4096, CHUNKS = 64 };

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Data sets: order, numbering and names of folders, selection of classes, IDX plain and compressed, refusals.
- */
+/* Data sets: order, numbering and names of folders, selection of classes, IDX plain and compressed, refusals. */
 #include "trine/image.h"
 
 #include <math.h>

@@ -94,8 +94,7 @@ static inline trine_resnet *make_network(const char *arch, uint64_t seed)
     return net;
 }
 
-/* n images of 3 channels, each from a seed of its own: images(2, s, 0) are the first two of images(5, s, 0).
- */
+/* n images of 3 channels, each from a seed of its own: images(2, s, 0) are the first two of images(5, s, 0). */
 static inline test_tensor images(int n, int size, uint64_t seed, int first)
 {
     const trine_shape s = {n, 3, size, size};

@@ -103,8 +103,7 @@ static double loss_at(trine_session *session, trine_resnet *net, int i, const fl
 
 /* Along the gradient itself, and along a random direction (signs), for one parameter tensor. Central
  * differences over a step of 2e-4 of the tensor's norm; what remains, at most 2% of the gradient's norm on
- * PoCL, is rounding of the loss (it grows with smaller steps) and curvature and kinks of ReLU (larger ones).
- */
+ * PoCL, is rounding of the loss (it grows with smaller steps) and curvature and kinks of ReLU (larger ones). */
 static void probe(trine_session *session, trine_resnet *net, const char *name, const trine_gradients *g,
                   const test_tensor *x, const double *c)
 {

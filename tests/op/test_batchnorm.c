@@ -95,8 +95,7 @@ static double largest_rstd(const fixture *f)
     return most;
 }
 
-/* saved against the reference, relatively. The mean is good to a few roundings of x; rstd to a few of itself.
- */
+/* saved against the reference, relatively. The mean is good to a few roundings of x; rstd to a few of itself. */
 static void check_saved(fixture *f, const char *what)
 {
     double *mean = test_buffer_read(&f->bmean), *rstd = test_buffer_read(&f->brstd);

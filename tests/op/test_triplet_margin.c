@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Explicit triplets (TripletMarginLoss): every p x swap x reduction against double, with all three gradients.
- */
+/* Explicit triplets (TripletMarginLoss): every p x swap x reduction against double, with all three gradients. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -23,8 +23,7 @@ static size_t at(int a, int b, int b_count, int c, int c_count, int e, int e_cou
 /* Which of the three tensors a multiply-add writes. */
 typedef enum target { TARGET_Y, TARGET_DX, TARGET_DW } target;
 
-/* All three passes are the same sum of products over (n, k, c, p, q, r, s): y += x*w, dx += y*w, dw += x*y.
- */
+/* All three passes are the same sum of products over (n, k, c, p, q, r, s): y += x*w, dx += y*w, dw += x*y. */
 static void every_product(const ref_conv2d *d, target into, double *x, double *weights, double *y)
 {
     const int p_count = ref_conv2d_p(d), q_count = ref_conv2d_q(d);

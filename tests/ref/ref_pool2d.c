@@ -25,8 +25,7 @@ int ref_pool2d_q(const ref_pool2d *d)
     return output_size(d->w, d->kernel_w, d->stride_w, d->pad_w, d->dilation_w, d->ceil_mode);
 }
 
-/* One dimension of an average's window: input positions [start, end), and how many positions it divides by.
- */
+/* One dimension of an average's window: input positions [start, end), and how many positions it divides by. */
 static void average_window(const ref_pool2d *d, int vertical, int out, int *start, int *end, int *divide)
 {
     const int size = vertical ? d->h : d->w;

@@ -231,8 +231,7 @@ START_TEST(test_processes)
 }
 END_TEST
 
-/* Opens, stores one value, closes; 2 if it was warned. Uses nothing of OpenCL: it runs in a forked process.
- */
+/* Opens, stores one value, closes; 2 if it was warned. Uses nothing of OpenCL: it runs in a forked process. */
 static int open_and_put(uint64_t number)
 {
     int warnings = 0;

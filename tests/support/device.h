@@ -27,8 +27,7 @@ void test_device_open(void);
 void test_device_close(void);
 /* Wait for the stream. */
 void test_device_sync(void);
-/* True if $TRINE_TEST_SMALL is set and not "0": run the cheap part of the shape tables (Oclgrind, rusticl).
- */
+/* True if $TRINE_TEST_SMALL is set and not "0": run the cheap part of the shape tables (Oclgrind, rusticl). */
 bool test_small(void);
 
 typedef struct test_buffer {
