@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/image_size.h"
+
 static size_t row_floats(const trine__feed *f)
 {
     return (size_t)f->shape.c * (size_t)f->shape.h * (size_t)f->shape.w;
@@ -18,7 +20,7 @@ static trine_status create_slot(trine__feed *f, trine__feed_slot *slot)
     const size_t n = (size_t)f->shape.n;
     size_t floats;
     TRINE_CHECK(trine__mul_size(n, row_floats(f), &floats), TRINE_ERR_NOMEM,
-                "a batch of %d images of %d x %d exceeds the address space", f->shape.n, f->shape.h,
+                "a batch of %d images of %dx%d exceeds the address space", f->shape.n, f->shape.h,
                 f->shape.w);
     TRINE_TRY(trine__calloc(floats, sizeof *slot->host_x, &memory));
     slot->host_x = memory;
@@ -92,6 +94,22 @@ void trine__feed_destroy(trine__feed **feed)
     *feed = NULL;
 }
 
+/* Image `first` is the first readable one, width x height after preprocessing: do the headers of the rest agree? */
+static trine_status check_same_size(const trine_dataset *data, const trine_preprocess *preprocess,
+                                    size_t first, int height, int width)
+{
+    for (size_t i = first + 1; i < trine_dataset_count(data); i++) {
+        int w, h;
+        if (!trine__dataset_image_size(data, i, &w, &h)) continue; /* unreadable: told when it is its turn */
+        trine_preprocess_size(preprocess, w, h, &w, &h);
+        TRINE_CHECK(
+            w == width && h == height, TRINE_ERR_DATA,
+            "%s is %dx%d after preprocessing, %s is %dx%d: a batch needs images of one size (crop them)",
+            trine_dataset_name(data, i), w, h, trine_dataset_name(data, first), width, height);
+    }
+    return TRINE_OK;
+}
+
 trine_status trine__feed_image_size(const trine_dataset *data, const trine_preprocess *preprocess,
                                     bool skip_bad, int *height, int *width)
 {
@@ -106,7 +124,7 @@ trine_status trine__feed_image_size(const trine_dataset *data, const trine_prepr
         if (status == TRINE_OK) {
             trine_preprocess_size(preprocess, image.width, image.height, width, height);
             trine_image_free(&image);
-            return TRINE_OK;
+            return check_same_size(data, preprocess, i, *height, *width);
         }
         if (!skip_bad || status == TRINE_ERR_NOMEM) return status;
     }

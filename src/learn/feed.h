@@ -40,7 +40,7 @@ trine_status trine__feed_used(trine__feed *feed, trine__feed_slot *slot);
 void trine__feed_destroy(trine__feed **feed);
 
 /* Rows and columns of a data set's images after preprocessing: those of `crop`, else of the first image, or
- * with `skip_bad` the first readable one. TRINE_ERR_DATA: there is none. */
+ * with `skip_bad` the first readable one. TRINE_ERR_DATA: there is none, or the headers tell of other sizes. */
 trine_status trine__feed_image_size(const trine_dataset *data, const trine_preprocess *preprocess,
                                     bool skip_bad, int *height, int *width);
 

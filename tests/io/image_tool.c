@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "trine/image.h"
+#include "base/file.h"
+#include "io/image_size.h"
 
 enum { FIELDS = 5 };
 
@@ -54,7 +55,16 @@ static void answer(char *const field[FIELDS])
         return;
     }
     if (strcmp(field[0], "decode") == 0) {
-        pixels(&image);
+        trine__map map;
+        int w = 0, h = 0; /* the header alone must tell the same size */
+        if (trine__map_open(field[1], &map) == TRINE_OK) {
+            if (!trine__image_header_size(map.data, map.bytes, &w, &h) || w != image.width ||
+                h != image.height)
+                printf("error\t0\theader says %d x %d\n", w, h);
+            else
+                pixels(&image);
+            trine__map_close(&map);
+        }
     } else if (strcmp(field[0], "resize") == 0) {
         status = trine_image_resize(&image, atoi(field[2]), atoi(field[3]), &resized);
         if (status == TRINE_OK) {

@@ -9,6 +9,7 @@
 #include <png.h>
 
 #include "io/image_files.h"
+#include "io/image_size.h"
 #include "support/check_main.h"
 
 static void decode_text(const char *text, trine_image *out)
@@ -140,6 +141,15 @@ START_TEST(jpeg)
         ASSERT_OK(trine_image_decode(data, bytes, "j", &image));
         ck_assert_int_eq(image.width, 20);
         ck_assert_int_eq(image.height, 13);
+        int w = 0, h = 0, known = 0;
+        for (unsigned long n = 0; n <= bytes; n++) { /* every prefix: the size, or nothing */
+            unsigned char *part = malloc(n ? n : 1);
+            ck_assert_ptr_nonnull(part);
+            memcpy(part, data, n);
+            if (trine__image_header_size(part, n, &w, &h)) known += w == 20 && h == 13 ? 1 : 100000;
+            free(part);
+        }
+        ck_assert(known > 0 && known <= (int)bytes);
         /* ink 200 of inverted CMYK: 200 - (55 * 200 / 255) */
         for (int i = 0; i < 20 * 13 * 3; i++) ck_assert_int_eq(image.rgb[i], components == 4 ? 157 : 200);
         trine_image_free(&image);

@@ -351,16 +351,16 @@ START_TEST(unsuitable_data_are_refused)
     o = options_for(TRINE_OBJECTIVE_TRIPLET, 2);
     o.lr = NAN;
     ASSERT_FAILS(TRINE_ERR_ARG, trine_trainer_create(net, dev.stream, &o, data, &t));
-    trine_dataset_destroy(&data);
-
-    write_ppm(root, "c/01.ppm", SIDE + 1, SIDE, 1); /* another size */
-    ASSERT_OK(trine_dataset_open(root, NULL, &data));
     o = options_for(TRINE_OBJECTIVE_TRIPLET, 30);
     ASSERT_OK(trine_trainer_create(net, dev.stream, &o, data, &t));
+    write_ppm(root, "c/01.ppm", SIDE + 1, SIDE, 1); /* another size, behind the trainer's back */
     ASSERT_FAILS(TRINE_ERR_DATA, trine_trainer_run(t, NULL, NULL));
     ck_assert_msg(strstr(trine_last_error(), "33x32") != NULL, "%s", trine_last_error());
     ASSERT_FAILS(TRINE_ERR_STATE, trine_trainer_run(t, NULL, NULL));
     trine_trainer_destroy(&t);
+    ASSERT_FAILS(TRINE_ERR_DATA,
+                 trine_trainer_create(net, dev.stream, &o, data, &t)); /* told before the first step */
+    ck_assert_msg(strstr(trine_last_error(), "33x32") != NULL, "%s", trine_last_error());
     trine_dataset_destroy(&data);
 
     write_bytes(root, "a/00.ppm", "no image", 8);

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* Sizes of images without decoding them. */
+#ifndef TRINE_IO_IMAGE_SIZE_H
+#define TRINE_IO_IMAGE_SIZE_H
+
+#include <stdbool.h>
+
+#include "trine/image.h"
+
+/* Width and height as a JPEG's, PNG's or PNM's header has them. False: none of these, or the header is not whole. */
+bool trine__image_header_size(const unsigned char *data, size_t bytes, int *width, int *height);
+/* The same for image i of a folder; false also where the file cannot be opened, and for IDX, whose images have one size. */
+bool trine__dataset_image_size(const trine_dataset *ds, size_t i, int *width, int *height);
+
+#endif
