@@ -34,7 +34,8 @@ typedef struct cli_values {
     const char *out, *list;
     int names, layer, task;
     /* drift, bench */
-    int passes, mode, size, runs, layers;
+    int passes, remedies, mode, size, runs, layers;
+    const char *plot;
     double max_drift;
 } cli_values;
 

@@ -2,6 +2,8 @@
 /* trine drift: training-mode passes without an optimizer step, and what they did to the BatchNorm statistics. */
 #include "cli_data.h"
 #include "cli_network.h"
+#include "cli_plot.h"
+#include "cli_remedies.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,6 +19,10 @@ static const cli_option own_options[] = {
     {"freeze", CLI_TEXT, CLI_AT(freeze), "GLOBS", NULL, 0, 0,
      "parameters that would not train, for --bn auto"},
     {"batch", CLI_INT, CLI_AT(batch), "B", "64", 1, 65536, "most images that are taken"},
+    {"remedies", CLI_FLAG, CLI_AT(remedies), NULL, NULL, 0, 0,
+     "try everything that is said to stop the drift on the same images"},
+    {"plot", CLI_TEXT, CLI_AT(plot), "FILE.svg", NULL, 0, 0,
+     "draw the norms of the embedding under each remedy (tries them, as --remedies does)"},
     {"max-drift", CLI_REAL, CLI_AT(max_drift), "X", NULL, 0, 1e9,
      "exit 5 if the norm of the embedding ever changes by more than this share of what it was"},
 };
@@ -177,8 +183,10 @@ static int drift(cli_run *run)
     trine_preprocess preprocess;
     drift_batch batch = {0};
     trine_drift_report report = {0};
+    trine_remedies remedies = {0};
     char summary[160];
     int code = CLI_OK;
+    if (run->v.plot != NULL) CLI_RUN(cli_check_plot(run->v.plot));
     CLI_RUN(cli_read_weights(run));
     CLI_RUN(cli_open_source(run, &source));
     CLI_RUN(cli_open_network(run, 0));
@@ -192,6 +200,9 @@ static int drift(cli_run *run)
              trine_resnet_arch(run->net), batch.shape.n, batch.shape.n == 1 ? "" : "s", batch.shape.w,
              batch.shape.h, run->v.passes);
     cli_talk(run, "%s", summary);
+    if (run->v.remedies || run->v.plot != NULL) /* first: they leave the network as it is */
+        CLI_TRY(trine_remedies_run(run->net, run->stream, batch.x, &batch.shape, cli_embedding(run),
+                                   run->v.passes, &remedies));
     CLI_TRY(trine_drift_run(run->net, run->stream, batch.x, &batch.shape, cli_embedding(run), run->v.passes,
                             &report));
     print_rows(run, &report);
@@ -199,8 +210,11 @@ static int drift(cli_run *run)
     cli_set_text(run->json, "batchnorm", summary);
     cli_set(run->json, "count", batch.shape.n);
     cli_set(run->json, "bad_images", (double)batch.bad);
+    if (remedies.count > 0) CLI_RUN(cli_print_remedies(run, &remedies));
+    if (run->v.plot != NULL) CLI_RUN(cli_plot_remedies(run, run->v.plot, &remedies));
     CLI_RUN(check_drift(run, &report));
 cleanup:
+    trine_remedies_free(&remedies);
     trine_drift_report_free(&report);
     free(batch.x);
     cli_close_source(&source);

@@ -49,6 +49,51 @@ TRINE_API trine_status trine_drift_run(trine_resnet *net, trine_stream *stream, 
 /** Free the arrays and clear the struct; accepts NULL and a cleared struct. */
 TRINE_API void trine_drift_report_free(trine_drift_report *report);
 
+/** What one remedy does, measured. Equal means within 1e-4 of the norm for outputs, 1e-3 for gradients. */
+typedef struct trine_remedy {
+    char name[32];
+    char *bn;     /**< its policies, as for trine_resnet_set_bn() */
+    int possible; /**< 0: "batch of one" leaves one value per channel; no other figure means anything */
+    int statistics_move; /**< a running mean or variance is not what it was, in the end; counters alone do not count */
+    int train_equals_eval; /**< the first pass gives the embeddings that evaluation gives */
+    int depends_on_batch;  /**< the first image's embedding changes when the images beside it do */
+    int gradient_matches_eval; /**< the gradients with regard to all parameters, also those that are frozen, are those of the
+                                    function that evaluation uses; the loss is a fixed weighted sum of the embeddings */
+    double drift; /**< |last norm - first norm| / first norm */
+    double *
+        norms; /**< [norm_count] mean norm of the embeddings in evaluation mode: before any pass, after each, and, where
+                         the remedy acts after the passes, after that */
+    int norm_count; /**< passes + 1 or passes + 2 */
+} trine_remedy;
+
+typedef struct trine_remedies {
+    trine_remedy *items;
+    int count;
+} trine_remedies;
+
+/** Try every remedy on the same images, each from the network's present state: `passes` training-mode passes without an optimizer
+ *  step. The network is afterwards as it was: parameters, statistics, counters, policies and freezing.
+ *
+ *  "nothing"               train everywhere
+ *  "freeze parameters"     the same, with no parameter that trains; its gradients are those the function would have
+ *  "momentum 0"            no-update; PyTorch's momentum 0 still counts num_batches_tracked
+ *  "eval all"              eval everywhere
+ *  "eval chosen layers"    eval where nine tenths of the change come from (trine_drift_layer.share), in half of the layers at least;
+ *                          train elsewhere
+ *  "cumulative"            momentum None, from the counters as they are
+ *  "batch of one"          train, each image in a batch of its own
+ *  "batch of many"         train, all images in one batch; a single image is joined by its mirror image
+ *  "re-estimate"           train, and after the passes statistics from nothing: counters 0, cumulative, the same batch once
+ *  "snapshot and restore"  train, and after the passes trine_resnet_bn_restore()
+ *
+ *  The images beside the first are, for depends_on_batch, the others (or its mirror image), and the same at half contrast.
+ *  @param x [N,C,H,W] NCHW host float32, preprocessed   @return as trine_drift_run(); TRINE_ERR_NOMEM: gradients need much memory */
+TRINE_API trine_status trine_remedies_run(trine_resnet *net, trine_stream *stream, const float *x,
+                                          const trine_shape *shape, trine_embedding embedding, int passes,
+                                          trine_remedies *out);
+/** Free all and clear the struct; accepts NULL and a cleared struct. */
+TRINE_API void trine_remedies_free(trine_remedies *remedies);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* The picture of trine drift --plot: an SVG that needs no colour. Lines differ by their dashes and have their
+ * names beside them; remedies whose lines would lie on one another share one. */
+#include "cli_plot.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WIDTH = 860, HEIGHT = 480, LEFT = 76, TOP = 58, RIGHT = 620, BOTTOM = 420, LINE = 15, MOST = 16 };
+
+/* Remedies with one line. */
+typedef struct group {
+    int members[MOST], count;
+    double end, label; /* y of the line's end, and of the label's middle */
+} group;
+
+typedef struct picture {
+    const trine_remedies *remedies;
+    group groups[MOST];
+    int group_count, passes;
+    double low, high;
+    char *text;
+    size_t used, capacity;
+    int failed;
+} picture;
+
+static void add(picture *p, const char *format, ...) CLI_PRINTF(2, 3);
+static void add(picture *p, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    const int length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (length >= 0 && p->used + (size_t)length + 1 > p->capacity) {
+        const size_t capacity = 2 * (p->used + (size_t)length + 1);
+        char *text = realloc(p->text, capacity);
+        if (text == NULL) p->failed = 1;
+        if (text != NULL) {
+            p->text = text;
+            p->capacity = capacity;
+        }
+    }
+    if (!p->failed && length >= 0)
+        p->used += (size_t)vsnprintf(p->text + p->used, p->capacity - p->used, format, again);
+    va_end(again);
+}
+
+static const trine_remedy *first_of(const picture *p, const group *g)
+{
+    return &p->remedies->items[g->members[0]];
+}
+
+static double x_of(const picture *p, int pass)
+{
+    return LEFT + (double)(RIGHT - LEFT) * pass / (p->passes + 1);
+}
+
+static double y_of(const picture *p, double norm)
+{
+    return BOTTOM - (BOTTOM - TOP) * (norm - p->low) / (p->high - p->low);
+}
+
+/* Would the lines lie on one another? */
+static int same_line(const picture *p, const trine_remedy *a, const trine_remedy *b)
+{
+    if (a->norm_count != b->norm_count) return 0;
+    for (int i = 0; i < a->norm_count; i++)
+        if (fabs(y_of(p, a->norms[i]) - y_of(p, b->norms[i])) > 0.5) return 0;
+    return 1;
+}
+
+/* Room above and below what there is, and for a flat line too. */
+static void find_range(picture *p)
+{
+    p->low = INFINITY;
+    p->high = -INFINITY;
+    for (int k = 0; k < p->remedies->count; k++)
+        for (int i = 0; i < p->remedies->items[k].norm_count; i++) {
+            const double norm = p->remedies->items[k].norms[i];
+            if (isfinite(norm) && norm < p->low) p->low = norm;
+            if (isfinite(norm) && norm > p->high) p->high = norm;
+        }
+    if (p->low > p->high) p->low = p->high = 0;
+    const double room =
+        p->high > p->low ? 0.06 * (p->high - p->low) : (p->high != 0 ? 0.05 * fabs(p->high) : 1);
+    p->low -= room;
+    p->high += room;
+}
+
+static int by_end(const void *a, const void *b)
+{
+    const group *x = a, *y = b;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+/* Groups from top to bottom, and places for their labels that do not touch. */
+static void group_lines(picture *p)
+{
+    for (int k = 0; k < p->remedies->count; k++) {
+        const trine_remedy *remedy = &p->remedies->items[k];
+        int at = 0;
+        if (remedy->norm_count == 0 || !isfinite(remedy->norms[remedy->norm_count - 1])) continue;
+        while (at < p->group_count && !same_line(p, first_of(p, &p->groups[at]), remedy)) at++;
+        if (at == MOST || p->groups[at].count == MOST) continue;
+        if (at == p->group_count) p->group_count++;
+        p->groups[at].members[p->groups[at].count++] = k;
+        p->groups[at].end = y_of(p, remedy->norms[remedy->norm_count - 1]);
+    }
+    qsort(p->groups, (size_t)p->group_count, sizeof *p->groups, by_end);
+    double free_from = TOP - LINE;
+    for (int i = 0; i < p->group_count; i++) { /* downwards from the top */
+        group *g = &p->groups[i];
+        const double half = g->count * LINE / 2.0;
+        g->label = fmax(g->end, free_from + half);
+        free_from = g->label + half + 5;
+    }
+    double free_to = BOTTOM + LINE;
+    for (int i = p->group_count - 1; i >= 0;
+         i--) { /* and back up where the last ones have left the picture */
+        group *g = &p->groups[i];
+        const double half = g->count * LINE / 2.0;
+        g->label = fmin(g->label, free_to - half);
+        free_to = g->label - half - 5;
+    }
+}
+
+/* 1, 2 or 5 times a power of ten, so that about `parts` steps fit. */
+static double tick_step(double range, int parts)
+{
+    const double power = pow(10, floor(log10(range / parts))), share = range / parts / power;
+    return power * (share <= 1 ? 1 : share <= 2 ? 2 : share <= 5 ? 5 : 10);
+}
+
+static void draw_axes(picture *p)
+{
+    const double step = tick_step(p->high - p->low, 6);
+    int pass_step = (int)tick_step(p->passes > 0 ? p->passes : 1, 10);
+    if (pass_step < 1) pass_step = 1;
+    const int decimals = step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0;
+    for (double tick = ceil(p->low / step) * step; tick <= p->high; tick += step) {
+        const double y = y_of(p, tick);
+        add(p, "<path class=\"grid\" d=\"M%d %.1fH%d\"/>\n", LEFT, y, RIGHT);
+        add(p, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*f</text>\n", LEFT - 8, y + 4, decimals,
+            fabs(tick) < step / 2 ? 0 : tick);
+    }
+    for (int pass = 0; pass <= p->passes; pass += pass_step) {
+        add(p, "<path class=\"axis\" d=\"M%.1f %dv5\"/>\n", x_of(p, pass), BOTTOM);
+        add(p, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>\n", x_of(p, pass), BOTTOM + 19,
+            pass);
+    }
+    add(p, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">after</text>\n", x_of(p, p->passes + 1),
+        BOTTOM + 19);
+    add(p, "<path class=\"axis\" d=\"M%d %dV%dH%d\"/>\n", LEFT, TOP, BOTTOM, RIGHT);
+    add(p,
+        "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">training-mode passes without an optimizer "
+        "step</text>\n",
+        (LEFT + RIGHT) / 2, BOTTOM + 42);
+    add(p,
+        "<text transform=\"translate(20 %d) rotate(-90)\" text-anchor=\"middle\">norm of the embedding, in "
+        "evaluation</text>\n",
+        (TOP + BOTTOM) / 2);
+}
+
+static void draw_group(picture *p, int index)
+{
+    static const char *const dashes[] = {"none", "9 4",         "2 3", "12 3 2 3", "5 2",
+                                         "14 5", "6 3 2 3 2 3", "1 5", "10 2 4 2", "3 6"};
+    const group *g = &p->groups[index];
+    const trine_remedy *remedy = first_of(p, g);
+    add(p, "<path class=\"line\" stroke-dasharray=\"%s\" d=\"", dashes[index % (int)CLI_COUNTOF(dashes)]);
+    int pen = 0; /* lifted over what is not a number */
+    for (int i = 0; i < remedy->norm_count; i++) {
+        const int good = isfinite(remedy->norms[i]);
+        if (good) add(p, "%c%.1f %.1f", pen ? 'L' : 'M', x_of(p, i), y_of(p, remedy->norms[i]));
+        pen = good;
+    }
+    const double x = x_of(p, remedy->norm_count - 1);
+    add(p, "\"/>\n<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n", x, g->end);
+    add(p, "<path class=\"lead\" d=\"M%.1f %.1fL%d %.1fL%d %.1f\"/>\n", x + 5, g->end, RIGHT + 6, g->end,
+        RIGHT + 30, g->label);
+    const double top = g->label - g->count * LINE / 2.0;
+    for (int k = 0; k < g->count; k++)
+        add(p, "<text class=\"name\" x=\"%d\" y=\"%.1f\">%s</text>\n", RIGHT + 35, top + k * LINE + 11.5,
+            p->remedies->items[g->members[k]].name);
+}
+
+int cli_check_plot(const char *path)
+{
+    if (!cli_has_ending(path, ".svg"))
+        return cli_error(CLI_USAGE, "--plot '%s': a picture is named .svg", path);
+    return cli_check_writable("--plot", path);
+}
+
+int cli_plot_remedies(const cli_run *run, const char *path, const trine_remedies *remedies)
+{
+    picture p = {.remedies = remedies, .passes = run->v.passes};
+    find_range(&p);
+    group_lines(&p);
+    add(&p,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\">\n"
+        "<style>text{font:12px sans-serif;fill:#000}.title{font-size:15px;font-weight:bold}"
+        "path{fill:none;stroke:#000}.grid{stroke:#ddd}.line{stroke-width:2}.lead{stroke:#888;"
+        "stroke-width:.8}</style>\n"
+        "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
+        WIDTH, HEIGHT, WIDTH, HEIGHT);
+    add(&p, "<text class=\"title\" x=\"%d\" y=\"30\">%s: what stops BatchNorm's drift</text>\n", LEFT,
+        trine_resnet_arch(run->net));
+    draw_axes(&p);
+    for (int i = 0; i < p.group_count; i++) draw_group(&p, i);
+    add(&p, "</svg>\n");
+    int code = CLI_OK;
+    if (p.failed)
+        code = cli_error(CLI_FAILED, "out of memory");
+    else if (cli_write_file(path, p.text, p.used) != 0)
+        code = cli_error(CLI_FAILED, "--plot %s: cannot be written: %s", path, strerror(errno));
+    free(p.text);
+    return code;
+}
