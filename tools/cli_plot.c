@@ -10,7 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 860, HEIGHT = 480, LEFT = 76, TOP = 58, RIGHT = 620, BOTTOM = 420, LINE = 15, MOST = 16 };
+enum {
+    WIDTH = 860,
+    HEIGHT = 480,
+    LEFT = 76,
+    TOP = 58,
+    RIGHT = 620,
+    BOTTOM = 420,
+    LINE = 15,
+    AFTER = 48,
+    MOST = 16
+};
 
 /* Remedies with one line. */
 typedef struct group {
@@ -55,9 +65,11 @@ static const trine_remedy *first_of(const picture *p, const group *g)
     return &p->remedies->items[g->members[0]];
 }
 
+/* What is done after the passes has a column of its own. */
 static double x_of(const picture *p, int pass)
 {
-    return LEFT + (double)(RIGHT - LEFT) * pass / (p->passes + 1);
+    if (pass > p->passes) return RIGHT;
+    return LEFT + (double)(RIGHT - LEFT - AFTER) * pass / (p->passes > 0 ? p->passes : 1);
 }
 
 static double y_of(const picture *p, double norm)
@@ -65,11 +77,11 @@ static double y_of(const picture *p, double norm)
     return BOTTOM - (BOTTOM - TOP) * (norm - p->low) / (p->high - p->low);
 }
 
-/* Would the lines lie on one another? */
-static int same_line(const picture *p, const trine_remedy *a, const trine_remedy *b)
+/* Would the first `count` points of the lines lie on one another? */
+static int same_line(const picture *p, const trine_remedy *a, const trine_remedy *b, int count)
 {
-    if (a->norm_count != b->norm_count) return 0;
-    for (int i = 0; i < a->norm_count; i++)
+    if (a->norm_count < count || b->norm_count < count) return 0;
+    for (int i = 0; i < count; i++)
         if (fabs(y_of(p, a->norms[i]) - y_of(p, b->norms[i])) > 0.5) return 0;
     return 1;
 }
@@ -105,7 +117,10 @@ static void group_lines(picture *p)
         const trine_remedy *remedy = &p->remedies->items[k];
         int at = 0;
         if (remedy->norm_count == 0 || !isfinite(remedy->norms[remedy->norm_count - 1])) continue;
-        while (at < p->group_count && !same_line(p, first_of(p, &p->groups[at]), remedy)) at++;
+        while (at < p->group_count &&
+               (first_of(p, &p->groups[at])->norm_count != remedy->norm_count ||
+                !same_line(p, first_of(p, &p->groups[at]), remedy, remedy->norm_count)))
+            at++;
         if (at == MOST || p->groups[at].count == MOST) continue;
         if (at == p->group_count) p->group_count++;
         p->groups[at].members[p->groups[at].count++] = k;
@@ -166,15 +181,27 @@ static void draw_axes(picture *p)
         (TOP + BOTTOM) / 2);
 }
 
+/* A line that acts after the passes, and until then lies on another, begins where it leaves that one. */
+static int first_point(const picture *p, const trine_remedy *remedy)
+{
+    for (int k = 0; k < p->remedies->count && remedy->norm_count > p->passes + 1; k++) {
+        const trine_remedy *other = &p->remedies->items[k];
+        if (other->norm_count == p->passes + 1 && same_line(p, other, remedy, other->norm_count))
+            return p->passes;
+    }
+    return 0;
+}
+
 static void draw_group(picture *p, int index)
 {
-    static const char *const dashes[] = {"none", "9 4",         "2 3", "12 3 2 3", "5 2",
-                                         "14 5", "6 3 2 3 2 3", "1 5", "10 2 4 2", "3 6"};
+    static const char *const dashes[] = {"none",     "9 4",  "9 4", "9 4", "2 3",
+                                         "12 3 2 3", "14 5", "6 2", "3 3", "8 2 2 2"};
     const group *g = &p->groups[index];
     const trine_remedy *remedy = first_of(p, g);
-    add(p, "<path class=\"line\" stroke-dasharray=\"%s\" d=\"", dashes[index % (int)CLI_COUNTOF(dashes)]);
+    add(p, "<path class=\"line\" stroke-dasharray=\"%s\" d=\"",
+        dashes[g->members[0] % (int)CLI_COUNTOF(dashes)]);
     int pen = 0; /* lifted over what is not a number */
-    for (int i = 0; i < remedy->norm_count; i++) {
+    for (int i = first_point(p, remedy); i < remedy->norm_count; i++) {
         const int good = isfinite(remedy->norms[i]);
         if (good) add(p, "%c%.1f %.1f", pen ? 'L' : 'M', x_of(p, i), y_of(p, remedy->norms[i]));
         pen = good;

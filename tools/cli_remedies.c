@@ -68,7 +68,7 @@ static void print_advice(cli_run *run, const trine_remedies *remedies)
                   cure->name, cure->bn, cure->bn);
     if (chosen != NULL && chosen->drift > 0)
         cli_print(run,
-                  "  Only the layers that most of the change comes from leaves %.4g %% of drift:\n"
+                  "  eval in the layers that most of the change comes from still leaves %.4g %%:\n"
                   "    --bn '%s'\n    trine_resnet_set_bn(net, spec); with the same text\n",
                   100 * chosen->drift, chosen->bn);
 }
@@ -84,11 +84,11 @@ int cli_print_remedies(cli_run *run, const trine_remedies *remedies)
         print_row(run, &remedies->items[i]);
         set_row(array, &remedies->items[i]);
     }
-    cli_print(run, "\nstatistics move    a running mean or variance is not what it was (counters aside)\n"
+    cli_print(run, "\nstatistics move    a running mean or variance has changed; counters aside\n"
                    "train = eval       the first training-mode output is evaluation's, within 1e-4\n"
                    "depends on batch   other images in the batch change an image's output\n"
-                   "gradients of eval  they are those of the function that evaluation uses, within 1e-3\n"
-                   "Freezing parameters leaves the row \"nothing\" as it is: only optimizer steps stop.\n"
+                   "gradients of eval  they are those of evaluation's function, within 1e-3\n"
+                   "Freezing parameters stops optimizer steps, and nothing else.\n"
                    "PyTorch's momentum 0 still counts num_batches_tracked; --bn no-update does not.\n");
     print_advice(run, remedies);
     return CLI_OK;

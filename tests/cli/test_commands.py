@@ -6,8 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
-from cli_support import TRINE, Run, main, make_base, make_folder, read_safetensors
+from cli_support import TRINE, Run, main, make_base, make_folder, read_safetensors, write_npy
 
 
 def digest(path):
@@ -199,6 +200,40 @@ def drift(folder):
         assert len(json.load(file)["rows"]) == 4
 
 
+def remedies(folder):
+    """Every remedy with its figures; a picture; the network that the rest of the report sees is as it was."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    picture = os.path.join(folder, "d.svg")
+    arguments = ["drift", "--weights", base, "--data", data, "--passes", 3]
+    result = Run(*arguments, "--remedies", "--plot", picture, "--json", "-").json()
+    rows = {row["name"]: row for row in result["remedies"]}
+    assert list(rows) == ["nothing", "freeze parameters", "momentum 0", "eval all", "eval chosen layers", "cumulative",
+                          "batch of one", "batch of many", "re-estimate", "snapshot and restore"], rows
+    for row in rows.values():
+        assert sorted(row) == ["depends_on_batch", "drift", "gradient_matches_eval", "name", "statistics_move",
+                               "train_equals_eval"], row
+    norms = [row["embedding_norm"] for row in result["rows"]]
+    assert abs(rows["nothing"]["drift"] - abs(norms[-1] / norms[0] - 1)) < 1e-9 and norms[-1] != norms[0], (rows, norms)
+    for name in ("momentum 0", "eval all", "snapshot and restore"):
+        assert rows[name]["drift"] == 0 and rows[name]["statistics_move"] is False, rows[name]
+    assert rows["eval all"]["train_equals_eval"] is True and rows["eval all"]["gradient_matches_eval"] is True, rows
+    plain = Run(*arguments, "--json", "-").json()
+    assert "remedies" not in plain and plain["rows"] == result["rows"] and plain["layers"] == result["layers"]
+    root = ElementTree.parse(picture).getroot()
+    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert all(name in texts for name in rows), texts
+    talk = Run(*arguments, "--remedies").ok().out
+    table = talk[talk.index("\nremedy"):talk.index("\nWhat to do")].split("\n")
+    assert max(map(len, table)) <= 80, table
+    assert "--bn eval\n" in talk and 'trine_resnet_set_bn(net, "eval")' in talk, talk
+    tiny = os.path.join(folder, "x.npy")
+    write_npy(tiny, "<f4", (2, 3, 4, 4), bytes(range(96)) * 4)
+    rows = Run("drift", "--weights", base, "--input", tiny, "--passes", 1, "--remedies", "--json", "-").json()["remedies"]
+    assert rows[6]["name"] == "batch of one" and rows[6]["drift"] is None, rows
+    assert rows[6]["statistics_move"] is None and rows[0]["statistics_move"] is True, rows
+
+
 def convert(folder):
     """To PyTorch's format and back: the same tensors."""
     base = make_base(folder, make_folder(os.path.join(folder, "data")))
@@ -221,5 +256,5 @@ def bench(_folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main([help_texts, devices, probe, train, finetune, policies, strange_names, no_triplets, embed, drift, convert,
-               bench]))
+    sys.exit(main([help_texts, devices, probe, train, finetune, policies, strange_names, no_triplets, embed, drift, remedies,
+               convert, bench]))

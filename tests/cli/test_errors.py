@@ -44,6 +44,9 @@ def usage(folder):
     Run("finetune", "--weights", base, "--data", data, "--out", os.path.join(folder, "x.zip")).fails(2, "x.zip")
     for option in ("--out", "--json"):
         Run("finetune", "--weights", base, "--data", data, option, "").fails(2, option)
+    picture = os.path.join(folder, "d.png")
+    Run("drift", "--weights", base, "--data", data, "--plot", picture).fails(2, "--plot", picture, ".svg")
+    assert not os.path.exists(picture)
     same = os.path.join(folder, "e.npy")
     Run("embed", "--weights", base, "--data", data, "--out", same, "--list", same).fails(2, "--list")
 
@@ -61,6 +64,7 @@ def paths(folder):
     Run("eval", "--weights", base, "--image", missing).fails(4, missing)
     Run("eval", "--weights", base, "--data", data, "--classes", "7").fails(4)
     Run("inspect", missing).fails(4, missing)
+    Run("drift", "--weights", base, "--data", data, "--plot", os.path.join(missing, "d.svg")).fails(1, "--plot", missing)
     assert not os.path.exists(os.path.join(folder, "o.pth"))
 
 

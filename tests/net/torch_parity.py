@@ -265,4 +265,5 @@ def main():
         sys.exit("%d comparisons failed" % len(failures))
 
 
-main()
+if __name__ == "__main__":
+    main()
