@@ -107,7 +107,8 @@ static void find_range(picture *p)
 static int by_end(const void *a, const void *b)
 {
     const group *x = a, *y = b;
-    return x->end < y->end ? -1 : x->end > y->end;
+    if (x->end != y->end) return x->end < y->end ? -1 : 1;
+    return x->members[0] - y->members[0];
 }
 
 /* Groups from top to bottom, and places for their labels that do not touch. */
