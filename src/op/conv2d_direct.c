@@ -123,10 +123,8 @@ static int edge_pixels(const axis *a, int step, int width, int tile)
     return edge > tile ? tile : edge;
 }
 
-static axis forward_axis(int in, int out, int kernel, int stride, int pad, int dilation)
+static axis forward_axis(int out, int kernel, int pad, int dilation)
 {
-    (void)in;
-    (void)stride;
     return (axis){.count = out, .base = -pad, .delta = dilation, .step = 1, .taps = kernel};
 }
 
@@ -170,8 +168,8 @@ static void plan_phases(const trine_conv2d *op, trine_direction direction, direc
     s->step = d->stride_h;
     s->phase_stride = 1;
     s->phase_count = 1;
-    s->phases[0] = (phase){forward_axis(h, p, d->kernel_h, d->stride_h, d->pad_h, d->dilation_h),
-                           forward_axis(w, q, d->kernel_w, d->stride_w, d->pad_w, d->dilation_w)};
+    s->phases[0] = (phase){forward_axis(p, d->kernel_h, d->pad_h, d->dilation_h),
+                           forward_axis(q, d->kernel_w, d->pad_w, d->dilation_w)};
 }
 
 /* Fill in everything but kernels and buffers; false if this implementation does not take the problem. */
