@@ -34,14 +34,14 @@ struct row {
 };
 
 struct batch {
-    size_t number;
     int count, taken, done;
     int width, height; /* of the first row that was decoded; 0: none yet */
     void *x;           /* [capacity][3][height][width] float */
     size_t x_capacity; /* bytes */
     int *indices, *labels;
     bool *ok;
-    struct row *rows; /* [capacity] */
+    trine__loader_row *plan; /* [capacity] */
+    struct row *rows;        /* [capacity] */
 };
 
 struct trine__loader {
@@ -92,12 +92,15 @@ static void plan_batch(trine__loader *l)
 {
     const trine__loader_options *o = &l->options;
     struct batch *b = &l->ring[l->planned % RING];
-    b->number = l->planned;
     b->taken = b->done = b->count = b->width = b->height = 0;
-    o->plan(o->plan_user, l->planned, b->indices, o->batch_capacity, &b->count);
-    for (int i = 0; i < o->batch_capacity; i++) row_clear(&b->rows[i]);
+    for (int i = 0; i < o->batch_capacity; i++) {
+        b->plan[i] = (trine__loader_row){-1, l->planned, (uint64_t)i};
+        row_clear(&b->rows[i]);
+    }
+    o->plan(o->plan_user, l->planned, b->plan, o->batch_capacity, &b->count);
     bool valid = b->count >= 0 && b->count <= o->batch_capacity;
     for (int i = 0; valid && i < b->count; i++) {
+        b->indices[i] = b->plan[i].index;
         valid = b->indices[i] >= 0 && (size_t)b->indices[i] < trine_dataset_count(o->dataset);
         b->ok[i] = false;
     }
@@ -233,6 +236,17 @@ static float *row_memory(trine__loader *l, struct batch *b, int slot, struct row
     return x;
 }
 
+static trine__random augmentation(uint64_t seed, uint64_t batch, uint64_t slot)
+{
+    return trine__random_stream(seed ^ augment_purpose, batch, slot);
+}
+
+bool trine__augment_flips(uint64_t seed, uint64_t batch, uint64_t slot)
+{
+    trine__random random = augmentation(seed, batch, slot);
+    return trine__preprocess_flips(&random);
+}
+
 static void fill_row(trine__loader *l, struct batch *b, int slot)
 {
     const trine__loader_options *o = &l->options;
@@ -242,7 +256,7 @@ static void fill_row(trine__loader *l, struct batch *b, int slot)
     b->labels[slot] = trine_dataset_label(o->dataset, (size_t)b->indices[slot]);
     if (status == TRINE_OK && image.rgb) {
         float *x = row_memory(l, b, slot, r);
-        trine__random random = trine__random_stream(o->seed ^ augment_purpose, b->number, (uint64_t)slot);
+        trine__random random = augmentation(o->seed, b->plan[slot].batch, b->plan[slot].slot);
         if (x) trine__preprocess_write(&o->preprocess, &image, o->augment.flip, o->augment.crop, &random, x);
         b->ok[slot] = x != NULL;
     }
@@ -284,6 +298,8 @@ static trine_status make_ring(trine__loader *l)
         void *memory;
         TRINE_TRY(trine__calloc(capacity, sizeof *b->indices, &memory));
         b->indices = memory;
+        TRINE_TRY(trine__calloc(capacity, sizeof *b->plan, &memory));
+        b->plan = memory;
         TRINE_TRY(trine__calloc(capacity, sizeof *b->labels, &memory));
         b->labels = memory;
         TRINE_TRY(trine__calloc(capacity, sizeof *b->ok, &memory));
@@ -452,6 +468,7 @@ void trine__loader_destroy(trine__loader **loader)
         for (int r = 0; b->rows && r < l->options.batch_capacity; r++) row_clear(&b->rows[r]);
         free(b->x);
         free(b->indices);
+        free(b->plan);
         free(b->labels);
         free(b->ok);
         free(b->rows);

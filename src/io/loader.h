@@ -21,16 +21,23 @@ typedef enum trine__on_bad_image {
                            * says which); where there is none, as TRINE__BAD_SKIP */
 } trine__on_bad_image;
 
-/* The caller's plan: fill indices[0..capacity) with data set indices, set *count (0: no more batches). Called
- * from the workers, one at a time, batch 0, 1, 2, ... in order, at most four batches ahead of the consumer.
- * It must not call the loader. */
-typedef void (*trine__loader_plan)(void *user, size_t batch, int *indices, int capacity, int *count);
+/* An image of the data set, and the draw that its augmentation belongs to. */
+typedef struct trine__loader_row {
+    int index;
+    uint64_t batch,
+        slot; /* of the augmentation's random stream; the row's own place unless the plan says otherwise */
+} trine__loader_row;
+
+/* The caller's plan: fill rows[0..capacity), set *count (0: no more batches). Called from the workers, one at a
+ * time, batch 0, 1, 2, ... in order, at most four batches ahead of the consumer. It must not call the loader. */
+typedef void (*trine__loader_plan)(void *user, size_t batch, trine__loader_row *rows, int capacity,
+                                   int *count);
 
 typedef struct trine__loader_options {
     const trine_dataset *dataset; /* outlives the loader */
     trine_preprocess preprocess;
     trine__augment augment;
-    uint64_t seed;      /* augmentation stream = (seed, batch number, slot) */
+    uint64_t seed;      /* augmentation stream = (seed, a row's batch, its slot) */
     int batch_capacity; /* most images of a batch */
     int threads;        /* workers, >= 1 */
     trine__on_bad_image on_bad;
@@ -52,6 +59,9 @@ typedef struct trine__batch {
 } trine__batch;
 
 typedef struct trine__loader trine__loader;
+
+/* Whether the augmentation `flip` mirrors the image of this draw: its first random number. */
+bool trine__augment_flips(uint64_t seed, uint64_t batch, uint64_t slot);
 
 /* Starts the workers. One thread may call next and destroy. Images of one batch must have one size after
  * preprocessing: otherwise trine__loader_next() fails with TRINE_ERR_DATA naming both images' paths and

@@ -241,11 +241,16 @@ trine_status trine__preprocess_resize(const trine_preprocess *p, trine_image *im
     return TRINE_OK;
 }
 
+bool trine__preprocess_flips(trine__random *random)
+{
+    return trine__random_below(random, 2) == 1;
+}
+
 void trine__preprocess_write(const trine_preprocess *p, const trine_image *resized, bool flip, bool crop,
                              trine__random *random, float *out)
 {
     struct window win;
-    const bool mirrored = flip && trine__random_below(random, 2) == 1;
+    const bool mirrored = flip && trine__preprocess_flips(random);
     window_side(p, resized->width, crop, random, &win.width, &win.left);
     window_side(p, resized->height, crop, random, &win.height, &win.top);
     float table[3][256];

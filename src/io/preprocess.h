@@ -18,6 +18,9 @@ trine_status trine__preprocess_check(const trine_preprocess *p);
  * it was. */
 trine_status trine__preprocess_resize(const trine_preprocess *p, trine_image *image);
 
+/* The first number that the next function draws with `flip`: mirror the image? */
+bool trine__preprocess_flips(trine__random *random);
+
 /* The other steps, on a resized image, with random numbers from `random` where `flip` or `crop` is set (see
  * trine__augment in io/loader.h). `p` is valid (trine__preprocess_check()); out has the size that
  * trine_preprocess_size() told. */

@@ -138,13 +138,13 @@ static trine_status finish(struct embedder *e, trine_vectors *out)
 }
 
 /* The whole data set in its order; user: struct embedder. */
-static void plan(void *user, size_t batch, int *indices, int capacity, int *count)
+static void plan(void *user, size_t batch, trine__loader_row *rows, int capacity, int *count)
 {
     const struct embedder *e = user;
     const size_t first = batch * (size_t)capacity;
     *count = 0;
     while (*count < capacity && first + (size_t)*count < e->all) {
-        indices[*count] = (int)(first + (size_t)*count);
+        rows[*count].index = (int)(first + (size_t)*count);
         ++*count;
     }
 }

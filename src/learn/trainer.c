@@ -278,6 +278,7 @@ void trine_trainer_destroy(trine_trainer **trainer)
     trine__loader_destroy(&t->loader);
     trine__feed_destroy(&t->feed);
     trine__sampler_destroy(&t->sampler);
+    free(t->indices);
     trine__trainer_log_free(t);
     trine_optimizer_destroy(&t->optimizer);
     trine_gradients_destroy(&t->gradients);

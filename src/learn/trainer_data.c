@@ -8,11 +8,12 @@
 #include "learn/trainer_private.h"
 
 /* The loader's plan: the sampler's batches, as many as there are steps. */
-static void plan(void *user, size_t batch, int *indices, int capacity, int *count)
+static void plan(void *user, size_t batch, trine__loader_row *rows, int capacity, int *count)
 {
     const trine_trainer *t = user;
     (void)capacity;
-    *count = batch < (size_t)t->steps ? trine__sampler_batch(t->sampler, batch, indices) : 0;
+    *count = batch < (size_t)t->steps ? trine__sampler_batch(t->sampler, batch, t->indices) : 0;
+    for (int i = 0; i < *count; i++) rows[i].index = t->indices[i];
 }
 
 static trine_status count_steps(trine_trainer *t, size_t epoch)
@@ -71,6 +72,9 @@ trine_status trine__trainer_open_data(trine_trainer *t)
                 trine_resnet_in_channels(t->net));
     TRINE_TRY(open_sampler(t));
     TRINE_TRY(count_steps(t, trine__sampler_epoch(t->sampler)));
+    void *memory;
+    TRINE_TRY(trine__calloc((size_t)trine__sampler_capacity(t->sampler), sizeof *t->indices, &memory));
+    t->indices = memory;
     const trine__loader_options options = {
         .dataset = t->data,
         .preprocess = o->preprocess,

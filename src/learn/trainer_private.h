@@ -42,6 +42,7 @@ struct trine_trainer {
     /* A data set: */
     const trine_dataset *data;
     trine__sampler *sampler;
+    int *indices; /* of the batch that the sampler draws for the loader */
     trine__loader *loader;
     trine__feed *feed;
     /* or an array: */

@@ -43,13 +43,14 @@ struct plan {
     bool misplaced; /* called out of order */
 };
 
-static void plan_run(void *user, size_t batch, int *indices, int capacity, int *count)
+static void plan_run(void *user, size_t batch, trine__loader_row *rows, int capacity, int *count)
 {
     struct plan *p = user;
     if (batch != p->next_batch) p->misplaced = true; /* Check's own calls are for the main thread */
     p->next_batch++;
     *count = 0;
-    while (*count < capacity && p->next < p->total) indices[(*count)++] = p->next++ * p->stride % p->images;
+    while (*count < capacity && p->next < p->total)
+        rows[(*count)++].index = p->next++ * p->stride % p->images;
     if (*count == 0) p->next_batch--; /* the end may be told more than once */
 }
 
@@ -364,10 +365,10 @@ START_TEST(mixed_sizes)
 }
 END_TEST
 
-static void plan_wrong(void *user, size_t batch, int *indices, int capacity, int *count)
+static void plan_wrong(void *user, size_t batch, trine__loader_row *rows, int capacity, int *count)
 {
     *count = batch == 2 ? (*(int *)user < 0 ? capacity + 1 : 1) : 1;
-    indices[0] = batch == 2 ? *(int *)user : 0;
+    rows[0].index = batch == 2 ? *(int *)user : 0;
 }
 
 START_TEST(wrong_plan_and_options)
