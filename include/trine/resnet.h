@@ -107,11 +107,15 @@ TRINE_API trine_status trine_resnet_bn_read(const trine_resnet *net, trine_strea
 TRINE_API trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int i,
                                              const float *mean, const float *var, int64_t batches);
 
-/** Hash of parameters, running statistics and counters: equal if and only if (but for collisions) nothing moved. Waits.
+/** Hash of parameters, running statistics and counters: equal if and only if (but for collisions) nothing moved. The values depend
+ *  on nothing but the numbers, in the order of the variant: a network and the file that it came from agree. Waits.
  *  @param parameters,statistics hash of each part, may be NULL; @param layers [trine_resnet_bn_count()] hash of each BatchNorm
  *  layer's running statistics and counter, may be NULL */
 TRINE_API trine_status trine_resnet_state_hash(const trine_resnet *net, trine_stream *stream,
                                                uint64_t *parameters, uint64_t *statistics, uint64_t *layers);
+/** The same for each parameter tensor. Waits. @param out [trine_resnet_parameter_count()], in the order of trine_resnet_parameter() */
+TRINE_API trine_status trine_resnet_parameter_hashes(const trine_resnet *net, trine_stream *stream,
+                                                     uint64_t *out);
 
 #ifdef __cplusplus
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Which parameters train and what each BatchNorm layer does: parsing, resolving, reporting; running
- * statistics and state hash. */
+/* Which parameters train and what each BatchNorm layer does: parsing, resolving, reporting; access to the
+ * running statistics. */
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/glob.h"
-#include "base/hash.h"
 #include "net/resnet_private.h"
 
 static const struct {
@@ -224,90 +223,4 @@ trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int 
     net->bns[i].batches = batches;
     TRINE_TRY(trine_buffer_write(stream, net->bns[i].mean, 0, mean, bytes));
     return trine_buffer_write(stream, net->bns[i].var, 0, var, bytes);
-}
-
-struct trine_bn_snapshot {
-    float *values; /* [count] the whole statistics buffer */
-    size_t count;
-    int64_t *batches; /* [layers] */
-    int layers;
-};
-
-void trine_bn_snapshot_destroy(trine_bn_snapshot **snapshot)
-{
-    if (!snapshot || !*snapshot) return;
-    free((*snapshot)->values);
-    free((*snapshot)->batches);
-    free(*snapshot);
-    *snapshot = NULL;
-}
-
-trine_status trine_resnet_bn_snapshot(const trine_resnet *net, trine_stream *stream, trine_bn_snapshot **out)
-{
-    trine_status status;
-    void *p = NULL;
-    TRINE_TRY(trine__calloc(1, sizeof(trine_bn_snapshot), &p));
-    trine_bn_snapshot *s = p;
-    s->count = net->statistics_count;
-    s->layers = net->spec.unit_count;
-    TRINE_TRY_GOTO(trine__calloc(s->count, sizeof(float), &p));
-    s->values = p;
-    TRINE_TRY_GOTO(trine__calloc((size_t)s->layers, sizeof(int64_t), &p));
-    s->batches = p;
-    for (int i = 0; i < s->layers; i++) s->batches[i] = net->bns[i].batches;
-    TRINE_TRY_GOTO(trine_buffer_read(stream, net->statistics, 0, s->values, s->count * sizeof(float)));
-    *out = s;
-    return TRINE_OK;
-cleanup:
-    trine_bn_snapshot_destroy(&s);
-    return status;
-}
-
-trine_status trine_resnet_bn_restore(trine_resnet *net, trine_stream *stream,
-                                     const trine_bn_snapshot *snapshot)
-{
-    TRINE_CHECK(snapshot->count == net->statistics_count && snapshot->layers == net->spec.unit_count,
-                TRINE_ERR_ARG, "the snapshot is of another network (%d layers, this one has %d)",
-                snapshot->layers, net->spec.unit_count);
-    for (int i = 0; i < snapshot->layers; i++) {
-        net->bns[i].batches = snapshot->batches[i];
-        net->bns[i].version = ++net->next_version;
-    }
-    return trine_buffer_write(stream, net->statistics, 0, snapshot->values, snapshot->count * sizeof(float));
-}
-
-trine_status trine_resnet_state_hash(const trine_resnet *net, trine_stream *stream, uint64_t *parameters,
-                                     uint64_t *statistics, uint64_t *layers)
-{
-    void *p = NULL;
-    const size_t largest = net->flat_count > net->statistics_count ? net->flat_count : net->statistics_count;
-    TRINE_TRY(trine__calloc(largest, sizeof(float), &p));
-    float *values = p;
-    trine_status status = TRINE_OK;
-    if (parameters) {
-        uint64_t hash = 0;
-        TRINE_TRY_GOTO(
-            trine_buffer_read(stream, net->parameters, 0, values, net->flat_count * sizeof(float)));
-        for (int i = 0; i < net->parameter_count; i++)
-            hash = trine__hash(values + net->params[i].offset, net->params[i].count * sizeof(float), hash);
-        *parameters = hash;
-    }
-    if (statistics || layers) {
-        uint64_t all = 0;
-        TRINE_TRY_GOTO(
-            trine_buffer_read(stream, net->statistics, 0, values, net->statistics_count * sizeof(float)));
-        for (int i = 0; i < net->spec.unit_count; i++) {
-            const trine__bn_layer *bn = &net->bns[i];
-            const size_t bytes = (size_t)net->spec.units[i].out_channels * sizeof(float);
-            uint64_t hash = trine__hash(&bn->batches, sizeof bn->batches, 0);
-            hash = trine__hash(values + bn->mean_offset, bytes, hash);
-            hash = trine__hash(values + bn->var_offset, bytes, hash);
-            if (layers) layers[i] = hash;
-            all = trine__hash(&hash, sizeof hash, all);
-        }
-        if (statistics) *statistics = all;
-    }
-cleanup:
-    free(values);
-    return status;
 }

@@ -59,6 +59,11 @@ typedef struct trine__bn_mode {
 trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit);
 const char *trine__bn_policy_name(trine_bn_policy policy);
 
+/* Hashes of the state, one by one: see trine_resnet_state_hash(). Waits. @param parameters
+ * [parameter_count] or NULL   @param layers [spec.unit_count] or NULL */
+trine_status trine__state_hashes(const trine_resnet *net, trine_stream *stream, uint64_t *parameters,
+                                 uint64_t *layers);
+
 /* Buffers, views and names for a spec; values are undefined. */
 trine_status trine__resnet_allocate(trine_context *context, const trine__variant *variant, int in_channels,
                                     int outputs, int small_stem, trine_resnet **out);

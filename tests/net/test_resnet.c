@@ -307,7 +307,10 @@ START_TEST(test_state_hash)
     uint64_t parameters, statistics, layers[LAYERS], p, s, l[LAYERS];
     ck_assert_int_eq(trine_resnet_bn_count(net), LAYERS);
     ASSERT_OK(trine_resnet_state_hash(net, dev.stream, &parameters, &statistics, layers));
-    for (int i = 0; i < trine_resnet_parameter_count(net); i++) {
+    const int count = trine_resnet_parameter_count(net);
+    uint64_t *each = calloc(2 * (size_t)count, sizeof *each), *now = each + count;
+    ASSERT_OK(trine_resnet_parameter_hashes(net, dev.stream, each));
+    for (int i = 0; i < count; i++) {
         float *values = parameter_values(net, i);
         const size_t last = parameter_count_of(net, i) - 1;
         const float keep = values[last];
@@ -316,6 +319,8 @@ START_TEST(test_state_hash)
         ASSERT_OK(trine_resnet_state_hash(net, dev.stream, &p, &s, l));
         ck_assert_msg(p != parameters && s == statistics, "parameter %d", i);
         ck_assert_mem_eq(l, layers, sizeof l);
+        ASSERT_OK(trine_resnet_parameter_hashes(net, dev.stream, now));
+        for (int k = 0; k < count; k++) ck_assert_int_eq(now[k] != each[k], k == i);
         values[last] = keep;
         ASSERT_OK(trine_resnet_parameter_write(net, dev.stream, i, values));
         free(values);
@@ -338,6 +343,7 @@ START_TEST(test_state_hash)
     ASSERT_OK(trine_resnet_state_hash(net, dev.stream, &p, &s, NULL));
     ck_assert(p == parameters && s == statistics);
     ASSERT_OK(trine_resnet_state_hash(net, dev.stream, NULL, NULL, NULL));
+    free(each);
     trine_resnet_destroy(&net);
 }
 END_TEST
