@@ -48,61 +48,29 @@ static bool matches(const trine_resnet *net, const char *glob, const char *name)
     return trine__glob_match(glob, other);
 }
 
-enum { ITEM_BYTES = 256 };
-
-/* Half an item would mean something else. */
-static trine_status check_items(const char *what, const char *text)
+static bool parameter_matches(const void *net, const char *glob, int i)
 {
-    for (const char *p = text; p && *p; p += strspn(p, ",")) {
-        const size_t length = strcspn(p, ",");
-        TRINE_CHECK(length < ITEM_BYTES, TRINE_ERR_ARG,
-                    "%s: an item of %zu characters ('%.40s...'): at most %d", what, length, p,
-                    ITEM_BYTES - 1);
-        p += length;
-    }
-    return TRINE_OK;
-}
-
-/* Copy the next comma-separated item; false at the end. */
-static bool next_item(const char **text, char *item, size_t size)
-{
-    while (**text == ',') (*text)++;
-    if (!**text) return false;
-    const size_t length = strcspn(*text, ",");
-    snprintf(item, size, "%.*s", (int)length, *text);
-    *text += length;
-    return true;
+    return matches(net, glob, ((const trine_resnet *)net)->params[i].name);
 }
 
 trine_status trine_resnet_freeze(trine_resnet *net, const char *globs)
 {
     void *p = NULL;
-    TRINE_TRY(check_items("freeze", globs));
+    char *copy = NULL, kind[128];
+    trine_status status;
+    snprintf(kind, sizeof kind, "parameter of %s (names are such as %s)", net->spec.variant->name,
+             net->params[2].name);
+    const trine__glob_items items = {net->parameter_count, parameter_matches, net, kind};
     TRINE_TRY(trine__calloc((size_t)net->parameter_count, sizeof(bool), &p));
-    bool *trainable = p;
-    char *copy = NULL, item[ITEM_BYTES];
-    trine_status status = TRINE_OK;
-    for (int i = 0; i < net->parameter_count; i++) trainable[i] = true;
-    for (const char *text = globs ? globs : ""; next_item(&text, item, sizeof item);) {
-        const bool thaw = item[0] == '!';
-        const char *glob = item + thaw;
-        TRINE_TRY_GOTO(trine__glob_check(glob));
-        bool any = false;
-        for (int i = 0; i < net->parameter_count; i++) {
-            if (!matches(net, glob, net->params[i].name)) continue;
-            trainable[i] = thaw;
-            any = true;
-        }
-        TRINE_CHECK_GOTO(any, TRINE_ERR_ARG, "freeze: '%s' matches no parameter of %s (names are such as %s)",
-                         glob, net->spec.variant->name, net->params[2].name);
-    }
+    bool *frozen = p;
+    TRINE_TRY_GOTO(trine__glob_list("freeze", globs, &items, frozen));
     if (globs && globs[0]) TRINE_TRY_GOTO(trine__strdup(globs, &copy));
     free(net->freeze);
     net->freeze = copy;
-    for (int i = 0; i < net->parameter_count; i++) net->params[i].trainable = trainable[i];
+    for (int i = 0; i < net->parameter_count; i++) net->params[i].trainable = !frozen[i];
     net->plan_version = ++net->next_version;
 cleanup:
-    free(trainable);
+    free(frozen);
     return status;
 }
 
@@ -122,7 +90,7 @@ static trine_status parse_policy(const char *text, trine_bn_policy *policy, floa
     static const char key[] = ":momentum=";
     TRINE_CHECK(strncmp(text + length, key, sizeof key - 1) == 0, TRINE_ERR_ARG,
                 "bn: '%s': expected POLICY or POLICY:momentum=X", text);
-    char number[ITEM_BYTES], *end; /* with the decimal point of the program's locale, for strtod */
+    char number[TRINE__ITEM_BYTES], *end; /* with the decimal point of the program's locale, for strtod */
     snprintf(number, sizeof number, "%s", text + length + sizeof key - 1);
     char *point = strchr(number, '.');
     if (point) *point = localeconv()->decimal_point[0];
@@ -137,13 +105,13 @@ trine_status trine_resnet_set_bn(trine_resnet *net, const char *spec)
 {
     void *p = NULL;
     const size_t count = (size_t)net->spec.unit_count;
-    TRINE_TRY(check_items("bn", spec));
+    TRINE_TRY(trine__list_check("bn", spec));
     TRINE_TRY(trine__calloc(count, sizeof(trine__bn_layer), &p));
     trine__bn_layer *layers = p;
     memcpy(layers, net->bns, count * sizeof *layers);
     trine_status status = TRINE_OK;
-    char item[ITEM_BYTES];
-    for (const char *text = spec ? spec : ""; next_item(&text, item, sizeof item);) {
+    char item[TRINE__ITEM_BYTES];
+    for (const char *text = spec ? spec : ""; trine__list_next(&text, item);) {
         char *equals = strchr(item, '='), *colon = strchr(item, ':');
         if (equals && colon && colon < equals) equals = NULL; /* the '=' of momentum=X */
         const char *glob = equals ? item : "*", *policy_text = equals ? equals + 1 : item;

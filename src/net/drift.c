@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/distance.h"
 #include "net/session_private.h"
 
 /* Running statistics of one layer on the host. */
@@ -127,27 +128,13 @@ static trine_status evaluate(const struct drift *d, float *embeddings, float *lo
     return trine_tensor_download(d->stream, d->embedding == TRINE_EMBED_FC ? &z : &features, embeddings);
 }
 
-static double norm(const float *v, size_t count)
-{
-    double square = 0;
-    for (size_t i = 0; i < count; i++) square += (double)v[i] * v[i];
-    return sqrt(square);
-}
-
-static double distance(const float *a, const float *b, size_t count)
-{
-    double square = 0;
-    for (size_t i = 0; i < count; i++) square += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    return sqrt(square);
-}
-
 /* 1 for equal vectors, also for two of length 0. */
 static double cosine(const float *a, const float *b, size_t count)
 {
     if (memcmp(a, b, count * sizeof *a) == 0) return 1;
     double product = 0;
     for (size_t i = 0; i < count; i++) product += (double)a[i] * b[i];
-    const double norms = norm(a, count) * norm(b, count);
+    const double norms = trine__norm(a, count) * trine__norm(b, count);
     return norms > 0 ? product / norms : 0;
 }
 
@@ -157,26 +144,12 @@ static trine_status add_row(struct drift *d, int step)
     const size_t dim = (size_t)d->dim, outputs = (size_t)d->outputs;
     TRINE_TRY(evaluate(d, d->last, d->logits));
     if (step == 0) memcpy(d->first, d->last, (size_t)d->images * dim * sizeof *d->first);
-    for (size_t i = 0; i < (size_t)d->images; i++) {
-        row.embedding_norm += norm(d->last + i * dim, dim) / d->images;
-        row.logit_norm += norm(d->logits + i * outputs, outputs) / d->images;
+    row.embedding_norm = trine__mean_norm(d->last, (size_t)d->images, dim);
+    row.logit_norm = trine__mean_norm(d->logits, (size_t)d->images, outputs);
+    for (size_t i = 0; i < (size_t)d->images; i++)
         row.cosine += cosine(d->last + i * dim, d->first + i * dim, dim) / d->images;
-    }
     d->report.rows[d->report.row_count++] = row;
     return TRINE_OK;
-}
-
-static double ratio(double a, double b)
-{
-    return a == 0 ? 0 : a / b;
-}
-
-/* |sqrt(var)|: what distances between means are measured in. */
-static double spread(const float *var, size_t count)
-{
-    double sum = 0;
-    for (size_t i = 0; i < count; i++) sum += var[i];
-    return sqrt(sum);
 }
 
 static bool uses_batch(const struct drift *d, int i)
@@ -194,7 +167,7 @@ static trine_status measure_distances(struct drift *d)
         TRINE_TRY(trine_buffer_read(d->stream, d->training->units[i].saved.mean, 0, d->channels,
                                     channels * sizeof *d->channels));
         d->report.layers[i].mean_distance =
-            ratio(distance(d->channels, d->after[i].mean, channels), spread(d->after[i].var, channels));
+            trine__mean_moved(d->channels, d->after[i].mean, d->after[i].var, channels);
     }
     return TRINE_OK;
 }
@@ -256,10 +229,10 @@ static trine_status measure_shares(struct drift *d)
         const trine_status status = evaluate(d, d->now, NULL);
         TRINE_TRY(write_statistics(d, i, d->after));
         TRINE_TRY(status);
-        d->report.layers[i].share = distance(d->now, d->last, (size_t)d->images * (size_t)d->dim);
+        d->report.layers[i].share = trine__distance(d->now, d->last, (size_t)d->images * (size_t)d->dim);
         sum += d->report.layers[i].share;
     }
-    for (int i = 0; i < d->layers; i++) d->report.layers[i].share = ratio(d->report.layers[i].share, sum);
+    for (int i = 0; sum != 0 && i < d->layers; i++) d->report.layers[i].share /= sum;
     return TRINE_OK;
 }
 
@@ -273,8 +246,8 @@ static trine_status measure_layers(struct drift *d)
         const size_t channels = (size_t)d->net->spec.units[i].out_channels;
         snprintf(layer->name, sizeof layer->name, "%s", d->net->spec.units[i].bn);
         snprintf(layer->policy, sizeof layer->policy, "%s", policy_in_force(d, i));
-        layer->mean_moved = ratio(distance(a->mean, b->mean, channels), spread(b->var, channels));
-        layer->var_moved = ratio(distance(a->var, b->var, channels), norm(b->var, channels));
+        layer->mean_moved = trine__mean_moved(a->mean, b->mean, b->var, channels);
+        layer->var_moved = trine__var_moved(a->var, b->var, channels);
     }
     return measure_shares(d);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/distance.h"
 #include "net/session_private.h"
 #include "trine/drift.h"
 
@@ -66,19 +67,10 @@ static trine_status allocate_floats(size_t count, float **out)
     return TRINE_OK;
 }
 
-static double norm(const float *v, size_t count)
-{
-    double square = 0;
-    for (size_t i = 0; i < count; i++) square += (double)v[i] * v[i];
-    return sqrt(square);
-}
-
 /* Is a within `tolerance` of b's norm? NaN is not. */
 static bool near(const float *a, const float *b, size_t count, double tolerance)
 {
-    double square = 0;
-    for (size_t i = 0; i < count; i++) square += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    return sqrt(square) <= tolerance * norm(b, count);
+    return trine__distance(a, b, count) <= tolerance * trine__norm(b, count);
 }
 
 static void set_trainable(struct remedies *r, const bool *each, bool all)
@@ -205,9 +197,7 @@ static trine_status evaluate(struct remedies *r, float *out, double *mean_norm)
     const trine_tensor features = trine_session_features(r->inference),
                        logits = trine_session_logits(r->inference);
     TRINE_TRY(trine_tensor_download(r->stream, r->embedding == TRINE_EMBED_FC ? &logits : &features, out));
-    *mean_norm = 0;
-    for (int i = 0; i < r->images; i++)
-        *mean_norm += norm(out + (size_t)i * (size_t)r->dim, (size_t)r->dim) / r->images;
+    *mean_norm = trine__mean_norm(out, (size_t)r->images, (size_t)r->dim);
     return TRINE_OK;
 }
 
