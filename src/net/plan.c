@@ -61,6 +61,7 @@ static trine_status forward_unit(trine_session *s, int unit, int x, int residual
 {
     const trine__unit *spec = &s->net->spec.units[unit];
     trine__session_unit *u = &s->units[unit];
+    u->planned = true;
     u->x = x;
     u->residual = residual;
     u->relu = relu;
@@ -118,10 +119,7 @@ static trine_status forward_block(trine_session *s, int index, int x, int *y)
 static trine_status forward_stem(trine_session *s, int *y)
 {
     int current;
-    TRINE_TRY(new_value(s, s->shape, 1, &s->input));
-    s->values[s->input].external = true;
     TRINE_TRY(forward_unit(s, 0, s->input, TRINE__NO_VALUE, true, &current));
-    s->pool_index = TRINE__NO_VALUE;
     if (s->net->spec.stem_pool) {
         const trine_pool2d_desc desc = {.kind = TRINE_POOL_MAX,
                                         .kernel_h = 3,
@@ -147,28 +145,53 @@ static trine_status forward_stem(trine_session *s, int *y)
     return TRINE_OK;
 }
 
-static trine_status forward_head(trine_session *s, int x)
+static trine_status forward_pool(trine_session *s, int x)
 {
-    trine_context *ctx = s->net->context;
     const trine_shape in = s->values[x].tensor.shape;
     const int cb = s->values[x].tensor.cb;
     const trine_pool2d_desc desc = {.kind = TRINE_POOL_ADAPTIVE_AVERAGE, .output_h = 1, .output_w = 1};
-    TRINE_TRY(trine_pool2d_create(ctx, &desc, cb, in.h, in.w, &s->global_pool));
+    TRINE_TRY(trine_pool2d_create(s->net->context, &desc, cb, in.h, in.w, &s->global_pool));
     TRINE_TRY(new_value(s, (trine_shape){in.n, in.c, 1, 1}, cb, &s->features));
     s->values[s->features].requires_grad = requires_grad(s, x);
-    TRINE_TRY(add_node(
+    return add_node(
         s, (trine__node){
-               .kind = TRINE__NODE_GLOBAL_POOL, .in = x, .out = s->features, .extra = TRINE__NO_VALUE}));
-    s->logits = TRINE__NO_VALUE;
-    if (!s->mutable_net || s->embedding == TRINE_EMBED_FC) {
-        TRINE_TRY(trine_linear_create(ctx, s->net->spec.features, s->net->spec.outputs, NULL, &s->fc));
-        TRINE_TRY(new_value(s, (trine_shape){in.n, s->net->spec.outputs, 1, 1}, 1, &s->logits));
-        TRINE_TRY(add_node(
-            s, (trine__node){
-                   .kind = TRINE__NODE_FC, .in = s->features, .out = s->logits, .extra = TRINE__NO_VALUE}));
-        s->values[s->logits].last = INT_MAX;
-    }
-    s->values[s->features].last = INT_MAX;
+               .kind = TRINE__NODE_GLOBAL_POOL, .in = x, .out = s->features, .extra = TRINE__NO_VALUE});
+}
+
+static trine_status forward_fc(trine_session *s)
+{
+    const trine__spec *spec = &s->net->spec;
+    const int n = s->values[s->features].tensor.shape.n;
+    TRINE_TRY(trine_linear_create(s->net->context, spec->features, spec->outputs, NULL, &s->fc));
+    TRINE_TRY(new_value(s, (trine_shape){n, spec->outputs, 1, 1}, 1, &s->logits));
+    return add_node(
+        s,
+        (trine__node){.kind = TRINE__NODE_FC, .in = s->features, .out = s->logits, .extra = TRINE__NO_VALUE});
+}
+
+/* Everything between the session's positions. */
+static trine_status plan_forward(trine_session *s)
+{
+    const trine_resnet *net = s->net;
+    const bool images = s->from == TRINE__AT_IMAGES;
+    TRINE_TRY(new_value(s, s->shape, images ? 1 : trine__trunk_block(net->context), &s->input));
+    s->values[s->input].external = true;
+    int current = s->input;
+    if (images) TRINE_TRY(forward_stem(s, &current));
+    for (int i = images ? 0 : s->from - TRINE__AT_STEM;
+         i < net->spec.block_count && trine__position_after_block(i) <= s->to; i++)
+        TRINE_TRY(forward_block(s, i, current, &current));
+    const int features = trine__position_features(net);
+    if (s->from == features)
+        s->features = s->input;
+    else if (s->to >= features)
+        TRINE_TRY(forward_pool(s, current));
+    if (s->to == trine__position_end(net) && (!s->mutable_net || s->embedding == TRINE_EMBED_FC))
+        TRINE_TRY(forward_fc(s));
+    s->output = s->logits >= 0 ? s->logits : s->features >= 0 ? s->features : current;
+    if (s->features >= 0) s->values[s->features].last = INT_MAX;
+    s->values[s->output].last = INT_MAX;
+    s->forward_count = s->node_count;
     return TRINE_OK;
 }
 
@@ -267,7 +290,7 @@ static trine_status plan_backward(trine_session *s)
 {
     int dy;
     TRINE_TRY(backward_head(s, &dy));
-    for (int i = s->net->spec.block_count - 1; i >= 0 && dy >= 0; i--)
+    for (int i = s->net->spec.block_count - 1; dy >= 0 && i >= 0; i--)
         TRINE_TRY(backward_block(s, i, dy, &dy));
     if (dy < 0) return TRINE_OK; /* nothing before this point trains */
     const int stem = s->units[0].y;
@@ -292,11 +315,18 @@ static void resolve_units(trine_session *s)
         u->conv_trains = net->params[trine__conv_parameter(net, i)].trainable;
         u->affine_trains = net->params[trine__gamma_parameter(net, i)].trainable ||
                            net->params[trine__beta_parameter(net, i)].trainable;
-        s->trains = s->trains || u->conv_trains || u->affine_trains;
     }
-    if (s->backward && s->embedding == TRINE_EMBED_FC)
-        s->trains =
-            s->trains || net->params[TRINE__FC_WEIGHT].trainable || net->params[TRINE__FC_BIAS].trainable;
+}
+
+/* Does the loss reach anything in the session's part that trains? */
+static bool reaches_trainable(const trine_session *s)
+{
+    const trine_resnet *net = s->net;
+    bool trains = s->embedding == TRINE_EMBED_FC &&
+                  (net->params[TRINE__FC_WEIGHT].trainable || net->params[TRINE__FC_BIAS].trainable);
+    for (int i = 0; i < net->spec.unit_count; i++)
+        trains = trains || (s->units[i].planned && (s->units[i].conv_trains || s->units[i].affine_trains));
+    return s->backward && trains;
 }
 
 static trine_status create_unit(trine_session *s, int unit)
@@ -330,6 +360,7 @@ static size_t workspace_bytes(const trine_session *s)
     size_t most = s->fc ? trine_linear_workspace_bytes(s->fc, s->stream, s->shape.n) : 0;
     for (int i = 0; i < s->net->spec.unit_count; i++) {
         const trine__session_unit *u = &s->units[i];
+        if (!u->planned) continue;
         for (int d = 0; d <= TRINE_BACKWARD_WEIGHTS; d++) {
             const size_t need = trine_conv2d_algorithm(u->conv, (trine_direction)d)
                                     ? trine_conv2d_workspace_bytes(u->conv, (trine_direction)d, s->shape.n)
@@ -370,19 +401,16 @@ trine_status trine__plan_make(trine_session *s)
     void *p = NULL;
     TRINE_TRY(trine__calloc((size_t)s->net->spec.unit_count, sizeof *s->units, &p));
     s->units = p;
-    s->trains = false;
     s->batch = 0;
     s->plan_version = s->net->plan_version;
     resolve_units(s);
     TRINE_TRY(trine_elementwise_create(ctx, &s->elementwise));
-    int current;
-    TRINE_TRY(forward_stem(s, &current));
-    for (int i = 0; i < s->net->spec.block_count; i++) TRINE_TRY(forward_block(s, i, current, &current));
-    TRINE_TRY(forward_head(s, current));
-    s->forward_count = s->node_count;
-    s->d_embedding = TRINE__NO_VALUE;
-    if (s->backward && s->trains) TRINE_TRY(plan_backward(s));
-    for (int i = 0; i < s->net->spec.unit_count; i++) TRINE_TRY(create_unit(s, i));
+    s->input = s->output = s->features = s->logits = s->d_embedding = s->pool_index = TRINE__NO_VALUE;
+    TRINE_TRY(plan_forward(s));
+    s->trains = reaches_trainable(s);
+    if (s->trains) TRINE_TRY(plan_backward(s));
+    for (int i = 0; i < s->net->spec.unit_count; i++)
+        if (s->units[i].planned) TRINE_TRY(create_unit(s, i));
     const size_t workspace = workspace_bytes(s);
     if (workspace) TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, workspace, &s->workspace));
     size_t arena;
@@ -410,7 +438,7 @@ void trine__plan_free(trine_session *s)
     s->nodes = NULL;
     s->value_count = s->value_capacity = s->node_count = s->node_capacity = s->forward_count = 0;
     s->workspace = NULL;
-    s->input = s->features = s->logits = s->d_embedding = s->pool_index = TRINE__NO_VALUE;
+    s->input = s->output = s->features = s->logits = s->d_embedding = s->pool_index = TRINE__NO_VALUE;
     s->plan_version = 0; /* no network's: the next forward pass plans */
     s->bytes = 0;
     s->batch = 0;

@@ -11,25 +11,36 @@ static trine_tensor *tensor(trine_session *s, int value)
     return value >= 0 ? &s->values[value].tensor : NULL;
 }
 
-static trine_status create(const trine_resnet *net, trine_resnet *mutable_net, trine_stream *stream,
-                           const trine_shape *shape, trine_embedding embedding, int backward,
+/* What a session is made for: all but the plan. */
+struct purpose {
+    const trine_resnet *net;
+    trine_resnet *mutable_net;
+    trine_embedding embedding;
+    bool backward;
+    int from, to;
+};
+
+static trine_status create(const struct purpose *why, trine_stream *stream, const trine_shape *shape,
                            trine_session **out)
 {
+    const trine_resnet *net = why->net;
     TRINE_CHECK(shape->n >= 1, TRINE_ERR_SHAPE, "session: batch of %d: need at least 1", shape->n);
-    TRINE_CHECK(shape->c == net->spec.in_channels, TRINE_ERR_SHAPE,
+    TRINE_CHECK(shape->c == trine__channels_at(net, why->from), TRINE_ERR_SHAPE,
                 "session: images have %d channels, %s takes %d", shape->c, net->spec.variant->name,
-                net->spec.in_channels);
+                trine__channels_at(net, why->from));
     TRINE_CHECK(shape->h >= 1 && shape->w >= 1 && shape->h <= 1 << 15 && shape->w <= 1 << 15, TRINE_ERR_SHAPE,
                 "session: images of %d x %d pixels: expected 1 to %d", shape->h, shape->w, 1 << 15);
     void *p = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine_session), &p));
     trine_session *s = p;
     s->net = net;
-    s->mutable_net = mutable_net;
+    s->mutable_net = why->mutable_net;
     s->stream = stream;
     s->shape = *shape;
-    s->embedding = embedding;
-    s->backward = backward != 0;
+    s->embedding = why->embedding;
+    s->backward = why->backward;
+    s->from = why->from;
+    s->to = why->to;
     const trine_status status = trine__plan_make(s);
     if (status != TRINE_OK) {
         trine_session_destroy(&s);
@@ -42,13 +53,30 @@ static trine_status create(const trine_resnet *net, trine_resnet *mutable_net, t
 trine_status trine_session_create_inference(const trine_resnet *net, trine_stream *stream,
                                             const trine_shape *shape, trine_session **out)
 {
-    return create(net, NULL, stream, shape, TRINE_EMBED_POOL, 0, out);
+    const struct purpose why = {.net = net, .to = trine__position_end(net)};
+    return create(&why, stream, shape, out);
+}
+
+trine_status trine__session_create_trunk(const trine_resnet *net, trine_stream *stream,
+                                         const trine_shape *shape, int to, trine_session **out)
+{
+    const struct purpose why = {.net = net, .to = to};
+    return create(&why, stream, shape, out);
 }
 
 trine_status trine_session_create_training(trine_resnet *net, trine_stream *stream, const trine_shape *shape,
                                            trine_embedding embedding, int backward, trine_session **out)
 {
-    return create(net, net, stream, shape, embedding, backward, out);
+    const struct purpose why = {
+        net, net, embedding, backward != 0, TRINE__AT_IMAGES, trine__position_end(net)};
+    return create(&why, stream, shape, out);
+}
+
+trine_status trine__session_create_tail(trine_resnet *net, trine_stream *stream, const trine_shape *shape,
+                                        trine_embedding embedding, int from, trine_session **out)
+{
+    const struct purpose why = {net, net, embedding, true, from, trine__position_end(net)};
+    return create(&why, stream, shape, out);
 }
 
 void trine_session_destroy(trine_session **session)
@@ -99,13 +127,16 @@ static trine_status refresh(trine_session *s, int unit)
 static trine_status check_input(const trine_session *s, const trine_tensor *x)
 {
     const trine_shape *have = &x->shape, *want = &s->shape;
-    TRINE_CHECK(have->n >= 1 && have->n <= want->n && have->c == want->c && have->h == want->h &&
-                    have->w == want->w && x->cb == 1,
-                TRINE_ERR_SHAPE,
-                "session: input is [%d,%d,%d,%d] in blocks of %d, planned for at most [%d,%d,%d,%d] NCHW",
-                have->n, have->c, have->h, have->w, x->cb, want->n, want->c, want->h, want->w);
+    const int cb = s->values[s->input].tensor.cb;
+    TRINE_CHECK(
+        have->n >= 1 && have->n <= want->n && have->c == want->c && have->h == want->h &&
+            have->w == want->w && x->cb == cb,
+        TRINE_ERR_SHAPE,
+        "session: input is [%d,%d,%d,%d] in blocks of %d, planned for at most [%d,%d,%d,%d] in blocks of %d",
+        have->n, have->c, have->h, have->w, x->cb, want->n, want->c, want->h, want->w, cb);
     for (int i = 0; i < s->net->spec.unit_count; i++) {
         const trine__session_unit *u = &s->units[i];
+        if (!u->planned) continue;
         const trine_shape *y = &s->values[u->y].tensor.shape;
         TRINE_CHECK(!u->mode.batch || (double)have->n * y->h * y->w >= 2, TRINE_ERR_SHAPE,
                     "%s: %d image of %d x %d is one value per channel, which has no batch statistics; give "
@@ -206,6 +237,11 @@ trine_tensor trine_session_features(const trine_session *session)
 trine_tensor trine_session_logits(const trine_session *session)
 {
     return result(session, session->logits);
+}
+
+trine_tensor trine__session_output(const trine_session *session)
+{
+    return result(session, session->output);
 }
 
 trine_tensor trine_session_embedding(const trine_session *session)

@@ -52,7 +52,8 @@ typedef struct trine__session_unit {
     trine_conv2d *conv;
     trine_batchnorm *bn;
     trine__bn_mode mode;
-    bool fused; /* BatchNorm folded into the convolution's epilogue */
+    bool planned; /* the unit lies in the session's part of the network */
+    bool fused;   /* BatchNorm folded into the convolution's epilogue */
     bool relu;
     bool conv_trains, affine_trains;
     int x, z, y, residual; /* values; z is y where nothing is kept */
@@ -68,6 +69,7 @@ struct trine_session {
     trine_shape shape; /* largest batch */
     trine_embedding embedding;
     bool backward;
+    int from, to; /* positions */
     uint64_t plan_version;
     uint64_t values_version;    /* the network's at the last forward pass */
     trine__session_unit *units; /* [spec.unit_count] */
@@ -75,8 +77,8 @@ struct trine_session {
     size_t value_count, value_capacity;
     trine__node *nodes;
     size_t node_count, node_capacity, forward_count;
-    int input, features, logits, d_embedding, pool_index; /* values */
-    bool trains;                                          /* something trainable is reached */
+    int input, output, features, logits, d_embedding, pool_index; /* values */
+    bool trains;                                                  /* something trainable is reached */
     trine_pool2d *max_pool, *global_pool;
     trine_linear *fc;
     trine_elementwise *elementwise;
@@ -85,6 +87,27 @@ struct trine_session {
     size_t bytes;
     int batch; /* of the last forward pass; 0: none */
 };
+
+/* Positions in a network, between which a session can run a part: the images, after the stem (and its pooling),
+ * after each block, the pooled features, the end (fc's output). */
+enum { TRINE__AT_IMAGES = 0, TRINE__AT_STEM = 1 };
+int trine__position_after_block(int block);
+int trine__position_features(const trine_resnet *net);
+int trine__position_end(const trine_resnet *net);
+int trine__channels_at(const trine_resnet *net, int position);
+/* The last position before which nothing trains and every BatchNorm uses its running statistics: what an image
+ * gives there depends on nothing else, and stays the same however long the rest is trained. */
+int trine__frozen_position(const trine_resnet *net);
+
+/* Inference from the images to `to`; the result is trine__session_output(). */
+trine_status trine__session_create_trunk(const trine_resnet *net, trine_stream *stream,
+                                         const trine_shape *shape, int to, trine_session **out);
+/* Training mode from `from` to the end. @param shape largest batch and the sizes of what a trunk's output has;
+ * trine_session_forward() takes it in the trunk's layout. Nothing before `from` gets a gradient. */
+trine_status trine__session_create_tail(trine_resnet *net, trine_stream *stream, const trine_shape *shape,
+                                        trine_embedding embedding, int from, trine_session **out);
+/* A view of the value at `to`, alive until the next forward pass. */
+trine_tensor trine__session_output(const trine_session *session);
 
 /* Operators, values, nodes, arena. Leaves a half-made session for trine__plan_free() on failure. */
 trine_status trine__plan_make(trine_session *session);
