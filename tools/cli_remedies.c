@@ -2,7 +2,8 @@
 /* What trine drift --remedies says: one table, and what to do. */
 #include "cli_remedies.h"
 
-#include <math.h>
+#include "cli_drift.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -61,16 +62,16 @@ static void print_advice(cli_run *run, const trine_remedies *remedies)
     cli_print(run, "\nWhat to do\n");
     if (cure == NULL)
         cli_print(run, "  No remedy holds on these images: look at the rows above.\n");
-    else
-        cli_print(run,
-                  "  %s: nothing moves, and training sees the function that is evaluated:\n"
-                  "    --bn %s\n    trine_resnet_set_bn(net, \"%s\");\n",
-                  cure->name, cure->bn, cure->bn);
-    if (chosen != NULL && chosen->drift > 0)
-        cli_print(run,
-                  "  eval in the layers that most of the change comes from still leaves %.4g %%:\n"
-                  "    --bn '%s'\n    trine_resnet_set_bn(net, spec); with the same text\n",
-                  100 * chosen->drift, chosen->bn);
+    else {
+        cli_print(run, "  %s: nothing moves, and training sees the function that is evaluated:\n",
+                  cure->name);
+        cli_print_policy(run, cure->bn);
+    }
+    if (chosen != NULL && chosen->drift > 0) {
+        cli_print(run, "  eval in the layers that most of the change comes from still leaves %.4g %%:\n",
+                  100 * chosen->drift);
+        cli_print_policy(run, chosen->bn);
+    }
 }
 
 int cli_print_remedies(cli_run *run, const trine_remedies *remedies)

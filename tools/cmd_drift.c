@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* trine drift: training-mode passes without an optimizer step, and what they did to the BatchNorm statistics. */
 #include "cli_data.h"
+#include "cli_drift.h"
 #include "cli_network.h"
 #include "cli_plot.h"
 #include "cli_remedies.h"
@@ -9,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { LAYERS_SHOWN = 10 };
 
 static const cli_option own_options[] = {
     {"passes", CLI_INT, CLI_AT(passes), "N", "20", 0, 1000000, "training-mode passes over the same images"},
@@ -102,65 +101,6 @@ cleanup:
     return code;
 }
 
-static void print_rows(cli_run *run, const trine_drift_report *report)
-{
-    cJSON *array = cJSON_AddArrayToObject(run->json, "rows");
-    cli_print(run, "%5s  %14s  %14s  %10s\n", "pass", "embedding norm", "logit norm", "cosine");
-    for (int i = 0; i < report->row_count; i++) {
-        const trine_drift_row *row = &report->rows[i];
-        cli_print(run, "%5d  %14.6f  %14.6f  %10.6f\n", row->step, row->embedding_norm, row->logit_norm,
-                  row->cosine);
-        cJSON *object = cJSON_CreateObject();
-        cli_set(object, "step", row->step);
-        cli_set(object, "embedding_norm", row->embedding_norm);
-        cli_set(object, "logit_norm", row->logit_norm);
-        cli_set(object, "cosine", row->cosine);
-        cJSON_AddItemToArray(array, object);
-    }
-}
-
-static int by_share(const void *a, const void *b)
-{
-    const trine_drift_layer *x = *(const trine_drift_layer *const *)a,
-                            *y = *(const trine_drift_layer *const *)b;
-    if (x->share != y->share) return x->share < y->share ? 1 : -1;
-    return x < y ? -1 : x > y;
-}
-
-static int print_layers(cli_run *run, const trine_drift_report *report)
-{
-    const size_t count = (size_t)report->layer_count;
-    const trine_drift_layer **order = malloc((count > 0 ? count : 1) * sizeof *order);
-    if (order == NULL) return cli_error(CLI_FAILED, "out of memory");
-    cJSON *array = cJSON_AddArrayToObject(run->json, "layers");
-    int moved = 0;
-    for (size_t i = 0; i < count; i++) {
-        const trine_drift_layer *layer = &report->layers[i];
-        order[i] = layer;
-        moved += layer->mean_moved > 0 || layer->var_moved > 0;
-        cJSON *object = cJSON_CreateObject();
-        cli_set_text(object, "name", layer->name);
-        cli_set_text(object, "policy", layer->policy);
-        cli_set(object, "mean_moved", layer->mean_moved);
-        cli_set(object, "var_moved", layer->var_moved);
-        cli_set(object, "mean_distance", layer->mean_distance);
-        cli_set(object, "share", layer->share);
-        cJSON_AddItemToArray(array, object);
-    }
-    cli_print(run, "\n%d of %zu BatchNorm layers moved their running statistics\n", moved, count);
-    if (moved > 0) {
-        qsort(order, count, sizeof *order, by_share);
-        cli_print(run, "%-24s %-11s %10s %9s %10s %7s\n", "layer, by its share", "policy", "mean moved",
-                  "var moved", "still to go", "share");
-        for (size_t i = 0; i < count && i < LAYERS_SHOWN; i++)
-            cli_print(run, "%-24s %-11s %10.4f %9.4f %10.4f %6.1f%%\n", order[i]->name, order[i]->policy,
-                      order[i]->mean_moved, order[i]->var_moved, order[i]->mean_distance,
-                      100 * order[i]->share);
-    }
-    free(order);
-    return CLI_OK;
-}
-
 static int check_drift(cli_run *run, const trine_drift_report *report)
 {
     const double before = report->rows[0].embedding_norm;
@@ -205,8 +145,7 @@ static int drift(cli_run *run)
                                    run->v.passes, &remedies));
     CLI_TRY(trine_drift_run(run->net, run->stream, batch.x, &batch.shape, cli_embedding(run), run->v.passes,
                             &report));
-    print_rows(run, &report);
-    CLI_RUN(print_layers(run, &report));
+    CLI_RUN(cli_print_drift(run, &report, remedies.count == 0));
     cli_set_text(run->json, "batchnorm", summary);
     cli_set(run->json, "count", batch.shape.n);
     cli_set(run->json, "bad_images", (double)batch.bad);
@@ -221,9 +160,11 @@ cleanup:
     return code;
 }
 
-const cli_command cmd_drift = {{"drift", "", "show what training-mode passes do to BatchNorm statistics", 0,
-                                0, sections, CLI_COUNTOF(sections),
-                                "The same images go through at every pass; after each one they are looked at "
-                                "in evaluation mode. The weights file "
-                                "is not changed."},
-                               drift};
+const cli_command cmd_drift = {
+    {"drift", "", "show what training-mode passes do to BatchNorm statistics", 0, 0, sections,
+     CLI_COUNTOF(sections),
+     "The same images go through at every pass; after each one they are looked at "
+     "in evaluation mode. The weights file is not changed. Running statistics approach "
+     "those of the batch: a pass leaves 1 - momentum of the way, or n/(n+1) of it "
+     "after n batches where the policy is cumulative."},
+    drift};

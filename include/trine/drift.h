@@ -18,15 +18,30 @@ typedef struct trine_drift_row {
     double cosine;         /**< mean over the images of the cosine between the embedding and that of row 0 */
 } trine_drift_row;
 
-/** What moved in one BatchNorm layer. */
+/** What moved in one BatchNorm layer, and where it is heading. The batch being the same at every pass, its statistics in this layer
+ *  are the same too (layers before it normalise with the batch, or with running statistics that do not move), and the running ones
+ *  approach them geometrically. With d = |batch mean - running_mean|_2 before the passes, after k passes it is
+ *    momentum a: running = (1-a)*running + a*batch        (1-a)^k * d
+ *    cumulative: running = (n*running + batch)/(n+1)      n/(n+k) * d, n being num_batches_tracked before the passes
+ *  and the same for the variance, unbiased as running_var is. Statistics that have overflowed make NaN. */
 typedef struct trine_drift_layer {
     char name[64];     /**< canonical */
     char policy[32];   /**< "train", "eval", "no-update", "cumulative", as in force */
     double mean_moved; /**< |running_mean - before|_2 / |sqrt(running_var before)|_2 */
     double var_moved;  /**< |running_var - before|_2 / |running_var before|_2 */
-    double
-        mean_distance; /**< |batch mean - running_mean|_2 / |sqrt(running_var)|_2 now: how far it still has to go; 0 where the
-                                layer does not normalise with the batch */
+    /** |batch mean - running_mean|_2 / |sqrt(running_var)|_2 now: how far it still has to go; this and the three below are 0 where
+     *  the layer does not normalise with the batch */
+    double mean_distance;
+    double var_distance;         /**< |batch variance - running_var|_2 / |running_var|_2 now */
+    double mean_distance_before; /**< as mean_distance, before the passes */
+    double var_distance_before;  /**< as var_distance, before the passes */
+    /** |batch mean - running_mean|_2 now / before the passes, by the law above (1-a)^passes or n/(n+passes); not the quotient of
+     *  the two distances, whose unit moves too. 0 where there was nothing to go but float32's rounding; NaN where the layer does not
+     *  normalise with the batch */
+    double mean_remaining;
+    /** Further passes, by the law above, until mean_remaining is 0.01 or less: 0 if it is; NaN, for never, where the layer does not
+     *  update or its momentum is 0 */
+    double passes_to_1_percent;
     double
         share; /**< |embedding change undone by restoring this layer alone| / sum over layers; 0 if nothing moved */
 } trine_drift_layer;

@@ -4,6 +4,7 @@
  * and the embeddings taken again. */
 #include "trine/drift.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ struct drift {
     int images, dim, outputs, layers;
     float *first, *last, *now; /* [images][dim]: of row 0, of the last row, of the moment */
     float *logits;             /* [images][outputs] */
-    float *channels;           /* of the widest layer */
+    struct statistics batch;   /* of one layer, whichever: room for the widest */
     struct statistics *before, *after;
     trine_drift_report report;
 };
@@ -83,7 +84,8 @@ static trine_status prepare(struct drift *d, const float *x, const trine_shape *
         const int channels = d->net->spec.units[i].out_channels;
         if (channels > widest) widest = channels;
     }
-    TRINE_TRY(allocate_floats((size_t)widest, &d->channels));
+    TRINE_TRY(allocate_floats((size_t)widest, &d->batch.mean));
+    TRINE_TRY(allocate_floats((size_t)widest, &d->batch.var));
     TRINE_TRY(allocate_statistics(d, &d->before));
     TRINE_TRY(allocate_statistics(d, &d->after));
     TRINE_TRY(trine__calloc((size_t)passes + 1, sizeof *d->report.rows, &memory));
@@ -103,7 +105,8 @@ static void release(struct drift *d)
     free(d->last);
     free(d->now);
     free(d->logits);
-    free(d->channels);
+    free(d->batch.mean);
+    free(d->batch.var);
     free_statistics(d, d->before);
     free_statistics(d, d->after);
     trine_drift_report_free(&d->report);
@@ -157,17 +160,57 @@ static bool uses_batch(const struct drift *d, int i)
     return trine__bn_resolve(d->net, i).batch;
 }
 
-/* How far the running means are from the batch's, which the training session has left from its last pass:
- * they do not depend on running statistics of layers that use the batch's, and others did not move. */
+/* What layer i saw in the last training-mode pass: mean and unbiased variance of its batch. The session keeps
+ * 1/sqrt(var + eps), which gives the variance back but for rounding of eps' size. */
+static trine_status read_batch(struct drift *d, int i)
+{
+    const trine__session_unit *u = &d->training->units[i];
+    const size_t channels = (size_t)d->net->spec.units[i].out_channels, bytes = channels * sizeof(float);
+    const trine_shape *shape = &d->training->values[u->y].tensor.shape;
+    const double count = (double)d->images * shape->h * shape->w, eps = d->net->bns[i].eps;
+    TRINE_TRY(trine_buffer_read(d->stream, u->saved.mean, 0, d->batch.mean, bytes));
+    TRINE_TRY(trine_buffer_read(d->stream, u->saved.rstd, 0, d->batch.var, bytes));
+    for (size_t c = 0; c < channels; c++) {
+        const double rstd = d->batch.var[c], biased = 1 / (rstd * rstd) - eps;
+        d->batch.var[c] = (float)(biased < 0 ? 0 : biased * count / (count - 1));
+    }
+    return TRINE_OK;
+}
+
+/* Further passes, by the law of drift.h, until `left` of the way is `goal` or less; NaN: never. */
+static double passes_to(const struct drift *d, int i, double left, double goal)
+{
+    static const double rounding = 1e-3; /* of a pass: float32's, in what is left */
+    const trine__bn_mode mode = trine__bn_resolve(d->net, i);
+    const double a = d->net->bns[i].momentum, n = (double)d->after[i].batches;
+    if (!mode.update || isnan(left)) return NAN;
+    if (left <= goal) return 0;
+    if (!mode.cumulative && a <= 0) return NAN;
+    const double passes = mode.cumulative ? n * (left / goal - 1) : a < 1 ? log(goal / left) / log1p(-a) : 1;
+    return fmax(1, ceil(passes - rounding));
+}
+
+/* How far the running statistics are from the batch's, which the training session has left from its last
+ * pass: they are those of every pass. */
 static trine_status measure_distances(struct drift *d)
 {
     for (int i = 0; i < d->layers; i++) {
-        if (!uses_batch(d, i)) continue;
+        trine_drift_layer *layer = &d->report.layers[i];
+        const struct statistics *b = &d->before[i], *a = &d->after[i], *batch = &d->batch;
         const size_t channels = (size_t)d->net->spec.units[i].out_channels;
-        TRINE_TRY(trine_buffer_read(d->stream, d->training->units[i].saved.mean, 0, d->channels,
-                                    channels * sizeof *d->channels));
-        d->report.layers[i].mean_distance =
-            trine__mean_moved(d->channels, d->after[i].mean, d->after[i].var, channels);
+        layer->mean_remaining = layer->passes_to_1_percent = NAN;
+        if (!uses_batch(d, i)) continue;
+        TRINE_TRY(read_batch(d, i));
+        const double start = trine__distance(batch->mean, b->mean, channels),
+                     now = trine__distance(batch->mean, a->mean, channels);
+        layer->mean_distance_before = trine__mean_moved(batch->mean, b->mean, b->var, channels);
+        layer->var_distance_before = trine__var_moved(batch->var, b->var, channels);
+        layer->mean_distance = trine__mean_moved(batch->mean, a->mean, a->var, channels);
+        layer->var_distance = trine__var_moved(batch->var, a->var, channels);
+        /* a running average in float32 stops within some units in the last place */
+        const double resolution = 8 * FLT_EPSILON * trine__norm(batch->mean, channels);
+        layer->mean_remaining = start <= resolution ? 0 : now / start;
+        layer->passes_to_1_percent = passes_to(d, i, layer->mean_remaining, 0.01);
     }
     return TRINE_OK;
 }

@@ -188,16 +188,43 @@ def drift(folder):
         keys(row, "step", "embedding_norm", "logit_norm", "cosine")
     assert len(result["layers"]) == 19, result
     for layer in result["layers"]:
-        keys(layer, "name", "policy", "mean_moved", "var_moved", "mean_distance", "share")
+        keys(layer, "name", "policy", "mean_moved", "var_moved", "mean_distance", "share", "var_distance",
+             "mean_distance_before", "var_distance_before", "mean_remaining", "passes_to_1_percent")
         assert layer["policy"] == "train" and layer["mean_moved"] > 0, layer
+        assert abs(layer["mean_remaining"] - 0.9**3) < 1e-3 and layer["passes_to_1_percent"] == 41, layer
     for policy in ("eval", "no-update"):
         still = Run(*arguments, "--bn", policy, "--max-drift", 0, "--json", "-").json()
         assert all(row["embedding_norm"] == still["rows"][0]["embedding_norm"] for row in still["rows"]), still
         assert all(layer["mean_moved"] == 0 and layer["var_moved"] == 0 for layer in still["layers"]), still
+        assert all(layer["passes_to_1_percent"] is None for layer in still["layers"]), still
+        assert {layer["mean_remaining"] for layer in still["layers"]} == {None if policy == "eval" else 1}, still
     path = os.path.join(folder, "d.json")
     Run(*arguments, "--max-drift", 1e-9, "--json", path).fails(5, "--max-drift")
     with open(path, encoding="utf-8") as file:
         assert len(json.load(file)["rows"]) == 4
+
+
+def drift_text(folder):
+    """80 columns; where the statistics head for; what to type; frozen layers that move, in one sentence."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    arguments = ["drift", "--weights", base, "--data", data, "--passes"]
+    frozen = "frozen, and moved"
+    for more, heads, wanted, unwanted in (
+            ([3], "72.9 % of the way left,\n41 more passes to 1 %.", ["--bn eval\n", 'trine_resnet_set_bn(net, "eval")'], frozen),
+            ([3, "--freeze", "*,!layer3.*"], "72.9 %", ["\n13 of them are " + frozen, "--bn auto\n"], "remedy "),
+            ([3, "--freeze", "*,!layer3.*", "--bn", "auto"], "72.9 %", ["6 of 19 Batch", "--bn eval\n"], frozen),
+            ([3, "--remedies"], "72.9 %", ['--bn "train,', "\nWhat to do\n  eval all"], "tried on these images"),
+            ([0], "100 % of the way left,\n44 more", ["0 of 19 Batch"], "What to do"),
+            ([50], "Each has come to the statistics of this batch: 0.515 %", ["What to do"], "more pass"),
+            ([2, "--bn", "train,bn1=train:momentum=0.5"], "25 to 81 % of the way left,\nat most 42 more passes", [], frozen),
+            ([2, "--bn", "no-update"], "0 of 19 Batch", [], "of the way left")):
+        text = Run(*arguments, *more).ok().out
+        assert max(map(len, text.split("\n"))) <= 80, text
+        assert all(words in text for words in [heads, *wanted]), (more, text)
+        assert unwanted not in text and text.count(frozen) <= 1, (more, text)
+    spec = re.search(r'^--bn "((?:[^"]|\n)*)"$', Run(*arguments, 3, "--remedies").ok().out, re.M).group(1)
+    Run(*arguments, 1, "--bn", spec.replace("\\\n", "")).ok()
 
 
 def remedies(folder):
@@ -256,5 +283,5 @@ def bench(_folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main([help_texts, devices, probe, train, finetune, policies, strange_names, no_triplets, embed, drift, remedies,
-               convert, bench]))
+    sys.exit(main([help_texts, devices, probe, train, finetune, policies, strange_names, no_triplets, embed, drift, drift_text,
+               remedies, convert, bench]))

@@ -3,6 +3,7 @@
  * is left with. */
 #include "trine/drift.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -139,6 +140,208 @@ START_TEST(layers_follow_the_running_average)
 }
 END_TEST
 
+/* Running statistics of every layer, in double. */
+typedef struct host_layer {
+    double mean[MAX_CHANNELS], var[MAX_CHANNELS];
+    int channels;
+} host_layer;
+
+static void read_layers(const trine_resnet *net, host_layer *out)
+{
+    for (int i = 0; i < trine_resnet_bn_count(net); i++) {
+        trine_bn_info info;
+        float mean[MAX_CHANNELS], var[MAX_CHANNELS];
+        ASSERT_OK(trine_resnet_bn(net, i, &info));
+        ASSERT_OK(trine_resnet_bn_read(net, dev.stream, i, mean, var));
+        out[i].channels = info.channels;
+        for (int c = 0; c < info.channels; c++) {
+            out[i].mean[c] = mean[c];
+            out[i].var[c] = var[c];
+        }
+    }
+}
+
+/* Running statistics that are nobody's, and a counter. */
+static void set_layers(trine_resnet *net, int64_t batches)
+{
+    trine__random r = trine__random_stream(4, 5, 6);
+    for (int i = 0; i < trine_resnet_bn_count(net); i++) {
+        trine_bn_info info;
+        float mean[MAX_CHANNELS], var[MAX_CHANNELS];
+        ASSERT_OK(trine_resnet_bn(net, i, &info));
+        for (int c = 0; c < info.channels; c++) {
+            mean[c] = (float)(0.3 * trine__random_normal(&r));
+            var[c] = (float)(0.2 + fabs(trine__random_normal(&r)));
+        }
+        ASSERT_OK(trine_resnet_bn_write(net, dev.stream, i, mean, var, batches));
+    }
+}
+
+/* What the images are to every layer: the first cumulative average takes the batch's statistics as they are. */
+static void read_batch(host_layer *out)
+{
+    trine_drift_report report;
+    trine_resnet *net = make_network("cumulative");
+    ASSERT_OK(trine_drift_run(net, dev.stream, images, &shape, TRINE_EMBED_POOL, 1, &report));
+    read_layers(net, out);
+    trine_drift_report_free(&report);
+    trine_resnet_destroy(&net);
+}
+
+static double apart(const double *a, const double *b, int count)
+{
+    double square = 0;
+    for (int c = 0; c < count; c++) square += (a[c] - b[c]) * (a[c] - b[c]);
+    return sqrt(square);
+}
+
+/* |sqrt(var)| and |var|. */
+static double spread_of(const host_layer *l)
+{
+    double sum = 0;
+    for (int c = 0; c < l->channels; c++) sum += l->var[c];
+    return sqrt(sum);
+}
+
+static double var_norm(const host_layer *l)
+{
+    const double zero[MAX_CHANNELS] = {0};
+    return apart(l->var, zero, l->channels);
+}
+
+/* Share of the old value that pass number `pass` (from 1) keeps. */
+static double kept(double momentum, int64_t batches, int pass)
+{
+    return momentum >= 0 ? 1 - momentum : 1 - 1.0 / (double)(batches + pass);
+}
+
+/* A pass rounds the running value, and what earlier ones rounded fades with them: as a share of the way. */
+static double rounding_of(const double *to, const double *from, int count, int passes)
+{
+    const double zero[MAX_CHANNELS] = {0};
+    return FLT_EPSILON * fmin(passes + 1, 10) * (apart(to, zero, count) + apart(from, zero, count)) /
+           apart(to, from, count);
+}
+
+/* Distances, what is left and what is to come, against averages made by hand. @param momentum below 0: cumulative */
+static void check_heading(const char *bn, double momentum, int64_t batches, int passes)
+{
+    static host_layer batch[MAX_LAYERS], start[MAX_LAYERS];
+    trine_drift_report report;
+    read_batch(batch);
+    trine_resnet *net = make_network(bn);
+    set_layers(net, batches);
+    read_layers(net, start);
+    ASSERT_OK(trine_drift_run(net, dev.stream, images, &shape, TRINE_EMBED_POOL, passes, &report));
+    double left = 1;
+    for (int pass = 1; pass <= passes; pass++) left *= kept(momentum, batches, pass);
+    int further = 0;
+    for (double then = left; then > 0.01 * (1 + 1e-5); further++)
+        then *= kept(momentum, batches, passes + further + 1);
+    for (int i = 0; i < report.layer_count; i++) {
+        const trine_drift_layer *l = &report.layers[i];
+        const host_layer *b = &batch[i], *s = &start[i];
+        host_layer now = *s;
+        const double to_go = apart(b->mean, s->mean, s->channels);
+        for (int c = 0; c < s->channels; c++) {
+            now.mean[c] = b->mean[c] + left * (s->mean[c] - b->mean[c]);
+            now.var[c] = b->var[c] + left * (s->var[c] - b->var[c]);
+        }
+        assert_near("mean distance before", l->mean_distance_before, to_go / spread_of(s), 1e-5);
+        assert_near("var distance before", l->var_distance_before,
+                    apart(b->var, s->var, s->channels) / var_norm(s), 1e-5);
+        const double rounding = rounding_of(b->mean, s->mean, s->channels, passes),
+                     var_rounding = rounding_of(b->var, s->var, s->channels, passes);
+        ck_assert_msg(fabs(l->mean_remaining - left) <= rounding, "%s: %.9g of the way left, want %.9g", bn,
+                      l->mean_remaining, left);
+        if (left > 1e-3) {
+            assert_near("mean distance", l->mean_distance, left * to_go / spread_of(&now),
+                        1e-5 + rounding / left);
+            assert_near("var distance", l->var_distance,
+                        left * apart(b->var, s->var, s->channels) / var_norm(&now),
+                        1e-5 + var_rounding / left);
+        }
+        ck_assert_msg(l->passes_to_1_percent == further, "%s after %d: %g passes to 1 %%, want %d", bn,
+                      passes, l->passes_to_1_percent, further);
+    }
+    trine_drift_report_free(&report);
+    trine_resnet_destroy(&net);
+}
+
+/* The running statistics approach the batch's geometrically, or as an average does. */
+START_TEST(heads_for_the_batch)
+{
+    const int passes[] = {0, 1, 5, 20, 43, 44, 60};
+    for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) check_heading("train", 0.1, 0, passes[i]);
+    check_heading("train:momentum=0.5", 0.5, 3, 2);
+    check_heading("train:momentum=1", 1, 0, 0);
+    check_heading("train:momentum=1", 1, 0, 2);
+    check_heading("cumulative", -1, 0, 0);
+    check_heading("cumulative", -1, 0, 3);
+    check_heading("cumulative", -1, 7, 0);
+    check_heading("cumulative", -1, 7, 4);
+}
+END_TEST
+
+/* Who does not update never arrives; who does not look at the batch has no way to go. */
+START_TEST(never_arrives)
+{
+    trine_resnet *net = make_network("no-update,layer1.*=eval,layer2.*=train:momentum=0");
+    trine_drift_report report;
+    ASSERT_OK(trine_drift_run(net, dev.stream, images, &shape, TRINE_EMBED_POOL, 2, &report));
+    for (int i = 0; i < report.layer_count; i++) {
+        const trine_drift_layer *l = &report.layers[i];
+        ck_assert(isnan(l->passes_to_1_percent));
+        if (strncmp(l->name, "layer1.", 7) == 0) {
+            ck_assert(isnan(l->mean_remaining));
+            ck_assert(l->mean_distance == 0 && l->var_distance == 0 && l->mean_distance_before == 0 &&
+                      l->var_distance_before == 0);
+        } else {
+            ck_assert_double_eq(l->mean_remaining, 1);
+            ck_assert(l->mean_distance > 0 && l->mean_distance == l->mean_distance_before);
+            ck_assert(l->var_distance > 0 && l->var_distance == l->var_distance_before);
+        }
+    }
+    trine_drift_report_free(&report);
+    trine_resnet_destroy(&net);
+}
+END_TEST
+
+static void nudge(trine_resnet *net)
+{
+    for (int i = 0; i < trine_resnet_bn_count(net); i++) {
+        trine_bn_info info;
+        float mean[MAX_CHANNELS], var[MAX_CHANNELS];
+        ASSERT_OK(trine_resnet_bn(net, i, &info));
+        ASSERT_OK(trine_resnet_bn_read(net, dev.stream, i, mean, var));
+        for (int c = 0; c < info.channels; c++) mean[c] = nextafterf(mean[c], 1e9f);
+        ASSERT_OK(trine_resnet_bn_write(net, dev.stream, i, mean, var, info.batches));
+    }
+}
+
+/* Statistics that are the batch's already, but for float32's rounding. */
+START_TEST(there_already)
+{
+    trine_resnet *net = make_network("cumulative");
+    trine_drift_report report;
+    for (int round = 0; round < 2; round++) {
+        ASSERT_OK(trine_drift_run(net, dev.stream, images, &shape, TRINE_EMBED_POOL, 1 + 4 * round, &report));
+        ASSERT_OK(trine_resnet_set_bn(net, "train"));
+        for (int i = 0; i < report.layer_count; i++) {
+            const trine_drift_layer *l = &report.layers[i];
+            ck_assert_double_eq(l->mean_remaining, 0);
+            ck_assert_double_eq(l->passes_to_1_percent, 0);
+            ck_assert(l->var_distance < 1e-6);
+            ck_assert(l->mean_distance_before > (round == 0 ? 1e-3 : 0));
+            ck_assert(l->mean_distance_before < (round == 0 ? 100 : 1e-6));
+        }
+        nudge(net);
+        trine_drift_report_free(&report);
+    }
+    trine_resnet_destroy(&net);
+}
+END_TEST
+
 START_TEST(no_layer_that_updates_no_drift)
 {
     const char *const policies[] = {"eval", "no-update"};
@@ -259,6 +462,9 @@ int main(void)
     tcase_set_timeout(tc, 600);
     tcase_add_test(tc, rows_tell_what_sessions_give);
     tcase_add_test(tc, layers_follow_the_running_average);
+    tcase_add_test(tc, heads_for_the_batch);
+    tcase_add_test(tc, never_arrives);
+    tcase_add_test(tc, there_already);
     tcase_add_test(tc, no_layer_that_updates_no_drift);
     tcase_add_test(tc, one_layer_has_the_whole_share);
     tcase_add_test(tc, no_passes);
