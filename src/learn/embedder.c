@@ -8,6 +8,7 @@
 #include "io/loader.h"
 #include "learn/feed.h"
 #include "learn/threads.h"
+#include "net/state_guard.h"
 #include "trine/retrieval.h"
 
 enum { DEFAULT_BATCH = 32, STAGES = 2, MAX_BLOCK = 16 }; /* channels of the widest layout block */
@@ -190,11 +191,9 @@ static trine_status embed_batches(struct embedder *e, const trine_dataset *data)
     return TRINE_OK;
 }
 
-trine_status trine_embed_dataset(const trine_resnet *net, trine_stream *stream, const trine_dataset *data,
-                                 const trine_embed_options *options, trine_vectors *out)
+static trine_status embed_dataset(const trine_resnet *net, trine_stream *stream, const trine_dataset *data,
+                                  const trine_embed_options *options, trine_vectors *out)
 {
-    TRINE_CHECK(net && stream && data && options && out, TRINE_ERR_ARG,
-                "embed: network, stream, data set, options or result is missing");
     TRINE_TRY(check_options(options));
     struct embedder e = {.options = options, .stream = stream, .all = trine_dataset_count(data)};
     e.shape.n = options->batch ? options->batch : DEFAULT_BATCH;
@@ -214,12 +213,10 @@ cleanup:
     return status;
 }
 
-trine_status trine_embed_array(const trine_resnet *net, trine_stream *stream, const float *x,
-                               const trine_shape *shape, const trine_embed_options *options,
-                               trine_vectors *out)
+static trine_status embed_array(const trine_resnet *net, trine_stream *stream, const float *x,
+                                const trine_shape *shape, const trine_embed_options *options,
+                                trine_vectors *out)
 {
-    TRINE_CHECK(net && stream && x && shape && options && out, TRINE_ERR_ARG,
-                "embed: network, stream, array, shape, options or result is missing");
     TRINE_TRY(check_options(options));
     TRINE_CHECK(shape->n >= 1, TRINE_ERR_SHAPE, "embed: %d images, expected at least 1", shape->n);
     struct embedder e = {.options = options, .stream = stream, .all = (size_t)shape->n, .shape = *shape};
@@ -238,6 +235,39 @@ trine_status trine_embed_array(const trine_resnet *net, trine_stream *stream, co
 cleanup:
     release(&e);
     return status;
+}
+
+/* The end of a guarded call: vectors go out only if nothing moved. */
+static trine_status hand_over(trine_status status, trine_vectors *v, trine_vectors *out)
+{
+    if (status == TRINE_OK)
+        *out = *v;
+    else
+        trine_vectors_free(v);
+    return status;
+}
+
+trine_status trine_embed_dataset(const trine_resnet *net, trine_stream *stream, const trine_dataset *data,
+                                 const trine_embed_options *options, trine_vectors *out)
+{
+    TRINE_CHECK(net && stream && data && options && out, TRINE_ERR_ARG,
+                "embed: network, stream, data set, options or result is missing");
+    trine__guard guard;
+    trine_vectors v = {0};
+    TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_embed_dataset", TRINE__MAY_NOTHING));
+    return hand_over(trine__guard_end(&guard, embed_dataset(net, stream, data, options, &v)), &v, out);
+}
+
+trine_status trine_embed_array(const trine_resnet *net, trine_stream *stream, const float *x,
+                               const trine_shape *shape, const trine_embed_options *options,
+                               trine_vectors *out)
+{
+    TRINE_CHECK(net && stream && x && shape && options && out, TRINE_ERR_ARG,
+                "embed: network, stream, array, shape, options or result is missing");
+    trine__guard guard;
+    trine_vectors v = {0};
+    TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_embed_array", TRINE__MAY_NOTHING));
+    return hand_over(trine__guard_end(&guard, embed_array(net, stream, x, shape, options, &v)), &v, out);
 }
 
 void trine_vectors_free(trine_vectors *vectors)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "learn/trainer_private.h"
+#include "net/state_guard.h"
 
 enum { MAX_BLOCK = 16, PLATEAU_STEPS = 100 }; /* channels of the widest layout block; steps of a mean */
 
@@ -224,12 +225,9 @@ static double learning_rate(const trine_trainer *t)
                                                  : trine_schedule_lr(o->schedule, o->lr, t->step, t->steps);
 }
 
-/* One step, from the batch to the record; tells the callback of earlier ones. */
-static trine_status step(trine_trainer *t, trine_step_fn each_step, void *user)
+/* From the batch to the record. */
+static trine_status next_step(trine_trainer *t, int slot)
 {
-    int slot;
-    TRINE_TRY(trine__trainer_log_begin(t, each_step, user, &slot));
-    if (t->log.stopped) return TRINE_OK;
     trine_tensor x;
     const trine_buffer *labels;
     trine__feed_slot *fed;
@@ -239,6 +237,19 @@ static trine_status step(trine_trainer *t, trine_step_fn each_step, void *user)
     if (fed) TRINE_TRY(trine__feed_used(t->feed, fed));
     TRINE_TRY(trine__trainer_log_end(t, x.shape.n, lr));
     t->step++;
+    return TRINE_OK;
+}
+
+/* One step; tells the callback of earlier ones, which may do to the network what it likes. */
+static trine_status step(trine_trainer *t, trine_step_fn each_step, void *user)
+{
+    int slot;
+    TRINE_TRY(trine__trainer_log_begin(t, each_step, user, &slot));
+    if (t->log.stopped) return TRINE_OK;
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, t->net, t->stream, "trine_trainer_run",
+                                 TRINE__MAY_TRAIN | TRINE__MAY_UPDATE));
+    TRINE_TRY(trine__guard_end(&guard, next_step(t, slot)));
     const int period = t->options.steps > 0 ? PLATEAU_STEPS : t->epoch_steps;
     if (t->options.schedule != TRINE_SCHEDULE_PLATEAU || t->step % period != 0) return TRINE_OK;
     TRINE_TRY(trine__trainer_log_flush(t, each_step, user)); /* the next rate depends on these losses */

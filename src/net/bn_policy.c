@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/glob.h"
-#include "net/resnet_private.h"
+#include "net/state_guard.h"
 
 static const struct {
     const char *name;
@@ -34,6 +34,14 @@ trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit)
                             .update = policy == TRINE_BN_TRAIN || policy == TRINE_BN_CUMULATIVE,
                             .cumulative = policy == TRINE_BN_CUMULATIVE,
                             .frozen = frozen};
+}
+
+const char *trine__bn_mode_name(trine__bn_mode mode)
+{
+    return trine__bn_policy_name(!mode.batch       ? TRINE_BN_EVAL
+                                 : !mode.update    ? TRINE_BN_NO_UPDATE
+                                 : mode.cumulative ? TRINE_BN_CUMULATIVE
+                                                   : TRINE_BN_TRAIN);
 }
 
 /* True if the glob matches a canonical name, or the same under the source's name of fc. */
@@ -176,10 +184,9 @@ trine_status trine_resnet_bn_read(const trine_resnet *net, trine_stream *stream,
     return trine_buffer_read(stream, net->bns[i].var, 0, var, bytes);
 }
 
-trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int i, const float *mean,
-                                   const float *var, int64_t batches)
+static trine_status write_layer(trine_resnet *net, trine_stream *stream, int i, const float *mean,
+                                const float *var, int64_t batches)
 {
-    TRINE_TRY(check_layer(net, i));
     const int channels = net->spec.units[i].out_channels;
     for (int c = 0; c < channels; c++)
         TRINE_CHECK(var[c] >= 0, TRINE_ERR_ARG, "%s: running variance of channel %d is %g",
@@ -191,4 +198,14 @@ trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int 
     net->bns[i].batches = batches;
     TRINE_TRY(trine_buffer_write(stream, net->bns[i].mean, 0, mean, bytes));
     return trine_buffer_write(stream, net->bns[i].var, 0, var, bytes);
+}
+
+trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int i, const float *mean,
+                                   const float *var, int64_t batches)
+{
+    TRINE_TRY(check_layer(net, i));
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_resnet_bn_write", TRINE__MAY_NOTHING));
+    trine__guard_allow_layer(&guard, i);
+    return trine__guard_end(&guard, write_layer(net, stream, i, mean, var, batches));
 }

@@ -12,6 +12,7 @@
 
 #include "net/distance.h"
 #include "net/session_private.h"
+#include "net/state_guard.h"
 
 /* Running statistics of one layer on the host. */
 struct statistics {
@@ -230,15 +231,6 @@ static trine_status look_only(struct drift *d)
     return status;
 }
 
-static const char *policy_in_force(const struct drift *d, int i)
-{
-    const trine__bn_mode mode = trine__bn_resolve(d->net, i);
-    return trine__bn_policy_name(!mode.batch       ? TRINE_BN_EVAL
-                                 : !mode.update    ? TRINE_BN_NO_UPDATE
-                                 : mode.cumulative ? TRINE_BN_CUMULATIVE
-                                                   : TRINE_BN_TRAIN);
-}
-
 static trine_status write_statistics(const struct drift *d, int i, const struct statistics *s)
 {
     return trine_resnet_bn_write(d->net, d->stream, i, s[i].mean, s[i].var, s[i].batches);
@@ -288,19 +280,17 @@ static trine_status measure_layers(struct drift *d)
         const struct statistics *b = &d->before[i], *a = &d->after[i];
         const size_t channels = (size_t)d->net->spec.units[i].out_channels;
         snprintf(layer->name, sizeof layer->name, "%s", d->net->spec.units[i].bn);
-        snprintf(layer->policy, sizeof layer->policy, "%s", policy_in_force(d, i));
+        snprintf(layer->policy, sizeof layer->policy, "%s",
+                 trine__bn_mode_name(trine__bn_resolve(d->net, i)));
         layer->mean_moved = trine__mean_moved(a->mean, b->mean, b->var, channels);
         layer->var_moved = trine__var_moved(a->var, b->var, channels);
     }
     return measure_shares(d);
 }
 
-trine_status trine_drift_run(trine_resnet *net, trine_stream *stream, const float *x,
-                             const trine_shape *shape, trine_embedding embedding, int passes,
-                             trine_drift_report *out)
+static trine_status run(trine_resnet *net, trine_stream *stream, const float *x, const trine_shape *shape,
+                        trine_embedding embedding, int passes, trine_drift_report *out)
 {
-    TRINE_CHECK(net && stream && x && shape && out, TRINE_ERR_ARG,
-                "drift: network, stream, images, shape or result is missing");
     TRINE_CHECK(passes >= 0, TRINE_ERR_ARG, "drift: %d passes, expected 0 or more", passes);
     TRINE_CHECK(embedding == TRINE_EMBED_POOL || embedding == TRINE_EMBED_FC, TRINE_ERR_ARG,
                 "drift: unknown embedding %d", (int)embedding);
@@ -319,6 +309,24 @@ trine_status trine_drift_run(trine_resnet *net, trine_stream *stream, const floa
     d.report = (trine_drift_report){0};
 cleanup:
     release(&d);
+    return status;
+}
+
+trine_status trine_drift_run(trine_resnet *net, trine_stream *stream, const float *x,
+                             const trine_shape *shape, trine_embedding embedding, int passes,
+                             trine_drift_report *out)
+{
+    TRINE_CHECK(net && stream && x && shape && out, TRINE_ERR_ARG,
+                "drift: network, stream, images, shape or result is missing");
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_drift_run", TRINE__MAY_UPDATE));
+    trine_drift_report report = {0};
+    const trine_status status =
+        trine__guard_end(&guard, run(net, stream, x, shape, embedding, passes, &report));
+    if (status == TRINE_OK)
+        *out = report;
+    else
+        trine_drift_report_free(&report);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/session_private.h"
+#include "net/state_guard.h"
 #include "op/optimizer.h"
 
 trine_status trine_gradients_create(const trine_resnet *net, trine_stream *stream, trine_gradients **out)
@@ -60,12 +61,9 @@ void trine_gradients_destroy(trine_gradients **gradients)
     *gradients = NULL;
 }
 
-trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
-                               const trine_gradients *gradients, float lr)
+static trine_status step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
+                         const trine_gradients *gradients, float lr)
 {
-    TRINE_CHECK(gradients->count == net->parameter_count &&
-                    trine_buffer_bytes(gradients->flat) == net->flat_count * sizeof(float),
-                TRINE_ERR_ARG, "the gradients are of another network");
     TRINE_CHECK(isfinite(lr) && lr >= 0, TRINE_ERR_ARG, "step: learning rate %g, want a number >= 0",
                 (double)lr);
     uint64_t *counts;
@@ -92,4 +90,16 @@ trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_op
         i = end;
     }
     return TRINE_OK;
+}
+
+trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
+                               const trine_gradients *gradients, float lr)
+{
+    TRINE_CHECK(gradients->count == net->parameter_count &&
+                    trine_buffer_bytes(gradients->flat) == net->flat_count * sizeof(float),
+                TRINE_ERR_ARG, "the gradients are of another network");
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_resnet_step", TRINE__MAY_TRAIN));
+    trine__guard_allow_reached(&guard, gradients->reached);
+    return trine__guard_end(&guard, step(net, stream, optimizer, gradients, lr));
 }

@@ -9,6 +9,7 @@
 
 #include "net/distance.h"
 #include "net/session_private.h"
+#include "net/state_guard.h"
 #include "trine/drift.h"
 
 /* What a remedy does beside its policy. */
@@ -328,12 +329,9 @@ static trine_status measure_start(struct remedies *r, const float *x, const trin
     return put_back(r);
 }
 
-trine_status trine_remedies_run(trine_resnet *net, trine_stream *stream, const float *x,
-                                const trine_shape *shape, trine_embedding embedding, int passes,
-                                trine_remedies *out)
+static trine_status run(trine_resnet *net, trine_stream *stream, const float *x, const trine_shape *shape,
+                        trine_embedding embedding, int passes, trine_remedies *out)
 {
-    TRINE_CHECK(net && stream && x && shape && out, TRINE_ERR_ARG,
-                "remedies: network, stream, images, shape or result is missing");
     TRINE_CHECK(passes >= 0 && passes <= INT_MAX - 2, TRINE_ERR_ARG,
                 "remedies: %d passes, expected 0 or more", passes);
     TRINE_CHECK(embedding == TRINE_EMBED_POOL || embedding == TRINE_EMBED_FC, TRINE_ERR_ARG,
@@ -348,6 +346,24 @@ trine_status trine_remedies_run(trine_resnet *net, trine_stream *stream, const f
 cleanup:
     if (status != TRINE_OK && r.snapshot) put_back(&r);
     release(&r);
+    return status;
+}
+
+trine_status trine_remedies_run(trine_resnet *net, trine_stream *stream, const float *x,
+                                const trine_shape *shape, trine_embedding embedding, int passes,
+                                trine_remedies *out)
+{
+    TRINE_CHECK(net && stream && x && shape && out, TRINE_ERR_ARG,
+                "remedies: network, stream, images, shape or result is missing");
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_remedies_run", TRINE__MAY_NOTHING));
+    trine_remedies remedies = {0};
+    const trine_status status =
+        trine__guard_end(&guard, run(net, stream, x, shape, embedding, passes, &remedies));
+    if (status == TRINE_OK)
+        *out = remedies;
+    else
+        trine_remedies_free(&remedies);
     return status;
 }
 

@@ -10,7 +10,7 @@
 #include "base/random.h"
 #include "base/text.h"
 #include "net/resnet_init.h"
-#include "net/resnet_private.h"
+#include "net/state_guard.h"
 #include "trine/session.h"
 
 int trine_resnet_variant_count(void)
@@ -226,6 +226,8 @@ trine_status trine_resnet_create(trine_context *context, const trine_resnet_opti
                                  trine_resnet **out)
 {
     TRINE_CHECK(options && options->arch, TRINE_ERR_ARG, "a new network needs a variant's name");
+    bool assert_state = false;
+    TRINE_TRY(trine__guard_default(&assert_state));
     TRINE_TRY(trine__resnet_check_options(options));
     const trine__variant *v = trine__variant_find(options->arch);
     if (!v) return unknown_variant(options->arch);
@@ -240,6 +242,7 @@ trine_status trine_resnet_create(trine_context *context, const trine_resnet_opti
     TRINE_TRY_GOTO(trine_stream_create(context, 0, &stream));
     TRINE_TRY_GOTO(initial_statistics(net, stream));
     TRINE_TRY_GOTO(trine__resnet_initialise(net, stream, options->seed, 0, net->parameter_count));
+    net->assert_state = assert_state; /* from here on: the first values had to be written */
     *out = net;
     net = NULL;
 cleanup:
@@ -303,8 +306,12 @@ trine_status trine_resnet_parameter_read(const trine_resnet *net, trine_stream *
 trine_status trine_resnet_parameter_write(trine_resnet *net, trine_stream *stream, int i, const float *values)
 {
     TRINE_TRY(check_index(net, i));
+    const trine__parameter *p = &net->params[i];
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_resnet_parameter_write", TRINE__MAY_NOTHING));
+    trine__guard_allow_parameter(&guard, i);
     net->params[i].version = net->values_version = ++net->next_version;
-    return trine_buffer_write(stream, net->params[i].view, 0, values, net->params[i].count * sizeof(float));
+    return trine__guard_end(&guard, trine_buffer_write(stream, p->view, 0, values, p->count * sizeof(float)));
 }
 
 double trine_resnet_macs(const trine_resnet *net, int h, int w)

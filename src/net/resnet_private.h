@@ -44,6 +44,7 @@ struct trine_resnet {
     uint64_t plan_version;   /* changes with policies and trainability: sessions plan anew */
     uint64_t values_version; /* of the parameter that changed last */
     uint64_t next_version;
+    bool assert_state; /* calls are guarded: see state_guard.h */
 };
 
 /* Indices into params of unit i's tensors and of fc's. */
@@ -58,6 +59,7 @@ typedef struct trine__bn_mode {
 } trine__bn_mode;
 trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit);
 const char *trine__bn_policy_name(trine_bn_policy policy);
+const char *trine__bn_mode_name(trine__bn_mode mode);
 
 /* Hashes of the state, one by one: see trine_resnet_state_hash(). Waits. @param parameters
  * [parameter_count] or NULL   @param layers [spec.unit_count] or NULL */

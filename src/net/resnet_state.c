@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "net/resnet_private.h"
+#include "net/state_guard.h"
 
 struct trine_bn_snapshot {
     float *values; /* [count] the whole statistics buffer */
@@ -49,11 +49,14 @@ trine_status trine_resnet_bn_restore(trine_resnet *net, trine_stream *stream,
     TRINE_CHECK(snapshot->count == net->statistics_count && snapshot->layers == net->spec.unit_count,
                 TRINE_ERR_ARG, "the snapshot is of another network (%d layers, this one has %d)",
                 snapshot->layers, net->spec.unit_count);
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_resnet_bn_restore", TRINE__MAY_STATISTICS));
     for (int i = 0; i < snapshot->layers; i++) {
         net->bns[i].batches = snapshot->batches[i];
         net->bns[i].version = ++net->next_version;
     }
-    return trine_buffer_write(stream, net->statistics, 0, snapshot->values, snapshot->count * sizeof(float));
+    return trine__guard_end(&guard, trine_buffer_write(stream, net->statistics, 0, snapshot->values,
+                                                       snapshot->count * sizeof(float)));
 }
 
 /* Hash of each parameter's values. @param values room for the flat buffer */

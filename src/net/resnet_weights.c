@@ -9,7 +9,7 @@
 
 #include "base/text.h"
 #include "net/resnet_init.h"
-#include "net/resnet_private.h"
+#include "net/state_guard.h"
 #include "trine/session.h"
 
 enum { NAMED_AT_MOST = 3 };
@@ -327,6 +327,8 @@ trine_status trine_resnet_from_weights(trine_context *context, const trine_weigh
     trine_resnet *net = NULL;
     trine_stream *stream = NULL;
     trine_status status;
+    bool assert_state = false;
+    TRINE_TRY(trine__guard_default(&assert_state));
     TRINE_TRY(trine__resnet_check_options(o));
     TRINE_TRY(identify(weights, o->arch, !fresh_fc, &spec));
     TRINE_CHECK_GOTO(o->in_channels == 0 || o->in_channels == spec.in_channels, TRINE_ERR_WEIGHTS,
@@ -344,6 +346,7 @@ trine_status trine_resnet_from_weights(trine_context *context, const trine_weigh
     TRINE_TRY_GOTO(load_parameters(net, stream, weights, fresh_fc ? TRINE__FC_BIAS + 1 : 0));
     TRINE_TRY_GOTO(load_statistics(net, stream, weights));
     TRINE_TRY_GOTO(load_policies(net, weights));
+    net->assert_state = assert_state;
     *out = net;
     net = NULL;
 cleanup:
@@ -415,8 +418,8 @@ static trine_status save_metadata(const trine_resnet *net, int torchvision_names
     return trine_weights_set_metadata(w, "freeze", net->freeze ? net->freeze : "");
 }
 
-trine_status trine_resnet_to_weights(const trine_resnet *net, trine_stream *stream, int torchvision_names,
-                                     trine_weights **out)
+static trine_status save(const trine_resnet *net, trine_stream *stream, int torchvision_names,
+                         trine_weights **out)
 {
     trine_weights *w = NULL;
     TRINE_TRY(trine_weights_create(&w));
@@ -431,5 +434,19 @@ trine_status trine_resnet_to_weights(const trine_resnet *net, trine_stream *stre
     return TRINE_OK;
 cleanup:
     trine_weights_destroy(&w);
+    return status;
+}
+
+trine_status trine_resnet_to_weights(const trine_resnet *net, trine_stream *stream, int torchvision_names,
+                                     trine_weights **out)
+{
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_resnet_to_weights", TRINE__MAY_NOTHING));
+    trine_weights *w = NULL;
+    const trine_status status = trine__guard_end(&guard, save(net, stream, torchvision_names, &w));
+    if (status == TRINE_OK)
+        *out = w;
+    else
+        trine_weights_destroy(&w);
     return status;
 }

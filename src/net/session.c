@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "net/session_private.h"
+#include "net/state_guard.h"
 
 static trine_tensor *tensor(trine_session *s, int value)
 {
@@ -41,7 +42,10 @@ static trine_status create(const struct purpose *why, trine_stream *stream, cons
     s->backward = why->backward;
     s->from = why->from;
     s->to = why->to;
-    const trine_status status = trine__plan_make(s);
+    trine__guard guard;
+    const char *call = why->mutable_net ? "trine_session_create_training" : "trine_session_create_inference";
+    trine_status status = trine__guard_begin(&guard, net, stream, call, TRINE__MAY_NOTHING);
+    if (status == TRINE_OK) status = trine__guard_end(&guard, trine__plan_make(s));
     if (status != TRINE_OK) {
         trine_session_destroy(&s);
         return status;
@@ -203,7 +207,7 @@ static trine_status run_forward(trine_session *s, const trine__node *node)
     }
 }
 
-trine_status trine_session_forward(trine_session *s, const trine_tensor *x)
+static trine_status forward(trine_session *s, const trine_tensor *x)
 {
     if (s->plan_version != s->net->plan_version) {
         TRINE_TRY(trine_stream_sync(s->stream));
@@ -222,6 +226,14 @@ trine_status trine_session_forward(trine_session *s, const trine_tensor *x)
     s->batch = x->shape.n;
     s->values_version = s->net->values_version;
     return TRINE_OK;
+}
+
+trine_status trine_session_forward(trine_session *s, const trine_tensor *x)
+{
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, s->net, s->stream, "trine_session_forward",
+                                 s->mutable_net ? TRINE__MAY_UPDATE : TRINE__MAY_NOTHING));
+    return trine__guard_end(&guard, forward(s, x));
 }
 
 static trine_tensor result(const trine_session *s, int value)
@@ -314,8 +326,7 @@ static trine_status run_backward(trine_session *s, const trine__node *node, trin
     }
 }
 
-trine_status trine_session_backward(trine_session *s, const trine_tensor *d_embedding,
-                                    trine_gradients *gradients)
+static trine_status backward(trine_session *s, const trine_tensor *d_embedding, trine_gradients *gradients)
 {
     TRINE_CHECK(s->backward, TRINE_ERR_STATE, "session: made without a backward pass");
     TRINE_CHECK(s->batch > 0, TRINE_ERR_STATE, "session: no forward pass to go back from");
@@ -341,4 +352,12 @@ trine_status trine_session_backward(trine_session *s, const trine_tensor *d_embe
     for (size_t i = s->forward_count; i < s->node_count; i++)
         TRINE_TRY(run_backward(s, &s->nodes[i], gradients));
     return TRINE_OK;
+}
+
+trine_status trine_session_backward(trine_session *s, const trine_tensor *d_embedding,
+                                    trine_gradients *gradients)
+{
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, s->net, s->stream, "trine_session_backward", TRINE__MAY_NOTHING));
+    return trine__guard_end(&guard, backward(s, d_embedding, gradients));
 }
