@@ -32,6 +32,7 @@
  *   retrieval.h  data sets to vectors, and how well they retrieve
  *   trainer.h    fine-tuning and training
  *   drift.h      what training-mode passes do to BatchNorm statistics
+ *   recalibrate.h  exact BatchNorm statistics over a data set
  * and, for those who build networks of their own:
  *   tensor.h conv2d.h batchnorm.h pool2d.h elementwise.h linear.h loss.h optimizer.h */
 #ifndef TRINE_H
@@ -54,6 +55,7 @@
 #include "trine/retrieval.h"
 #include "trine/trainer.h"
 #include "trine/drift.h"
+#include "trine/recalibrate.h"
 
 #define TRINE_VERSION_MAJOR 0
 #define TRINE_VERSION_MINOR 1

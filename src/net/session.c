@@ -207,8 +207,9 @@ static trine_status run_forward(trine_session *s, const trine__node *node)
     }
 }
 
-static trine_status forward(trine_session *s, const trine_tensor *x)
+static trine_status forward(trine_session *s, const trine_tensor *x, bool updates_only)
 {
+    int updates = 0;
     if (s->plan_version != s->net->plan_version) {
         TRINE_TRY(trine_stream_sync(s->stream));
         trine__plan_free(s);
@@ -222,18 +223,35 @@ static trine_status forward(trine_session *s, const trine_tensor *x)
     for (size_t i = 0; i < s->value_count; i++) s->values[i].tensor.shape.n = x->shape.n;
     s->values[s->input].tensor.buffer = x->buffer;
     s->batch = 0;
-    for (size_t i = 0; i < s->forward_count; i++) TRINE_TRY(run_forward(s, &s->nodes[i]));
+    for (int i = 0; i < s->net->spec.unit_count; i++) updates += s->units[i].mode.update;
+    for (size_t i = 0; i < s->forward_count; i++) {
+        const trine__node *node = &s->nodes[i];
+        if (updates_only && updates == 0) return TRINE_OK;
+        TRINE_TRY(run_forward(s, node));
+        if (node->kind == TRINE__NODE_BN) updates -= s->units[node->unit].mode.update;
+    }
     s->batch = x->shape.n;
     s->values_version = s->net->values_version;
     return TRINE_OK;
 }
 
-trine_status trine_session_forward(trine_session *s, const trine_tensor *x)
+static trine_status guarded_forward(trine_session *s, const trine_tensor *x, bool updates_only,
+                                    const char *call)
 {
     trine__guard guard;
-    TRINE_TRY(trine__guard_begin(&guard, s->net, s->stream, "trine_session_forward",
+    TRINE_TRY(trine__guard_begin(&guard, s->net, s->stream, call,
                                  s->mutable_net ? TRINE__MAY_UPDATE : TRINE__MAY_NOTHING));
-    return trine__guard_end(&guard, forward(s, x));
+    return trine__guard_end(&guard, forward(s, x, updates_only));
+}
+
+trine_status trine_session_forward(trine_session *session, const trine_tensor *x)
+{
+    return guarded_forward(session, x, false, "trine_session_forward");
+}
+
+trine_status trine__session_update(trine_session *session, const trine_tensor *x)
+{
+    return guarded_forward(session, x, true, "trine_recalibration_add");
 }
 
 static trine_tensor result(const trine_session *s, int value)

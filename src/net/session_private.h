@@ -113,6 +113,10 @@ trine_tensor trine__session_output(const trine_session *session);
 trine_status trine__plan_make(trine_session *session);
 void trine__plan_free(trine_session *session);
 
+/* trine_session_forward() as far as the last layer that updates its running statistics: for those statistics
+ * only, there is nothing to be had from the session afterwards. */
+trine_status trine__session_update(trine_session *session, const trine_tensor *x);
+
 struct trine_gradients {
     trine_context *context;
     trine_buffer *flat;
