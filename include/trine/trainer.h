@@ -65,7 +65,8 @@ typedef struct trine_step_record {
     double lr;
 } trine_step_record;
 
-/** Called for each step in order, some steps after it ran (the host does not wait for every step). Nonzero stops the run. */
+/** Called once for each step in order, some steps after it ran (the host does not wait for every step). Nonzero ends the run:
+ *  no further step begins, and the callback is still told of those that had begun by then. */
 typedef int (*trine_step_fn)(void *user, const trine_step_record *record, int steps);
 
 /** Sessions, optimizer, sampler and data for one run over one network. */
@@ -85,9 +86,36 @@ TRINE_API trine_status trine_trainer_create_array(trine_resnet *net, trine_strea
                                                   trine_trainer **out);
 /** Steps that the run takes in all. */
 TRINE_API int trine_trainer_steps(const trine_trainer *trainer);
-/** Run to the end (or until the callback stops it). The network has the result. */
+/** Steps that have run so far, those before trine_trainer_resume() included. */
+TRINE_API int trine_trainer_step(const trine_trainer *trainer);
+/** Run to the end (or until the callback or trine_trainer_stop() ends it). The network has the result of trine_trainer_step()
+ *  steps. A run that was ended goes on at the next call, with the same bytes in the end. Waits. */
 TRINE_API trine_status trine_trainer_run(trine_trainer *trainer, trine_step_fn each_step, void *user);
-/** Unreadable images met. */
+/** The same until `step` steps have run in all: where to save. @param step at most trine_trainer_steps(); nothing runs if so many
+ *  have run already */
+TRINE_API trine_status trine_trainer_run_to(trine_trainer *trainer, int step, trine_step_fn each_step,
+                                            void *user);
+/** End the run before its next step (or the next run before its first, if none is under way). Only sets a flag: a signal handler
+ *  or another thread may call it. */
+TRINE_API void trine_trainer_stop(trine_trainer *trainer);
+
+/** The run's state between two steps, for a file: what trine_trainer_resume() needs beside the network as
+ *  trine_resnet_to_weights() gives it at the same moment. Tensors: "optimizer.P.S" (F32, shaped as P) and "optimizer.P.step" (I64)
+ *  for each parameter P that has taken a step, S being PyTorch's name of the moment ("momentum_buffer"; "exp_avg", "exp_avg_sq");
+ *  "optimizer.step" (I64) and "schedule" (F64: plateau's learning rate, best mean, bad means; loss sum and count). Metadata: "step",
+ *  the network's state hash, the device, and under "run." every setting that decides the arithmetic. Equal states give equal
+ *  lists. Waits.
+ *  @param out the caller's   @return TRINE_ERR_STATE: while it runs, or after its run failed */
+TRINE_API trine_status trine_trainer_save(trine_trainer *trainer, trine_weights **out);
+/** Go on with a saved run, on a trainer that has taken no step, made with the same options over the same data and the network as
+ *  it was saved. On the same device and driver the rest of the run gives the same bytes and records as if there had been no break;
+ *  on another one the log is told. Threads, what happens to unreadable images, and the log may differ. On failure the trainer is
+ *  as it was, but after TRINE_ERR_OPENCL and TRINE_ERR_NOMEM, which it does not survive. Waits.
+ *  @return TRINE_ERR_ARG: a setting differs (named, with both values); TRINE_ERR_DATA: the data differ; TRINE_ERR_WEIGHTS: the
+ *          network is another, or in another state; TRINE_ERR_FORMAT: the list is no such state; TRINE_ERR_STATE: the trainer has
+ *          run already */
+TRINE_API trine_status trine_trainer_resume(trine_trainer *trainer, const trine_weights *state);
+/** Unreadable images met since the trainer was created. */
 TRINE_API size_t trine_trainer_bad_images(const trine_trainer *trainer);
 TRINE_API void trine_trainer_destroy(trine_trainer **trainer);
 

@@ -51,7 +51,7 @@ struct trine__loader {
     pthread_t *threads;
     int thread_count;
     struct batch ring[RING];
-    size_t planned, delivered; /* batches */
+    size_t planned, delivered; /* batches, those before first_batch included */
     bool holding;              /* the consumer has batch delivered - 1 */
     bool ended, stop;
     trine_status failed;
@@ -318,6 +318,7 @@ trine_status trine__loader_create(const trine__loader_options *options, trine__l
     TRINE_TRY(trine__calloc(1, sizeof(trine__loader), &memory));
     trine__loader *l = memory;
     l->options = *options;
+    l->planned = l->delivered = options->first_batch;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->delivery, NULL);

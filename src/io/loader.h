@@ -29,7 +29,7 @@ typedef struct trine__loader_row {
 } trine__loader_row;
 
 /* The caller's plan: fill rows[0..capacity), set *count (0: no more batches). Called from the workers, one at a
- * time, batch 0, 1, 2, ... in order, at most four batches ahead of the consumer. It must not call the loader. */
+ * time, batches first_batch, first_batch + 1, ... in order, at most four batches ahead of the consumer. It must not call the loader. */
 typedef void (*trine__loader_plan)(void *user, size_t batch, trine__loader_row *rows, int capacity,
                                    int *count);
 
@@ -39,6 +39,7 @@ typedef struct trine__loader_options {
     trine__augment augment;
     uint64_t seed;      /* augmentation stream = (seed, a row's batch, its slot) */
     int batch_capacity; /* most images of a batch */
+    size_t first_batch; /* number of the first batch to plan and deliver: where a resumed run goes on */
     int threads;        /* workers, >= 1 */
     trine__on_bad_image on_bad;
     trine__loader_plan plan;

@@ -141,6 +141,7 @@ static trine_status create(trine_resnet *net, trine_stream *stream, const trine_
     t->options = *options;
     t->net = net;
     t->stream = stream;
+    atomic_init(&t->stop, false);
     *out = t;
     return TRINE_OK;
 }
@@ -186,6 +187,16 @@ cleanup:
 int trine_trainer_steps(const trine_trainer *trainer)
 {
     return trainer->steps;
+}
+
+int trine_trainer_step(const trine_trainer *trainer)
+{
+    return trainer->step;
+}
+
+void trine_trainer_stop(trine_trainer *trainer)
+{
+    atomic_store(&trainer->stop, true);
 }
 
 /* The embedding's loss; its gradient is left in *d. */
@@ -259,21 +270,33 @@ static trine_status step(trine_trainer *t, trine_step_fn each_step, void *user)
     return TRINE_OK;
 }
 
-static trine_status run(trine_trainer *t, trine_step_fn each_step, void *user)
+static trine_status run(trine_trainer *t, int last, trine_step_fn each_step, void *user)
 {
     t->log.stopped = false;
-    while (t->step < t->steps && !t->log.stopped) TRINE_TRY(step(t, each_step, user));
+    while (t->step < last && !t->log.stopped && !atomic_load(&t->stop)) TRINE_TRY(step(t, each_step, user));
+    atomic_store(&t->stop, false);
     TRINE_TRY(trine__trainer_log_flush(t, each_step, user));
     return trine_stream_sync(t->stream);
+}
+
+trine_status trine_trainer_run_to(trine_trainer *trainer, int step, trine_step_fn each_step, void *user)
+{
+    TRINE_CHECK(trainer, TRINE_ERR_ARG, "trainer: missing");
+    TRINE_CHECK(step >= 0 && step <= trainer->steps, TRINE_ERR_ARG, "trainer: run to step %d of %d", step,
+                trainer->steps);
+    TRINE_CHECK(!trainer->failed, TRINE_ERR_STATE, "trainer: its run failed at step %d", trainer->step + 1);
+    TRINE_CHECK(!trainer->running, TRINE_ERR_STATE, "trainer: it is running: this is its own callback");
+    trainer->running = true;
+    const trine_status status = run(trainer, step, each_step, user);
+    trainer->running = false;
+    trainer->failed = status != TRINE_OK;
+    return status;
 }
 
 trine_status trine_trainer_run(trine_trainer *trainer, trine_step_fn each_step, void *user)
 {
     TRINE_CHECK(trainer, TRINE_ERR_ARG, "trainer: missing");
-    TRINE_CHECK(!trainer->failed, TRINE_ERR_STATE, "trainer: its run failed at step %d", trainer->step + 1);
-    const trine_status status = run(trainer, each_step, user);
-    trainer->failed = status != TRINE_OK;
-    return status;
+    return trine_trainer_run_to(trainer, trainer->steps, each_step, user);
 }
 
 size_t trine_trainer_bad_images(const trine_trainer *trainer)

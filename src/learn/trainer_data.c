@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "learn/threads.h"
 #include "learn/trainer_private.h"
 
@@ -64,6 +65,27 @@ static trine_status open_sampler(trine_trainer *t)
     return status;
 }
 
+trine_status trine__trainer_open_loader(trine_trainer *t)
+{
+    const trine_trainer_options *o = &t->options;
+    trine__loader_destroy(&t->loader);
+    const trine__loader_options options = {
+        .dataset = t->data,
+        .preprocess = o->preprocess,
+        .augment = {.flip = o->flip != 0, .crop = o->crop != 0},
+        .seed = o->seed,
+        .batch_capacity = trine__sampler_capacity(t->sampler),
+        .first_batch = (size_t)t->step,
+        .threads = trine__threads(o->threads),
+        .on_bad = o->fail_bad ? TRINE__BAD_FAIL : TRINE__BAD_SUBSTITUTE,
+        .plan = plan,
+        .plan_user = t,
+        .log = o->log,
+        .log_user = o->log_user,
+    };
+    return trine__loader_create(&options, &t->loader);
+}
+
 trine_status trine__trainer_open_data(trine_trainer *t)
 {
     const trine_trainer_options *o = &t->options;
@@ -75,21 +97,8 @@ trine_status trine__trainer_open_data(trine_trainer *t)
     void *memory;
     TRINE_TRY(trine__calloc((size_t)trine__sampler_capacity(t->sampler), sizeof *t->indices, &memory));
     t->indices = memory;
-    const trine__loader_options options = {
-        .dataset = t->data,
-        .preprocess = o->preprocess,
-        .augment = {.flip = o->flip != 0, .crop = o->crop != 0},
-        .seed = o->seed,
-        .batch_capacity = trine__sampler_capacity(t->sampler),
-        .threads = trine__threads(o->threads),
-        .on_bad = o->fail_bad ? TRINE__BAD_FAIL : TRINE__BAD_SUBSTITUTE,
-        .plan = plan,
-        .plan_user = t,
-        .log = o->log,
-        .log_user = o->log_user,
-    };
-    TRINE_TRY(trine__loader_create(&options, &t->loader));
-    t->shape.n = options.batch_capacity;
+    TRINE_TRY(trine__trainer_open_loader(t));
+    t->shape.n = trine__sampler_capacity(t->sampler);
     t->shape.c = 3;
     TRINE_TRY(trine__feed_image_size(t->data, &o->preprocess, !o->fail_bad, &t->shape.h, &t->shape.w));
     return trine__feed_create(t->stream, &t->shape, &t->feed);
@@ -111,6 +120,8 @@ trine_status trine__trainer_open_array(trine_trainer *t, const float *x, const t
     TRINE_TRY(trine__calloc(n, sizeof(int32_t), &memory));
     int32_t *words = memory;
     for (size_t i = 0; i < n; i++) words[i] = labels[i];
+    t->fixed_hash = trine__hash(x, n * (size_t)shape->c * (size_t)shape->h * (size_t)shape->w * sizeof *x,
+                                trine__hash(words, n * sizeof *words, 0));
     const trine_status status =
         trine__buffer_from_host(t->stream->context, words, n * sizeof *words, &t->fixed_labels);
     free(words);

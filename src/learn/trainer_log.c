@@ -61,7 +61,7 @@ static trine_status collect(trine_trainer *t, int h, trine_step_fn each_step, vo
         const trine_step_record record = make_record(t, half, i);
         log->loss_sum += record.loss;
         log->loss_count++;
-        if (each_step && !log->stopped && each_step(user, &record, t->steps) != 0) log->stopped = true;
+        if (each_step && each_step(user, &record, t->steps) != 0) log->stopped = true;
     }
     return TRINE_OK;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The trainer's parts: trainer.c checks, makes and steps; trainer_data.c says what the next batch is;
- * trainer_log.c brings what the steps measured back to the host. */
+ * trainer_log.c brings what the steps measured back to the host; trainer_state.c saves and resumes. */
 #ifndef TRINE_LEARN_TRAINER_PRIVATE_H
 #define TRINE_LEARN_TRAINER_PRIVATE_H
+
+#include <stdatomic.h>
 
 #include "io/loader.h"
 #include "learn/feed.h"
@@ -48,6 +50,7 @@ struct trine_trainer {
     /* or an array: */
     trine_tensor fixed_x;
     trine_buffer *fixed_labels;
+    uint64_t fixed_hash; /* of values and labels */
 
     trine_session *session;
     trine_gradients *gradients;
@@ -62,13 +65,16 @@ struct trine_trainer {
     trine__trainer_log log;
     trine__plateau plateau;
     int steps, epoch_steps, step; /* in all, of an epoch, done */
-    bool failed;
+    bool running, failed;
+    atomic_bool stop; /* trine_trainer_stop() was called */
 };
 
 /* ---- trainer_data.c ---- */
 
 /* Sampler, steps, loader, image size and feed over t->data; fills shape, steps, epoch_steps. */
 trine_status trine__trainer_open_data(trine_trainer *t);
+/* The loader anew, so that its next batch is that of t->step. */
+trine_status trine__trainer_open_loader(trine_trainer *t);
 /* Upload the array once; fills shape, steps, epoch_steps. */
 trine_status trine__trainer_open_array(trine_trainer *t, const float *x, const trine_shape *shape,
                                        const int *labels);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The optimizer's state, for checkpoints: what --resume needs beside the parameters. */
+/* The optimizer's state: what a run that is resumed needs beside the parameters. */
 #ifndef TRINE_OP_OPTIMIZER_H
 #define TRINE_OP_OPTIMIZER_H
 
