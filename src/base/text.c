@@ -53,6 +53,19 @@ trine_status trine__text_take(trine__text *t, char **out)
     return TRINE_OK;
 }
 
+int trine__shortest_digits(double value, bool single)
+{
+    const int most = single ? 9 : 17;
+    int digits = 6;
+    for (; digits < most; digits++) {
+        char text[40];
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        const double decimal = strtod(text, NULL);
+        if (single ? (float)decimal == (float)value : decimal == value) break;
+    }
+    return digits;
+}
+
 void trine__text_free(trine__text *t)
 {
     free(t->data);

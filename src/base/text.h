@@ -18,4 +18,7 @@ void trine__text_add_bytes(trine__text *t, const void *bytes, size_t count);
 trine_status trine__text_take(trine__text *t, char **out);
 void trine__text_free(trine__text *t);
 
+/* Significant digits, for "%.*g", of the shortest decimal that reads back as `value` (as a float if `single`). */
+int trine__shortest_digits(double value, bool single);
+
 #endif

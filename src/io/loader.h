@@ -29,7 +29,8 @@ typedef struct trine__loader_row {
 } trine__loader_row;
 
 /* The caller's plan: fill rows[0..capacity), set *count (0: no more batches). Called from the workers, one at a
- * time, batches first_batch, first_batch + 1, ... in order, at most four batches ahead of the consumer. It must not call the loader. */
+ * time, batches first_batch, first_batch + 1, ... in order, at most four batches ahead of the consumer. It must
+ * not call the loader. */
 typedef void (*trine__loader_plan)(void *user, size_t batch, trine__loader_row *rows, int capacity,
                                    int *count);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "learn/trainer_private.h"
 #include "net/resnet_private.h"
 #include "op/optimizer.h"
@@ -57,6 +58,12 @@ static void setting(settings *s, const char *name, const char *format, ...)
     setting_text(s, name, value);
 }
 
+/* The shortest decimal that reads as the value, which is a float if `single`. */
+static void setting_real(settings *s, const char *name, double value, bool single)
+{
+    setting(s, name, "%.*g", trine__shortest_digits(value, single), value);
+}
+
 static void setting_choice(settings *s, const char *name, const char *const *names, int choice)
 {
     setting_text(s, name, names[choice]);
@@ -67,14 +74,14 @@ static void optimizer_settings(settings *s, const trine_optimizer_desc *d)
     static const char *const kinds[] = {"sgd", "adam", "adamw"};
     setting_choice(s, "optimizer", kinds, (int)d->kind);
     if (d->kind == TRINE_SGD) {
-        setting(s, "momentum", "%.9g", (double)d->momentum);
+        setting_real(s, "momentum", d->momentum, true);
         setting_text(s, "nesterov", d->nesterov ? "on" : "off");
     } else {
-        setting(s, "beta1", "%.9g", (double)d->beta1);
-        setting(s, "beta2", "%.9g", (double)d->beta2);
-        setting(s, "eps", "%.9g", (double)d->eps);
+        setting_real(s, "beta1", d->beta1, true);
+        setting_real(s, "beta2", d->beta2, true);
+        setting_real(s, "eps", d->eps, true);
     }
-    setting(s, "weight-decay", "%.9g", (double)d->weight_decay);
+    setting_real(s, "weight-decay", d->weight_decay, true);
 }
 
 static void loss_settings(settings *s, const trine_trainer *t)
@@ -92,14 +99,14 @@ static void loss_settings(settings *s, const trine_trainer *t)
     if (o->triplet.soft)
         setting_text(s, "margin", "soft");
     else
-        setting(s, "margin", "%.9g", (double)o->triplet.margin);
+        setting_real(s, "margin", o->triplet.margin, true);
 }
 
 static void run_settings(settings *s, const trine_trainer *t)
 {
     static const char *const schedules[] = {"constant", "step", "cosine", "plateau"};
     const trine_trainer_options *o = &t->options;
-    setting(s, "lr", "%.17g", o->lr);
+    setting_real(s, "lr", o->lr, false);
     setting_choice(s, "schedule", schedules, (int)o->schedule);
     setting(s, "steps", "%d", t->steps);
     setting(s, "epochs", "%d", o->steps > 0 ? 0 : o->epochs);
@@ -154,8 +161,9 @@ static void policy_settings(settings *s, const trine_resnet *net)
         trine_bn_info info;
         s->status = trine_resnet_bn(net, i, &info);
         if (s->status == TRINE_OK)
-            setting(s, info.name, "%s:momentum=%.9g:eps=%.9g", trine__bn_policy_name(info.policy),
-                    (double)info.momentum, (double)info.eps);
+            setting(s, info.name, "%s:momentum=%.*g:eps=%.*g", trine__bn_policy_name(info.policy),
+                    trine__shortest_digits(info.momentum, true), (double)info.momentum,
+                    trine__shortest_digits(info.eps, true), (double)info.eps);
     }
     for (int i = 0; i < net->parameter_count; i++)
         setting_text(s, net->params[i].name, net->params[i].trainable ? "trainable" : "frozen");

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/text.h"
 #include "rt/launch.h"
 
 enum { MAX_STATES = 2 };
@@ -40,12 +41,8 @@ trine_optimizer_desc trine_optimizer_desc_default(trine_optimizer_kind kind)
 static double written_as(float value)
 {
     char text[40];
-    for (int digits = 6; digits < 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)value);
-        const double decimal = strtod(text, NULL);
-        if ((float)decimal == value) return decimal;
-    }
-    return value;
+    snprintf(text, sizeof text, "%.*g", trine__shortest_digits(value, true), (double)value);
+    return strtod(text, NULL);
 }
 
 static trine_status check_desc(const trine_optimizer_desc *d)

@@ -70,6 +70,18 @@ START_TEST(test_failure)
 }
 END_TEST
 
+START_TEST(test_shortest_digits)
+{
+    ck_assert_int_eq(trine__shortest_digits(0.1f, true), 6);
+    ck_assert_int_eq(trine__shortest_digits(0.1f, false), 17);
+    ck_assert_int_eq(trine__shortest_digits(0.1, false), 6);
+    ck_assert_int_eq(trine__shortest_digits(0.1234567, false), 7);
+    ck_assert_int_eq(trine__shortest_digits(1.0 / 3, false), 16);
+    ck_assert_int_eq(trine__shortest_digits(16777217.0 / 16777216, false), 17);
+    ck_assert_int_eq(trine__shortest_digits(1.0f / 3, true), 8);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("text");
@@ -78,6 +90,7 @@ int main(void)
     tcase_add_test(tc, test_empty);
     tcase_add_test(tc, test_bytes);
     tcase_add_test(tc, test_failure);
+    tcase_add_test(tc, test_shortest_digits);
     suite_add_tcase(suite, tc);
     return check_main(suite);
 }

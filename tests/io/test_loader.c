@@ -168,6 +168,40 @@ END_TEST
 
 /* Every augmented image is a window of the original: find each one, and that all shifts and both directions
  * occur. */
+/* From batch 2 on: the same indices, labels and augmented pixels as a loader that began at 0 gives from there. */
+START_TEST(first_batch_is_where_it_begins)
+{
+    struct plan plans[2];
+    trine__loader *loaders[2];
+    trine__batch b[2];
+    int compared = 0;
+    for (int i = 0; i < 2; i++) {
+        trine__loader_options o = options_for(&plans[i], 33);
+        o.plan_user = &plans[i];
+        o.augment = (trine__augment){true, true};
+        o.first_batch = i ? 2 : 0;
+        plans[i].next_batch = o.first_batch;
+        plans[i].next = (int)o.first_batch * CAPACITY;
+        ASSERT_OK(trine__loader_create(&o, &loaders[i]));
+    }
+    for (int skip = 0; skip < 2; skip++) ASSERT_OK(trine__loader_next(loaders[0], &b[0]));
+    for (;; compared++) {
+        for (int i = 0; i < 2; i++) ASSERT_OK(trine__loader_next(loaders[i], &b[i]));
+        ck_assert_int_eq(b[0].count, b[1].count);
+        if (b[0].count == 0) break;
+        const size_t count = (size_t)b[0].count, floats = count * 3 * 12 * 9;
+        ck_assert_mem_eq(b[0].indices, b[1].indices, count * sizeof(int));
+        ck_assert_mem_eq(b[0].labels, b[1].labels, count * sizeof(int));
+        ck_assert_mem_eq(b[0].x, b[1].x, floats * sizeof(float));
+    }
+    ck_assert_int_eq(compared, 7 - 2);
+    for (int i = 0; i < 2; i++) {
+        ck_assert(!plans[i].misplaced);
+        trine__loader_destroy(&loaders[i]);
+    }
+}
+END_TEST
+
 START_TEST(augmentation)
 {
     struct plan plan;
@@ -424,6 +458,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, order_and_values);
     tcase_add_test(tc, threads_do_not_matter);
+    tcase_add_test(tc, first_batch_is_where_it_begins);
     tcase_add_test(tc, augmentation);
     tcase_add_test(tc, bad_fails);
     tcase_add_test(tc, bad_is_skipped);
