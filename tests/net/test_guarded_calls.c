@@ -4,7 +4,6 @@
  * notice. */
 #include "net/blame.h"
 #include "net/session_private.h"
-#include "trine/drift.h"
 
 static trine_resnet *net; /* resnet20_cifar, stirred anew for each test */
 
@@ -229,17 +228,12 @@ END_TEST
 START_TEST(test_unreadable)
 {
     const trine_shape shape = {BATCH, 3, SIDE, SIDE};
-    test_tensor x = images(BATCH, SIDE, 1, 0);
-    double *values = test_tensor_read(&x);
-    float *host = calloc(test_dense(shape), sizeof *host);
-    for (size_t i = 0; i < test_dense(shape); i++) host[i] = (float)values[i];
     for (int on = 0; on <= 1; on++) {
         trine_session *session = NULL;
         trine_weights *weights = NULL;
-        trine_drift_report report = {0};
         const trine_status want = on ? TRINE_ERR_ARG : TRINE_OK;
         trine_resnet_assert_state(net, on);
-        net->statistics_count += 1;
+        net->statistics_count += 1; /* beyond the buffer */
         ck_assert_int_eq(trine_session_create_inference(net, dev.stream, &shape, &session), want);
         trine_session_destroy(&session);
         ck_assert_int_eq(
@@ -248,14 +242,8 @@ START_TEST(test_unreadable)
         ck_assert_int_eq(trine_resnet_to_weights(net, dev.stream, 1, &weights), want);
         ck_assert_int_eq(weights != NULL, !on);
         trine_weights_destroy(&weights);
-        ck_assert_int_eq(trine_drift_run(net, dev.stream, host, &shape, TRINE_EMBED_POOL, 1, &report), want);
-        ck_assert_int_eq(report.rows != NULL, !on);
-        trine_drift_report_free(&report);
         net->statistics_count -= 1;
     }
-    free(host);
-    free(values);
-    test_tensor_release(&x);
 }
 END_TEST
 
