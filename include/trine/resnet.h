@@ -22,6 +22,9 @@ typedef struct trine_resnet_options {
     int embedding_dim; /**< > 0: fc is a fresh Linear(features, embedding_dim), whatever the weights have */
     int small_stem; /**< 1: 3x3 stem of stride 1 without pooling, for small images (weights decide for themselves) */
     uint64_t seed; /**< of random initial values */
+    int bn_without_affine;     /**< 1: no gamma and beta in BatchNorm layers: affine=False (weights decide for themselves) */
+    int bn_without_statistics; /**< 1: no running statistics in BatchNorm layers: PyTorch's track_running_stats=False at
+                                    construction (weights decide for themselves) */
 } trine_resnet_options;
 
 /** Number of known variants, and the name of variant i (NULL outside). */
@@ -34,15 +37,19 @@ TRINE_API const char *trine_resnet_variant_name(int i);
 TRINE_API trine_status trine_resnet_create(trine_context *context, const trine_resnet_options *options,
                                            trine_resnet **out);
 /** From weights. `linear` is understood as fc. Counters that are missing are 0. Policies and freezing in the metadata are applied.
+ *  Weights in which no BatchNorm layer has running statistics (or gamma and beta) give a network without them; where only some
+ *  layers lack them they are missing.
  *  @return TRINE_ERR_WEIGHTS: missing, unexpected or mis-shaped tensors, or NaN (named), or no variant has these tensors;
  *          TRINE_ERR_FORMAT: metadata that say nothing usable; TRINE_ERR_ARG: unknown variant, negative sizes */
 TRINE_API trine_status trine_resnet_from_weights(trine_context *context, const trine_weights *weights,
                                                  const trine_resnet_options *options, trine_resnet **out);
-/** Parameters, running statistics and counters as a list with metadata ("trine.format", "arch", "names", "bn", "freeze").
- *  @param torchvision_names 1: canonical names; 0: the names that the weights came with. Waits for the stream. */
+/** Parameters, running statistics and counters as a list with metadata ("trine.format", "arch", "names", "bn", "freeze"); what the
+ *  network is without is left out.
+ *  @param torchvision_names 1: canonical names; 0: the names that the weights came with. Waits for the stream.
+ *  @return TRINE_ERR_STATE: some BatchNorm layers have running statistics and some do not (two are named) */
 TRINE_API trine_status trine_resnet_to_weights(const trine_resnet *net, trine_stream *stream,
                                                int torchvision_names, trine_weights **out);
-/** An exact copy of the running statistics' and counters' state, to put back later. Waits. */
+/** An exact copy of the running statistics' and counters' state, and of which layers have any, to put back later. Waits. */
 typedef struct trine_bn_snapshot trine_bn_snapshot;
 TRINE_API trine_status trine_resnet_bn_snapshot(const trine_resnet *net, trine_stream *stream,
                                                 trine_bn_snapshot **out);
@@ -83,7 +90,8 @@ typedef enum trine_bn_policy {
     TRINE_BN_CUMULATIVE /**< batch statistics, running ones updated by 1/count: momentum=None */
 } trine_bn_policy;
 
-/** One BatchNorm layer and what a training-mode forward pass does with it. */
+/** One BatchNorm layer and what a training-mode forward pass does with it. A layer without running statistics normalises with the
+ *  batch's under every policy, also in evaluation, and updates nothing, as PyTorch's track_running_stats=False does. */
 typedef struct trine_bn_info {
     const char *name; /**< canonical, e.g. "layer1.0.bn2", "layer2.0.downsample.1" */
     int channels;
@@ -91,19 +99,23 @@ typedef struct trine_bn_info {
     trine_bn_policy policy; /**< as set */
     int batch_statistics;   /**< 1: normalises with the batch's, 0: with the running statistics */
     int updates;            /**< 1: moves the running statistics */
-    int frozen;             /**< 1: none of its parameters trains */
-    int64_t batches;        /**< num_batches_tracked */
+    int frozen;      /**< 1: none of its parameters trains; without gamma and beta: the convolution before it does not */
+    int64_t batches; /**< num_batches_tracked */
+    int tracked;     /**< 1: it has running statistics */
 } trine_bn_info;
 TRINE_API int trine_resnet_bn_count(const trine_resnet *net);
 /** Layer i in forward order. */
 TRINE_API trine_status trine_resnet_bn(const trine_resnet *net, int i, trine_bn_info *out);
-/** "[GLOB=]POLICY[:momentum=X],...": in order, last match wins. POLICY: train (also torch), eval, no-update, cumulative, auto.
- *  Sticky: nothing but another call changes it. @return TRINE_ERR_ARG with what is wrong */
+/** "[GLOB=]POLICY[:momentum=X][:eps=Y],...": in order, last match wins. POLICY: train (also torch), eval, no-update, cumulative,
+ *  auto. 0 <= momentum <= 1 is the share of the new (PyTorch's 0.1; Keras's 0.99 is 0.01 here), eps > 0 is added to the variance;
+ *  each stays as it is where it is not given. Sticky: nothing but another call changes it.
+ *  @return TRINE_ERR_ARG with what is wrong */
 TRINE_API trine_status trine_resnet_set_bn(trine_resnet *net, const char *spec);
-/** Running statistics of layer i. @param mean,var [channels] written. Waits. */
+/** Running statistics of layer i; 0 and 1 where it has none. @param mean,var [channels] written. Waits. */
 TRINE_API trine_status trine_resnet_bn_read(const trine_resnet *net, trine_stream *stream, int i, float *mean,
                                             float *var);
-/** Overwrite them (recalibration, repair). @param mean,var [channels]; var >= 0. Waits. */
+/** Overwrite them (recalibration, repair); a layer without any has some from then on. @param mean,var [channels]; var >= 0.
+ *  Waits. */
 TRINE_API trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *stream, int i,
                                              const float *mean, const float *var, int64_t batches);
 

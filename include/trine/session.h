@@ -20,8 +20,9 @@ typedef enum trine_embedding {
  *  policy need the network for themselves (one stream, or a trine_stream_sync() and one thread at a time between). */
 typedef struct trine_session trine_session;
 
-/** Inference: every BatchNorm with its running statistics, folded; nothing of the network is written. Logits and pooled features
- *  both come out. @param shape largest batch, channels of the network, rows and columns of the images
+/** Inference: every BatchNorm with its running statistics, folded; nothing of the network is written. A layer without running
+ *  statistics takes the batch's, so that an image's results depend on the rest of its batch. Logits and pooled features both come
+ *  out. @param shape largest batch, channels of the network, rows and columns of the images
  *  @return TRINE_ERR_SHAPE: other channels than the network's, n < 1, rows or columns outside 1 to 32768; TRINE_ERR_NOMEM */
 TRINE_API trine_status trine_session_create_inference(const trine_resnet *net, trine_stream *stream,
                                                       const trine_shape *shape, trine_session **out);

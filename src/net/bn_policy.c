@@ -2,6 +2,7 @@
 /* Which parameters train and what each BatchNorm layer does: parsing, resolving, reporting; access to the
  * running statistics. */
 #include <locale.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,18 +27,22 @@ const char *trine__bn_policy_name(trine_bn_policy policy)
 
 trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit)
 {
-    const bool frozen = !net->params[trine__gamma_parameter(net, unit)].trainable &&
-                        !net->params[trine__beta_parameter(net, unit)].trainable;
+    const bool frozen = net->affine ? !trine__parameter_trains(net, trine__gamma_parameter(net, unit)) &&
+                                          !trine__parameter_trains(net, trine__beta_parameter(net, unit))
+                                    : !trine__parameter_trains(net, trine__conv_parameter(net, unit));
     trine_bn_policy policy = net->bns[unit].policy;
     if (policy == TRINE_BN_AUTO) policy = frozen ? TRINE_BN_EVAL : TRINE_BN_TRAIN;
+    if (!net->bns[unit].tracked) policy = TRINE_BN_NO_UPDATE; /* there is nothing else that it could do */
     return (trine__bn_mode){.batch = policy != TRINE_BN_EVAL,
                             .update = policy == TRINE_BN_TRAIN || policy == TRINE_BN_CUMULATIVE,
                             .cumulative = policy == TRINE_BN_CUMULATIVE,
-                            .frozen = frozen};
+                            .frozen = frozen,
+                            .tracked = net->bns[unit].tracked};
 }
 
 const char *trine__bn_mode_name(trine__bn_mode mode)
 {
+    if (!mode.tracked) return "untracked";
     return trine__bn_policy_name(!mode.batch       ? TRINE_BN_EVAL
                                  : !mode.update    ? TRINE_BN_NO_UPDATE
                                  : mode.cumulative ? TRINE_BN_CUMULATIVE
@@ -82,8 +87,30 @@ cleanup:
     return status;
 }
 
-/* POLICY[:momentum=X] */
-static trine_status parse_policy(const char *text, trine_bn_policy *policy, float *momentum)
+/* "X" of "momentum=X" as a float with 0 <= X <= 1, of "eps=X" with X > 0. */
+static trine_status parse_number(const char *text, size_t length, bool positive, const char *what, float *out)
+{
+    char number[TRINE__ITEM_BYTES], *end; /* with the decimal point of the program's locale, for strtod */
+    snprintf(number, sizeof number, "%.*s", (int)length, text);
+    char *point = strchr(number, '.');
+    if (point) *point = localeconv()->decimal_point[0];
+    const double value = strtod(number, &end);
+    const bool good = *end == '\0' && end != number &&
+                      (positive ? (float)value > 0 && isfinite((float)value) : value >= 0 && value <= 1);
+    TRINE_CHECK(good, TRINE_ERR_ARG, "bn: %s=%.*s: expected a number %s", what, (int)length, text,
+                positive ? "above 0" : "from 0 to 1");
+    *out = (float)value;
+    return TRINE_OK;
+}
+
+/* What an item says about a layer; numbers below 0 leave the layer's own. */
+typedef struct setting {
+    trine_bn_policy policy;
+    float momentum, eps;
+} setting;
+
+/* POLICY[:momentum=X][:eps=Y], the numbers in any order. */
+static trine_status parse_setting(const char *text, setting *out)
 {
     const size_t length = strcspn(text, ":");
     size_t i = 0;
@@ -93,19 +120,18 @@ static trine_status parse_policy(const char *text, trine_bn_policy *policy, floa
     TRINE_CHECK(i < TRINE_COUNTOF(policy_names), TRINE_ERR_ARG,
                 "bn: unknown policy '%.*s': expected train, torch, eval, no-update, cumulative or auto",
                 (int)length, text);
-    *policy = policy_names[i].policy;
-    if (text[length] == '\0') return TRINE_OK;
-    static const char key[] = ":momentum=";
-    TRINE_CHECK(strncmp(text + length, key, sizeof key - 1) == 0, TRINE_ERR_ARG,
-                "bn: '%s': expected POLICY or POLICY:momentum=X", text);
-    char number[TRINE__ITEM_BYTES], *end; /* with the decimal point of the program's locale, for strtod */
-    snprintf(number, sizeof number, "%s", text + length + sizeof key - 1);
-    char *point = strchr(number, '.');
-    if (point) *point = localeconv()->decimal_point[0];
-    const double value = strtod(number, &end);
-    TRINE_CHECK(*end == '\0' && end != number && value >= 0 && value <= 1, TRINE_ERR_ARG,
-                "bn: momentum in '%s' must be a number from 0 to 1", text);
-    *momentum = (float)value;
+    *out = (setting){.policy = policy_names[i].policy, .momentum = -1, .eps = -1};
+    for (const char *at = text + length; *at != '\0';) {
+        static const char momentum[] = ":momentum=", eps[] = ":eps=";
+        const bool is_eps = strncmp(at, eps, sizeof eps - 1) == 0;
+        TRINE_CHECK(is_eps || strncmp(at, momentum, sizeof momentum - 1) == 0, TRINE_ERR_ARG,
+                    "bn: '%s': expected POLICY, POLICY:momentum=X, POLICY:eps=X or both numbers", text);
+        at += is_eps ? sizeof eps - 1 : sizeof momentum - 1;
+        const size_t digits = strcspn(at, ":");
+        TRINE_TRY(parse_number(at, digits, is_eps, is_eps ? "eps" : "momentum",
+                               is_eps ? &out->eps : &out->momentum));
+        at += digits;
+    }
     return TRINE_OK;
 }
 
@@ -121,18 +147,18 @@ trine_status trine_resnet_set_bn(trine_resnet *net, const char *spec)
     char item[TRINE__ITEM_BYTES];
     for (const char *text = spec ? spec : ""; trine__list_next(&text, item);) {
         char *equals = strchr(item, '='), *colon = strchr(item, ':');
-        if (equals && colon && colon < equals) equals = NULL; /* the '=' of momentum=X */
+        if (equals && colon && colon < equals) equals = NULL; /* the '=' of momentum=X or eps=X */
         const char *glob = equals ? item : "*", *policy_text = equals ? equals + 1 : item;
         if (equals) *equals = '\0';
-        trine_bn_policy policy = TRINE_BN_AUTO;
-        float momentum = -1;
+        setting wanted;
         TRINE_TRY_GOTO(trine__glob_check(glob));
-        TRINE_TRY_GOTO(parse_policy(policy_text, &policy, &momentum));
+        TRINE_TRY_GOTO(parse_setting(policy_text, &wanted));
         bool any = false;
         for (size_t i = 0; i < count; i++) {
             if (!trine__glob_match(glob, net->spec.units[i].bn)) continue;
-            layers[i].policy = policy;
-            if (momentum >= 0) layers[i].momentum = momentum;
+            layers[i].policy = wanted.policy;
+            if (wanted.momentum >= 0) layers[i].momentum = wanted.momentum;
+            if (wanted.eps > 0) layers[i].eps = wanted.eps;
             any = true;
         }
         TRINE_CHECK_GOTO(any, TRINE_ERR_ARG,
@@ -171,8 +197,16 @@ trine_status trine_resnet_bn(const trine_resnet *net, int i, trine_bn_info *out)
                            .batch_statistics = mode.batch,
                            .updates = mode.update,
                            .frozen = mode.frozen,
-                           .batches = bn->batches};
+                           .batches = bn->batches,
+                           .tracked = mode.tracked};
     return TRINE_OK;
+}
+
+void trine__bn_set_tracked(trine_resnet *net, int i, bool tracked)
+{
+    if (net->bns[i].tracked == tracked) return;
+    net->bns[i].tracked = tracked;
+    net->plan_version = ++net->next_version;
 }
 
 trine_status trine_resnet_bn_read(const trine_resnet *net, trine_stream *stream, int i, float *mean,
@@ -196,6 +230,7 @@ static trine_status write_layer(trine_resnet *net, trine_stream *stream, int i, 
     const size_t bytes = (size_t)channels * sizeof(float);
     net->bns[i].version = ++net->next_version;
     net->bns[i].batches = batches;
+    trine__bn_set_tracked(net, i, true);
     TRINE_TRY(trine_buffer_write(stream, net->bns[i].mean, 0, mean, bytes));
     return trine_buffer_write(stream, net->bns[i].var, 0, var, bytes);
 }

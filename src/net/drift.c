@@ -200,7 +200,7 @@ static trine_status measure_distances(struct drift *d)
         const struct statistics *b = &d->before[i], *a = &d->after[i], *batch = &d->batch;
         const size_t channels = (size_t)d->net->spec.units[i].out_channels;
         layer->mean_remaining = layer->passes_to_1_percent = NAN;
-        if (!uses_batch(d, i)) continue;
+        if (!uses_batch(d, i) || !d->net->bns[i].tracked) continue;
         TRINE_TRY(read_batch(d, i));
         const double start = trine__distance(batch->mean, b->mean, channels),
                      now = trine__distance(batch->mean, a->mean, channels);

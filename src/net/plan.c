@@ -310,11 +310,14 @@ static void resolve_units(trine_session *s)
     for (int i = 0; i < net->spec.unit_count; i++) {
         trine__session_unit *u = &s->units[i];
         u->mode = trine__bn_resolve(net, i);
-        if (!s->mutable_net) u->mode.batch = u->mode.update = false;
+        if (!s->mutable_net) {
+            u->mode.batch = !net->bns[i].tracked;
+            u->mode.update = false;
+        }
         if (!s->backward) continue;
         u->conv_trains = net->params[trine__conv_parameter(net, i)].trainable;
-        u->affine_trains = net->params[trine__gamma_parameter(net, i)].trainable ||
-                           net->params[trine__beta_parameter(net, i)].trainable;
+        u->affine_trains = trine__parameter_trains(net, trine__gamma_parameter(net, i)) ||
+                           trine__parameter_trains(net, trine__beta_parameter(net, i));
     }
 }
 

@@ -24,25 +24,40 @@ const char *trine_resnet_variant_name(int i)
 }
 
 /* Parameters lie in backward order: fc.weight, fc.bias, then for each unit from the last: weight, gamma,
- * beta. */
-static int unit_parameter(const trine_resnet *net, int unit)
+ * beta (where there are such). */
+static int unit_parameters(const trine_resnet *net)
 {
-    return 2 + 3 * (net->spec.unit_count - 1 - unit);
+    return net->affine ? 3 : 1;
 }
 
 int trine__conv_parameter(const trine_resnet *net, int unit)
 {
-    return unit_parameter(net, unit);
+    return 2 + unit_parameters(net) * (net->spec.unit_count - 1 - unit);
 }
 
 int trine__gamma_parameter(const trine_resnet *net, int unit)
 {
-    return unit_parameter(net, unit) + 1;
+    return net->affine ? trine__conv_parameter(net, unit) + 1 : -1;
 }
 
 int trine__beta_parameter(const trine_resnet *net, int unit)
 {
-    return unit_parameter(net, unit) + 2;
+    return net->affine ? trine__conv_parameter(net, unit) + 2 : -1;
+}
+
+const trine_buffer *trine__parameter_view(const trine_resnet *net, int index)
+{
+    return index >= 0 ? net->params[index].view : NULL;
+}
+
+bool trine__parameter_trains(const trine_resnet *net, int index)
+{
+    return index >= 0 && net->params[index].trainable;
+}
+
+uint64_t trine__parameter_version(const trine_resnet *net, int index)
+{
+    return index >= 0 ? net->params[index].version : 0;
 }
 
 static size_t aligned_floats(const trine_resnet *net, size_t count)
@@ -73,6 +88,7 @@ static void describe_all(trine_resnet *net)
         const trine__unit *u = &s->units[i];
         describe(net, trine__conv_parameter(net, i), u->conv, "weight", 4,
                  (int[]){u->out_channels, u->in_channels / u->groups, u->kernel, u->kernel});
+        if (!net->affine) continue;
         describe(net, trine__gamma_parameter(net, i), u->bn, "weight", 1, &u->out_channels);
         describe(net, trine__beta_parameter(net, i), u->bn, "bias", 1, &u->out_channels);
     }
@@ -113,7 +129,7 @@ static trine_status place(trine_resnet *net)
 }
 
 trine_status trine__resnet_allocate(trine_context *context, const trine__variant *variant, int in_channels,
-                                    int outputs, int small_stem, trine_resnet **out)
+                                    int outputs, int small_stem, trine__bn_parts parts, trine_resnet **out)
 {
     TRINE_CHECK(in_channels >= 1 && in_channels <= 4096, TRINE_ERR_ARG,
                 "%d image channels: expected 1 to 4096", in_channels);
@@ -126,7 +142,8 @@ trine_status trine__resnet_allocate(trine_context *context, const trine__variant
     net->context = context;
     snprintf(net->fc_name, sizeof net->fc_name, "fc");
     TRINE_TRY_GOTO(trine__spec_create(variant, in_channels, outputs, small_stem, &net->spec));
-    net->parameter_count = 2 + 3 * net->spec.unit_count;
+    net->affine = parts.affine;
+    net->parameter_count = 2 + unit_parameters(net) * net->spec.unit_count;
     TRINE_TRY_GOTO(trine__calloc((size_t)net->parameter_count, sizeof *net->params, &p));
     net->params = p;
     TRINE_TRY_GOTO(trine__calloc((size_t)net->spec.unit_count, sizeof *net->bns, &p));
@@ -134,6 +151,7 @@ trine_status trine__resnet_allocate(trine_context *context, const trine__variant
     net->plan_version = net->next_version = 1;
     describe_all(net);
     TRINE_TRY_GOTO(place(net));
+    for (int i = 0; i < net->spec.unit_count; i++) net->bns[i].tracked = parts.tracked;
     *out = net;
     return TRINE_OK;
 cleanup:
@@ -185,21 +203,26 @@ trine_status trine__resnet_initialise(trine_resnet *net, trine_stream *stream, u
     return TRINE_OK;
 }
 
-static trine_status initial_statistics(trine_resnet *net, trine_stream *stream)
+trine_status trine__resnet_blank(trine_resnet *net, trine_stream *stream)
 {
-    TRINE_TRY(trine__stream_zero(stream, net->parameters, 0, net->flat_count * sizeof(float)));
-    TRINE_TRY(trine__stream_zero(stream, net->statistics, 0, net->statistics_count * sizeof(float)));
+    void *p = NULL;
+    int widest = 0;
+    for (int i = 0; i < net->spec.unit_count; i++)
+        if (net->spec.units[i].out_channels > widest) widest = net->spec.units[i].out_channels;
+    TRINE_TRY(trine__calloc((size_t)widest, sizeof(float), &p));
+    float *ones = p;
+    for (int c = 0; c < widest; c++) ones[c] = 1.0f;
+    trine_status status = TRINE_OK;
+    TRINE_TRY_GOTO(trine__stream_zero(stream, net->parameters, 0, net->flat_count * sizeof(float)));
+    TRINE_TRY_GOTO(trine__stream_zero(stream, net->statistics, 0, net->statistics_count * sizeof(float)));
     for (int i = 0; i < net->spec.unit_count; i++) {
-        const size_t channels = (size_t)net->spec.units[i].out_channels;
-        void *p = NULL;
-        TRINE_TRY(trine__calloc(2 * channels, sizeof(float), &p));
-        float *mean = p, *var = mean + channels;
-        for (size_t c = 0; c < channels; c++) var[c] = 1.0f;
-        const trine_status status = trine_resnet_bn_write(net, stream, i, mean, var, 0);
-        free(p);
-        TRINE_TRY(status);
+        TRINE_TRY_GOTO(trine_buffer_write(stream, net->bns[i].var, 0, ones,
+                                          (size_t)net->spec.units[i].out_channels * sizeof(float)));
+        net->bns[i].version = ++net->next_version;
     }
-    return TRINE_OK;
+cleanup:
+    free(p);
+    return status;
 }
 
 static trine_status unknown_variant(const char *name)
@@ -234,13 +257,15 @@ trine_status trine_resnet_create(trine_context *context, const trine_resnet_opti
     const int outputs = options->embedding_dim > 0 ? options->embedding_dim
                         : options->classes > 0     ? options->classes
                                                    : v->classes;
+    const trine__bn_parts parts = {.affine = !options->bn_without_affine,
+                                   .tracked = !options->bn_without_statistics};
     trine_status status;
     trine_stream *stream = NULL;
     trine_resnet *net = NULL;
     TRINE_TRY(trine__resnet_allocate(context, v, options->in_channels > 0 ? options->in_channels : 3, outputs,
-                                     options->small_stem, &net));
+                                     options->small_stem, parts, &net));
     TRINE_TRY_GOTO(trine_stream_create(context, 0, &stream));
-    TRINE_TRY_GOTO(initial_statistics(net, stream));
+    TRINE_TRY_GOTO(trine__resnet_blank(net, stream));
     TRINE_TRY_GOTO(trine__resnet_initialise(net, stream, options->seed, 0, net->parameter_count));
     net->assert_state = assert_state; /* from here on: the first values had to be written */
     *out = net;

@@ -18,12 +18,18 @@ typedef struct trine__parameter {
     uint64_t version; /* changes whenever the values may have changed */
 } trine__parameter;
 
+/* What the BatchNorm layers of a network are made with: PyTorch's affine and track_running_stats. */
+typedef struct trine__bn_parts {
+    bool affine, tracked;
+} trine__bn_parts;
+
 /* One BatchNorm layer; unit i's layer is bns[i]. */
 typedef struct trine__bn_layer {
     trine_buffer *mean, *var;       /* views of the statistics buffer */
     size_t mean_offset, var_offset; /* floats */
     float eps, momentum;
     trine_bn_policy policy;
+    bool tracked; /* has running statistics; else mean and var lie unused at 0 and 1 */
     int64_t batches;
     uint64_t version; /* of the running statistics */
 } trine__bn_layer;
@@ -39,6 +45,7 @@ struct trine_resnet {
     size_t flat_count, statistics_count; /* floats */
     int parameter_count;
     trine__parameter *params;
+    bool affine;          /* BatchNorm layers have gamma and beta */
     trine__bn_layer *bns; /* [spec.unit_count] */
     trine__buffer_set views;
     uint64_t plan_version;   /* changes with policies and trainability: sessions plan anew */
@@ -47,19 +54,26 @@ struct trine_resnet {
     bool assert_state; /* calls are guarded: see state_guard.h */
 };
 
-/* Indices into params of unit i's tensors and of fc's. */
+/* Indices into params of unit i's tensors and of fc's; gamma and beta are -1 in a network without them. */
 int trine__conv_parameter(const trine_resnet *net, int unit);
 int trine__gamma_parameter(const trine_resnet *net, int unit);
 int trine__beta_parameter(const trine_resnet *net, int unit);
 enum { TRINE__FC_WEIGHT = 0, TRINE__FC_BIAS = 1 };
 
+/* Of a parameter that may not be there (-1): NULL, which operators take as 1 or 0; does not train; version 0. */
+const trine_buffer *trine__parameter_view(const trine_resnet *net, int index);
+bool trine__parameter_trains(const trine_resnet *net, int index);
+uint64_t trine__parameter_version(const trine_resnet *net, int index);
+
 /* What a training-mode pass does with layer i, "auto" resolved. */
 typedef struct trine__bn_mode {
-    bool batch, update, cumulative, frozen;
+    bool batch, update, cumulative, frozen, tracked;
 } trine__bn_mode;
 trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit);
 const char *trine__bn_policy_name(trine_bn_policy policy);
 const char *trine__bn_mode_name(trine__bn_mode mode);
+/* Gives a layer running statistics, or takes them away; sessions plan anew where that is news. */
+void trine__bn_set_tracked(trine_resnet *net, int unit, bool tracked);
 
 /* Hashes of the state, one by one: see trine_resnet_state_hash(). Waits. @param parameters
  * [parameter_count] or NULL   @param layers [spec.unit_count] or NULL */
@@ -68,6 +82,6 @@ trine_status trine__state_hashes(const trine_resnet *net, trine_stream *stream, 
 
 /* Buffers, views and names for a spec; values are undefined. */
 trine_status trine__resnet_allocate(trine_context *context, const trine__variant *variant, int in_channels,
-                                    int outputs, int small_stem, trine_resnet **out);
+                                    int outputs, int small_stem, trine__bn_parts parts, trine_resnet **out);
 
 #endif

@@ -10,6 +10,7 @@ struct trine_bn_snapshot {
     float *values; /* [count] the whole statistics buffer */
     size_t count;
     int64_t *batches; /* [layers] */
+    bool *tracked;    /* [layers] */
     int layers;
 };
 
@@ -18,6 +19,7 @@ void trine_bn_snapshot_destroy(trine_bn_snapshot **snapshot)
     if (!snapshot || !*snapshot) return;
     free((*snapshot)->values);
     free((*snapshot)->batches);
+    free((*snapshot)->tracked);
     free(*snapshot);
     *snapshot = NULL;
 }
@@ -34,7 +36,12 @@ trine_status trine_resnet_bn_snapshot(const trine_resnet *net, trine_stream *str
     s->values = p;
     TRINE_TRY_GOTO(trine__calloc((size_t)s->layers, sizeof(int64_t), &p));
     s->batches = p;
-    for (int i = 0; i < s->layers; i++) s->batches[i] = net->bns[i].batches;
+    TRINE_TRY_GOTO(trine__calloc((size_t)s->layers, sizeof(bool), &p));
+    s->tracked = p;
+    for (int i = 0; i < s->layers; i++) {
+        s->batches[i] = net->bns[i].batches;
+        s->tracked[i] = net->bns[i].tracked;
+    }
     TRINE_TRY_GOTO(trine_buffer_read(stream, net->statistics, 0, s->values, s->count * sizeof(float)));
     *out = s;
     return TRINE_OK;
@@ -54,6 +61,7 @@ trine_status trine_resnet_bn_restore(trine_resnet *net, trine_stream *stream,
     for (int i = 0; i < snapshot->layers; i++) {
         net->bns[i].batches = snapshot->batches[i];
         net->bns[i].version = ++net->next_version;
+        trine__bn_set_tracked(net, i, snapshot->tracked[i]);
     }
     return trine__guard_end(&guard, trine_buffer_write(stream, net->statistics, 0, snapshot->values,
                                                        snapshot->count * sizeof(float)));
@@ -77,7 +85,7 @@ static trine_status hash_statistics(const trine_resnet *net, trine_stream *strea
     for (int i = 0; i < net->spec.unit_count; i++) {
         const trine__bn_layer *bn = &net->bns[i];
         const size_t bytes = (size_t)net->spec.units[i].out_channels * sizeof(float);
-        out[i] = trine__hash(&bn->batches, sizeof bn->batches, 0);
+        out[i] = trine__hash(&bn->batches, sizeof bn->batches, bn->tracked ? 0 : 1);
         out[i] = trine__hash(values + bn->mean_offset, bytes, out[i]);
         out[i] = trine__hash(values + bn->var_offset, bytes, out[i]);
     }

@@ -2,6 +2,7 @@
 /* Runs a session's plan. Nothing here waits or allocates, but for planning anew after a change of policy. */
 #include "trine/session.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "net/session_private.h"
@@ -107,8 +108,7 @@ static trine_status refresh(trine_session *s, int unit)
     const trine_resnet *net = s->net;
     trine__session_unit *u = &s->units[unit];
     const trine__parameter *conv = &net->params[trine__conv_parameter(net, unit)];
-    const trine__parameter *gamma = &net->params[trine__gamma_parameter(net, unit)];
-    const trine__parameter *beta = &net->params[trine__beta_parameter(net, unit)];
+    const int gamma = trine__gamma_parameter(net, unit), beta = trine__beta_parameter(net, unit);
     const trine__bn_layer *bn = &net->bns[unit];
     if (u->packed_version != conv->version) {
         TRINE_TRY(trine_conv2d_prepare(u->conv, s->stream, conv->view));
@@ -116,12 +116,12 @@ static trine_status refresh(trine_session *s, int unit)
     }
     if (u->mode.batch) return TRINE_OK;
     uint64_t newest = bn->version;
-    if (gamma->version > newest) newest = gamma->version;
-    if (beta->version > newest) newest = beta->version;
+    if (trine__parameter_version(net, gamma) > newest) newest = trine__parameter_version(net, gamma);
+    if (trine__parameter_version(net, beta) > newest) newest = trine__parameter_version(net, beta);
     if (u->folded_version == newest) return TRINE_OK;
     if (u->fused)
-        TRINE_TRY(trine_batchnorm_fold(u->bn, s->stream, bn->mean, bn->var, gamma->view, beta->view, u->scale,
-                                       u->shift));
+        TRINE_TRY(trine_batchnorm_fold(u->bn, s->stream, bn->mean, bn->var, trine__parameter_view(net, gamma),
+                                       trine__parameter_view(net, beta), u->scale, u->shift));
     if (s->backward || !u->fused)
         TRINE_TRY(trine_batchnorm_use_running(u->bn, s->stream, bn->mean, bn->var, &u->saved));
     u->folded_version = newest;
@@ -142,11 +142,18 @@ static trine_status check_input(const trine_session *s, const trine_tensor *x)
         const trine__session_unit *u = &s->units[i];
         if (!u->planned) continue;
         const trine_shape *y = &s->values[u->y].tensor.shape;
-        TRINE_CHECK(!u->mode.batch || (double)have->n * y->h * y->w >= 2, TRINE_ERR_SHAPE,
+        const char *name = s->net->spec.units[i].bn;
+        const bool enough = !u->mode.batch || (double)have->n * y->h * y->w >= 2;
+        TRINE_CHECK(
+            enough || s->net->bns[i].tracked, TRINE_ERR_SHAPE,
+            "%s: %d image of %d x %d is one value per channel, which has no batch statistics, and the "
+            "layer has no running ones; give larger images or more of them, or give the layer running "
+            "statistics (trine recalibrate, trine_resnet_bn_write())",
+            name, have->n, y->h, y->w);
+        TRINE_CHECK(enough, TRINE_ERR_SHAPE,
                     "%s: %d image of %d x %d is one value per channel, which has no batch statistics; give "
-                    "larger images or more "
-                    "of them, or normalise with running statistics (bn '%s=eval')",
-                    s->net->spec.units[i].bn, have->n, y->h, y->w, s->net->spec.units[i].bn);
+                    "larger images or more of them, or normalise with running statistics (bn '%s=eval')",
+                    name, have->n, y->h, y->w, name);
     }
     return TRINE_OK;
 }
@@ -158,20 +165,20 @@ static trine_status run_bn(trine_session *s, const trine__node *node)
     const trine_tensor *z = tensor(s, node->in);
     if (u->mode.batch) {
         const trine__bn_layer *bn = &net->bns[node->unit];
-        const float factor = u->mode.cumulative ? (float)(1.0 / (double)(bn->batches + 1)) : bn->momentum;
+        const float factor = u->mode.cumulative ? (float)(1.0 / ((double)bn->batches + 1)) : bn->momentum;
         TRINE_TRY(trine_batchnorm_partials(u->bn, s->stream, z, s->workspace));
         TRINE_TRY(trine_batchnorm_statistics(u->bn, s->stream, &z->shape, s->workspace, &u->saved,
                                              u->mode.update ? bn->mean : NULL,
                                              u->mode.update ? bn->var : NULL, factor));
         if (u->mode.update) {
             trine__bn_layer *moved = &s->mutable_net->bns[node->unit];
-            moved->batches++;
+            if (moved->batches < INT64_MAX) moved->batches++;
             moved->version = ++s->mutable_net->next_version;
         }
     }
     return trine_batchnorm_apply(u->bn, s->stream, z, &u->saved,
-                                 net->params[trine__gamma_parameter(net, node->unit)].view,
-                                 net->params[trine__beta_parameter(net, node->unit)].view,
+                                 trine__parameter_view(net, trine__gamma_parameter(net, node->unit)),
+                                 trine__parameter_view(net, trine__beta_parameter(net, node->unit)),
                                  tensor(s, node->extra), u->relu, tensor(s, node->out));
 }
 
@@ -297,7 +304,8 @@ static trine_status run_bn_backward(trine_session *s, const trine__node *node, t
                                       .dy = tensor(s, node->in),
                                       .dx = tensor(s, node->out),
                                       .saved = &u->saved,
-                                      .gamma = net->params[trine__gamma_parameter(net, node->unit)].view,
+                                      .gamma =
+                                          trine__parameter_view(net, trine__gamma_parameter(net, node->unit)),
                                       .partials = s->workspace,
                                       .batch = u->mode.batch};
     if (u->affine_trains) {
