@@ -25,8 +25,9 @@ typedef struct trine_drift_row {
  *    cumulative: running = (n*running + batch)/(n+1)      n/(n+k) * d, n being num_batches_tracked before the passes
  *  and the same for the variance, unbiased as running_var is. Statistics that have overflowed make NaN. */
 typedef struct trine_drift_layer {
-    char name[64];     /**< canonical */
-    char policy[32];   /**< "train", "eval", "no-update", "cumulative", as in force */
+    char name[64]; /**< canonical */
+    /** "train", "eval", "no-update", "cumulative", as in force; "untracked": it has no running statistics */
+    char policy[32];
     double mean_moved; /**< |running_mean - before|_2 / |sqrt(running_var before)|_2 */
     double var_moved;  /**< |running_var - before|_2 / |running_var before|_2 */
     /** |batch mean - running_mean|_2 / |sqrt(running_var)|_2 now: how far it still has to go; this and the three below are 0 where
