@@ -22,7 +22,7 @@ typedef struct trine_resnet_options {
     int embedding_dim; /**< > 0: fc is a fresh Linear(features, embedding_dim), whatever the weights have */
     int small_stem; /**< 1: 3x3 stem of stride 1 without pooling, for small images (weights decide for themselves) */
     uint64_t seed; /**< of random initial values */
-    int bn_without_affine;     /**< 1: no gamma and beta in BatchNorm layers: affine=False (weights decide for themselves) */
+    int bn_without_affine; /**< 1: no gamma and beta in BatchNorm layers: affine=False (weights decide for themselves) */
     int bn_without_statistics; /**< 1: no running statistics in BatchNorm layers: PyTorch's track_running_stats=False at
                                     construction (weights decide for themselves) */
 } trine_resnet_options;
@@ -99,7 +99,7 @@ typedef struct trine_bn_info {
     trine_bn_policy policy; /**< as set */
     int batch_statistics;   /**< 1: normalises with the batch's, 0: with the running statistics */
     int updates;            /**< 1: moves the running statistics */
-    int frozen;      /**< 1: none of its parameters trains; without gamma and beta: the convolution before it does not */
+    int frozen; /**< 1: none of its parameters trains; without gamma and beta: the convolution before it does not */
     int64_t batches; /**< num_batches_tracked */
     int tracked;     /**< 1: it has running statistics */
 } trine_bn_info;
