@@ -3,6 +3,8 @@
  * names beside them; remedies whose lines would lie on one another share one. */
 #include "cli_plot.h"
 
+#include "cli_plot_png.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -11,20 +13,20 @@
 #include <string.h>
 
 enum {
-    WIDTH = 860,
+    WIDTH = 900,
     HEIGHT = 480,
-    LEFT = 76,
+    LEFT = 96,
     TOP = 58,
-    RIGHT = 620,
+    RIGHT = 640,
     BOTTOM = 420,
     LINE = 15,
     AFTER = 48,
     MOST = 16
 };
 
-/* Remedies with one line. */
+/* Remedies with one line, or those whose line ends in no number. */
 typedef struct group {
-    int members[MOST], count;
+    int members[MOST], count, lost;
     double end, label; /* y of the line's end, and of the label's middle */
 } group;
 
@@ -33,6 +35,7 @@ typedef struct picture {
     group groups[MOST];
     int group_count, passes;
     double low, high;
+    int scientific; /* the axis' numbers are too long otherwise */
     char *text;
     size_t used, capacity;
     int failed;
@@ -60,6 +63,12 @@ static void add(picture *p, const char *format, ...)
     va_end(again);
 }
 
+/* Is there a number at the end, which a name can stand beside? */
+static int ends_well(const trine_remedy *remedy)
+{
+    return remedy->norm_count > 0 && isfinite(remedy->norms[remedy->norm_count - 1]);
+}
+
 static const trine_remedy *first_of(const picture *p, const group *g)
 {
     return &p->remedies->items[g->members[0]];
@@ -82,11 +91,11 @@ static int same_line(const picture *p, const trine_remedy *a, const trine_remedy
 {
     if (a->norm_count < count || b->norm_count < count) return 0;
     for (int i = 0; i < count; i++)
-        if (fabs(y_of(p, a->norms[i]) - y_of(p, b->norms[i])) > 0.5) return 0;
+        if (!(fabs(y_of(p, a->norms[i]) - y_of(p, b->norms[i])) <= 0.5)) return 0; /* NaN is on no line */
     return 1;
 }
 
-/* Room above and below what there is, and for a flat line too. */
+/* Room above and below what there is, more where the axis would have equal numbers otherwise. */
 static void find_range(picture *p)
 {
     p->low = INFINITY;
@@ -98,8 +107,11 @@ static void find_range(picture *p)
             if (isfinite(norm) && norm > p->high) p->high = norm;
         }
     if (p->low > p->high) p->low = p->high = 0;
-    const double room =
-        p->high > p->low ? 0.06 * (p->high - p->low) : (p->high != 0 ? 0.05 * fabs(p->high) : 1);
+    const double size = fmax(fabs(p->low), fabs(p->high)), range = p->high - p->low;
+    p->scientific = size >= 99999.5 || (size > 0 && size < 1e-3);
+    const double least =
+        range > 0 && !p->scientific ? 1e-3 : 0.05; /* of the size: what the numbers can tell */
+    const double room = size > 0 ? fmax(0.06 * range, least * size) : 1;
     p->low -= room;
     p->high += room;
 }
@@ -111,21 +123,30 @@ static int by_end(const void *a, const void *b)
     return x->members[0] - y->members[0];
 }
 
+/* The group whose line this remedy shares, or a new one. */
+static group *group_of(picture *p, const trine_remedy *remedy)
+{
+    const int lost = !ends_well(remedy);
+    for (int i = 0; i < p->group_count; i++) {
+        group *g = &p->groups[i];
+        const trine_remedy *first = first_of(p, g);
+        if (lost ? g->lost
+                 : !g->lost && first->norm_count == remedy->norm_count &&
+                       same_line(p, first, remedy, remedy->norm_count))
+            return g;
+    }
+    group *g = &p->groups[p->group_count++];
+    g->lost = lost;
+    g->end = lost ? BOTTOM + LINE : y_of(p, remedy->norms[remedy->norm_count - 1]);
+    return g;
+}
+
 /* Groups from top to bottom, and places for their labels that do not touch. */
 static void group_lines(picture *p)
 {
-    for (int k = 0; k < p->remedies->count; k++) {
-        const trine_remedy *remedy = &p->remedies->items[k];
-        int at = 0;
-        if (remedy->norm_count == 0 || !isfinite(remedy->norms[remedy->norm_count - 1])) continue;
-        while (at < p->group_count &&
-               (first_of(p, &p->groups[at])->norm_count != remedy->norm_count ||
-                !same_line(p, first_of(p, &p->groups[at]), remedy, remedy->norm_count)))
-            at++;
-        if (at == MOST || p->groups[at].count == MOST) continue;
-        if (at == p->group_count) p->group_count++;
-        p->groups[at].members[p->groups[at].count++] = k;
-        p->groups[at].end = y_of(p, remedy->norms[remedy->norm_count - 1]);
+    for (int k = 0; k < p->remedies->count && k < MOST; k++) {
+        group *g = group_of(p, &p->remedies->items[k]);
+        g->members[g->count++] = k;
     }
     qsort(p->groups, (size_t)p->group_count, sizeof *p->groups, by_end);
     double free_from = TOP - LINE;
@@ -157,12 +178,16 @@ static void draw_axes(picture *p)
     const double step = tick_step(p->high - p->low, 6);
     int pass_step = (int)tick_step(p->passes > 0 ? p->passes : 1, 10);
     if (pass_step < 1) pass_step = 1;
-    const int decimals = step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0;
+    const double digits = -floor(log10(step) + 1e-9); /* after the point */
+    const int decimals =
+        (int)fmax(0, p->scientific ? digits + floor(log10(fmax(fabs(p->low), fabs(p->high)))) : digits);
     for (double tick = ceil(p->low / step) * step; tick <= p->high; tick += step) {
         const double y = y_of(p, tick);
         add(p, "<path class=\"grid\" d=\"M%d %.1fH%d\"/>\n", LEFT, y, RIGHT);
-        add(p, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*f</text>\n", LEFT - 8, y + 4, decimals,
-            fabs(tick) < step / 2 ? 0 : tick);
+        add(p,
+            p->scientific ? "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*e</text>\n"
+                          : "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*f</text>\n",
+            LEFT - 8, y + 4, decimals, fabs(tick) < step / 2 ? 0 : tick);
     }
     for (int pass = 0; pass <= p->passes; pass += pass_step) {
         add(p, "<path class=\"axis\" d=\"M%.1f %dv5\"/>\n", x_of(p, pass), BOTTOM);
@@ -193,35 +218,68 @@ static int first_point(const picture *p, const trine_remedy *remedy)
     return 0;
 }
 
-static void draw_group(picture *p, int index)
+static void draw_line(picture *p, int member)
 {
     static const char *const dashes[] = {"none",     "9 4",  "9 4", "9 4", "2 3",
                                          "12 3 2 3", "14 5", "6 2", "3 3", "8 2 2 2"};
-    const group *g = &p->groups[index];
-    const trine_remedy *remedy = first_of(p, g);
-    add(p, "<path class=\"line\" stroke-dasharray=\"%s\" d=\"",
-        dashes[g->members[0] % (int)CLI_COUNTOF(dashes)]);
+    const trine_remedy *remedy = &p->remedies->items[member];
+    add(p, "<path class=\"line\" stroke-dasharray=\"%s\" d=\"", dashes[member % (int)CLI_COUNTOF(dashes)]);
     int pen = 0; /* lifted over what is not a number */
     for (int i = first_point(p, remedy); i < remedy->norm_count; i++) {
         const int good = isfinite(remedy->norms[i]);
         if (good) add(p, "%c%.1f %.1f", pen ? 'L' : 'M', x_of(p, i), y_of(p, remedy->norms[i]));
         pen = good;
     }
-    const double x = x_of(p, remedy->norm_count - 1);
-    add(p, "\"/>\n<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n", x, g->end);
-    add(p, "<path class=\"lead\" d=\"M%.1f %.1fL%d %.1fL%d %.1f\"/>\n", x + 5, g->end, RIGHT + 6, g->end,
-        RIGHT + 30, g->label);
-    const double top = g->label - g->count * LINE / 2.0;
-    for (int k = 0; k < g->count; k++)
-        add(p, "<text class=\"name\" x=\"%d\" y=\"%.1f\">%s</text>\n", RIGHT + 35, top + k * LINE + 11.5,
-            p->remedies->items[g->members[k]].name);
+    add(p, "\"/>\n");
+}
+
+static void draw_group(picture *p, int index)
+{
+    const group *g = &p->groups[index];
+    const double top = g->label - g->count * LINE / 2.0, x = x_of(p, first_of(p, g)->norm_count - 1);
+    for (int k = 0; k < (g->lost ? g->count : 1); k++) draw_line(p, g->members[k]);
+    if (!g->lost)
+        add(p,
+            "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n"
+            "<path class=\"lead\" d=\"M%.1f %.1fL%d %.1fL%d %.1f\"/>\n",
+            x, g->end, x + 5, g->end, RIGHT + 6, g->end, RIGHT + 30, g->label);
+    for (int k = 0; k < g->count; k++) {
+        const trine_remedy *remedy = &p->remedies->items[g->members[k]];
+        add(p, "<text class=\"name\" x=\"%d\" y=\"%.1f\">%s%s</text>\n", RIGHT + 35, top + k * LINE + 11.5,
+            remedy->name,
+            !g->lost           ? ""
+            : remedy->possible ? ": not a number"
+                               : ": not possible");
+    }
 }
 
 int cli_check_plot(const char *path)
 {
-    if (!cli_has_ending(path, ".svg"))
-        return cli_error(CLI_USAGE, "--plot '%s': a picture is named .svg", path);
+    const int png = cli_has_ending(path, ".png");
+    if (!png && !cli_has_ending(path, ".svg"))
+        return cli_error(CLI_USAGE, "--plot '%s': a picture is named .svg or .png", path);
+    if (png && !cli_has_png())
+        return cli_error(CLI_USAGE, "--plot '%s': this build has no PNG plots: name it .svg", path);
     return cli_check_writable("--plot", path);
+}
+
+/* The picture's file, as its name says. */
+static int write_picture(const picture *p, const char *path)
+{
+    void *png = NULL;
+    const void *content = p->text;
+    size_t size = p->used;
+    int code = CLI_OK;
+    if (p->failed) return cli_error(CLI_FAILED, "--plot %s: out of memory", path);
+    if (cli_has_ending(path, ".png")) {
+        CLI_RUN(cli_draw_png(path, p->text, p->used, WIDTH, HEIGHT, &png, &size));
+        content = png;
+    }
+    if (cli_write_file(path, content, size) != 0)
+        code = cli_error(CLI_FAILED, "--plot %s: cannot be written: %s", path, strerror(errno));
+cleanup:
+    free(png);
+    return code;
 }
 
 int cli_plot_remedies(const cli_run *run, const char *path, const trine_remedies *remedies)
@@ -241,11 +299,7 @@ int cli_plot_remedies(const cli_run *run, const char *path, const trine_remedies
     draw_axes(&p);
     for (int i = 0; i < p.group_count; i++) draw_group(&p, i);
     add(&p, "</svg>\n");
-    int code = CLI_OK;
-    if (p.failed)
-        code = cli_error(CLI_FAILED, "out of memory");
-    else if (cli_write_file(path, p.text, p.used) != 0)
-        code = cli_error(CLI_FAILED, "--plot %s: cannot be written: %s", path, strerror(errno));
+    const int code = write_picture(&p, path);
     free(p.text);
     return code;
 }

@@ -4,6 +4,7 @@
 
 #include "cli_drift.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +36,10 @@ static void set_row(cJSON *array, const trine_remedy *remedy)
 static void print_row(cli_run *run, const trine_remedy *remedy)
 {
     char drift[32] = "-";
-    if (remedy->possible) snprintf(drift, sizeof drift, "%.4f %%", 100 * remedy->drift);
+    if (remedy->possible && isnan(remedy->drift))
+        snprintf(drift, sizeof drift, "NaN");
+    else if (remedy->possible)
+        snprintf(drift, sizeof drift, "%.4f %%", 100 * remedy->drift);
     cli_print(run, "%-20s  %-10s  %-7s  %-8s  %-9s  %12s\n", remedy->name,
               yes_no(remedy, remedy->statistics_move), yes_no(remedy, remedy->train_equals_eval),
               yes_no(remedy, remedy->depends_on_batch), yes_no(remedy, remedy->gradient_matches_eval), drift);

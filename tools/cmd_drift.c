@@ -20,8 +20,8 @@ static const cli_option own_options[] = {
     {"batch", CLI_INT, CLI_AT(batch), "B", "64", 1, 65536, "most images that are taken"},
     {"remedies", CLI_FLAG, CLI_AT(remedies), NULL, NULL, 0, 0,
      "try everything that is said to stop the drift on the same images"},
-    {"plot", CLI_TEXT, CLI_AT(plot), "FILE.svg", NULL, 0, 0,
-     "draw the norms of the embedding under each remedy (tries them, as --remedies does)"},
+    {"plot", CLI_TEXT, CLI_AT(plot), "FILE", NULL, 0, 0,
+     "draw the norms of the embedding under each remedy, as .svg or .png (tries them, as --remedies does)"},
     {"max-drift", CLI_REAL, CLI_AT(max_drift), "X", NULL, 0, 1e9,
      "exit 5 if the norm of the embedding ever changes by more than this share of what it was"},
 };
@@ -110,7 +110,10 @@ static int check_drift(cli_run *run, const trine_drift_report *report)
         if (!(change <= largest)) largest = change;
     }
     cli_set(run->json, "drift", largest);
-    cli_print(run, "\nlargest change of the embedding norm: %.4g %%\n", 100 * largest);
+    if (isnan(largest))
+        cli_print(run, "\nthe norm of the embedding is no longer a number: running statistics overflowed\n");
+    else
+        cli_print(run, "\nlargest change of the embedding norm: %.4g %%\n", 100 * largest);
     if (isnan(run->v.max_drift) || largest <= run->v.max_drift) return CLI_OK;
     return cli_error(CLI_CHECK,
                      "the norm of the embedding changed by %.4g of what it was, more than --max-drift %g",

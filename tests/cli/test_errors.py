@@ -44,8 +44,8 @@ def usage(folder):
     Run("finetune", "--weights", base, "--data", data, "--out", os.path.join(folder, "x.zip")).fails(2, "x.zip")
     for option in ("--out", "--json"):
         Run("finetune", "--weights", base, "--data", data, option, "").fails(2, option)
-    picture = os.path.join(folder, "d.png")
-    Run("drift", "--weights", base, "--data", data, "--plot", picture).fails(2, "--plot", picture, ".svg")
+    picture = os.path.join(folder, "d.pdf")
+    Run("drift", "--weights", base, "--data", data, "--plot", picture).fails(2, "--plot", picture, ".svg or .png")
     assert not os.path.exists(picture)
     same = os.path.join(folder, "e.npy")
     Run("embed", "--weights", base, "--data", data, "--out", same, "--list", same).fails(2, "--list")

@@ -32,6 +32,11 @@ def full_disk(folder):
             except OSError:
                 pass
         Run("inspect", base, "--json", results).fails(1, results)
+        for name in ("d.svg", "d.png"):
+            picture = os.path.join(disk, name)
+            done = Run("drift", "--weights", base, "--data", data, "--passes", 1, "--plot", picture)
+            if "this build has no PNG plots" not in done.err:
+                done.fails(1, "--plot", picture)
         assert os.listdir(disk) == ["filler"], os.listdir(disk)
     finally:
         subprocess.run(["umount", disk], check=True)
