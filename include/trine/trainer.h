@@ -31,6 +31,16 @@ typedef enum trine_schedule {
 /** Learning rate of `step` (from 0) of `steps` for the schedules that depend on nothing else (not PLATEAU). */
 TRINE_API double trine_schedule_lr(trine_schedule schedule, double lr, int step, int steps);
 
+/** Where the features of a frozen trunk are kept. If everything before some point of the network is frozen and normalises with
+ *  running statistics, it gives an image the same features at every step: it runs as inference, in micro-batches of one size, and
+ *  once for each distinct image (mirrored or not) if the features are kept. The losses are the same bytes either way. */
+typedef enum trine_feature_cache {
+    TRINE_FEATURES_AUTO = 0,   /**< in memory if they fit, else on disk if they fit there, else not kept */
+    TRINE_FEATURES_OFF = 1,    /**< not kept: the trunk runs at every step */
+    TRINE_FEATURES_MEMORY = 2, /**< in host memory, or TRINE_ERR_NOMEM */
+    TRINE_FEATURES_DISK = 3    /**< in a file without a name in $TMPDIR or /tmp, or TRINE_ERR_WRITE */
+} trine_feature_cache;
+
 typedef struct trine_trainer_options {
     trine_objective objective;
     trine_embedding embedding; /**< triplet: where the loss is attached; classify uses fc */
@@ -44,7 +54,9 @@ typedef struct trine_trainer_options {
     int batch;             /**< classify: images a step, >= 2 */
     int steps;             /**< > 0; or 0 and epochs */
     int epochs;            /**< > 0 if steps is 0; an epoch of triplets is ceil(images / (P*K)) steps */
-    int flip, crop;        /**< augmentation: horizontal flip; random crop */
+    int flip, crop; /**< augmentation: horizontal flip; random crop, with which features are not kept */
+    trine_feature_cache feature_cache;
+    size_t feature_memory; /**< bytes that features may take in memory; 0: a quarter of the machine's */
     trine_preprocess preprocess;
     uint64_t seed;
     int threads; /**< decoding threads; 0: one a processor */

@@ -47,7 +47,7 @@ trine_status trine__batches_create(trine_stream *stream, const trine__batches_op
     trine__batches *b = memory;
     b->o = *options;
     TRINE_TRY_GOTO(choose_sizes(b));
-    TRINE_TRY_GOTO(trine__feed_create(stream, &b->shape, &b->feed));
+    TRINE_TRY_GOTO(trine__feed_create(stream, &b->shape, 1, &b->feed));
     TRINE_TRY_GOTO(trine__calloc((size_t)b->shape.n, sizeof *b->indices, &memory));
     b->indices = memory;
     TRINE_TRY_GOTO(trine__calloc((size_t)b->shape.n, sizeof *b->labels, &memory));

@@ -9,37 +9,34 @@
 
 #include "io/image_size.h"
 
-static size_t row_floats(const trine__feed *f)
-{
-    return (size_t)f->shape.c * (size_t)f->shape.h * (size_t)f->shape.w;
-}
-
-static trine_status create_slot(trine__feed *f, trine__feed_slot *slot)
+static trine_status create_slot(trine__feed *f, int cb, trine__feed_slot *slot)
 {
     void *memory;
     const size_t n = (size_t)f->shape.n;
     size_t floats;
-    TRINE_CHECK(trine__mul_size(n, row_floats(f), &floats), TRINE_ERR_NOMEM,
+    TRINE_CHECK(trine__mul_size(n, f->row_floats, &floats), TRINE_ERR_NOMEM,
                 "a batch of %d images of %dx%d exceeds the address space", f->shape.n, f->shape.h,
                 f->shape.w);
     TRINE_TRY(trine__calloc(floats, sizeof *slot->host_x, &memory));
     slot->host_x = memory;
     TRINE_TRY(trine__calloc(n, sizeof *slot->host_labels, &memory));
     slot->host_labels = memory;
-    TRINE_TRY(trine_tensor_create(f->compute->context, &f->shape, 1, &slot->x));
+    TRINE_TRY(trine_tensor_create(f->compute->context, &f->shape, cb, &slot->x));
     return trine_buffer_create(f->compute->context, n * sizeof *slot->host_labels, &slot->labels);
 }
 
-trine_status trine__feed_create(trine_stream *compute, const trine_shape *shape, trine__feed **out)
+trine_status trine__feed_create(trine_stream *compute, const trine_shape *shape, int cb, trine__feed **out)
 {
     void *memory;
+    const trine_shape one = {1, shape->c, shape->h, shape->w};
     TRINE_TRY(trine__calloc(1, sizeof(trine__feed), &memory));
     trine__feed *f = memory;
     f->compute = compute;
     f->shape = *shape;
+    f->row_floats = trine_tensor_elements(&one, cb);
     trine_status status;
     TRINE_TRY_GOTO(trine_stream_create(compute->context, 0, &f->upload));
-    for (int i = 0; i < TRINE__FEED_SLOTS; i++) TRINE_TRY_GOTO(create_slot(f, &f->slots[i]));
+    for (int i = 0; i < TRINE__FEED_SLOTS; i++) TRINE_TRY_GOTO(create_slot(f, cb, &f->slots[i]));
     *out = f;
     return TRINE_OK;
 cleanup:
@@ -51,7 +48,7 @@ trine_status trine__feed_push(trine__feed *f, const float *x, const int *labels,
                               trine__feed_slot **out)
 {
     trine__feed_slot *slot = &f->slots[f->next++ % TRINE__FEED_SLOTS];
-    const size_t row = row_floats(f);
+    const size_t row = f->row_floats;
     size_t rows = 0;
     TRINE_TRY(trine__event_wait(&slot->uploaded));
     for (int i = 0; i < count; i++) {

@@ -12,7 +12,7 @@
 enum { TRINE__FEED_SLOTS = 3 }; /* one being computed with, one uploaded, one filled */
 
 typedef struct trine__feed_slot {
-    trine_tensor x;       /* [count,C,H,W] cb 1, on the device */
+    trine_tensor x;       /* [count,C,H,W], on the device */
     trine_buffer *labels; /* [count] int32 */
     float *host_x;
     int32_t *host_labels;
@@ -23,15 +23,17 @@ typedef struct trine__feed_slot {
 typedef struct trine__feed {
     trine_stream *compute, *upload;
     trine_shape shape; /* largest batch */
+    size_t row_floats;
     size_t next;
     trine__feed_slot slots[TRINE__FEED_SLOTS];
 } trine__feed;
 
-trine_status trine__feed_create(trine_stream *compute, const trine_shape *shape, trine__feed **out);
+/* For tensors in blocks of cb, whose host memory is laid out alike. */
+trine_status trine__feed_create(trine_stream *compute, const trine_shape *shape, int cb, trine__feed **out);
 /* Copy the rows for which `ok` holds (NULL: all) and enqueue their upload; work enqueued on the computing
  * stream from now on finds them. There must be at least one, at most shape.n. Host memory is free again on
  * return; waits only for an upload three batches back.
- * @param x [count][C][H][W]  @param labels [count] or NULL */
+ * @param x [count][C][H][W] in the tensor's layout  @param labels [count] or NULL */
 trine_status trine__feed_push(trine__feed *feed, const float *x, const int *labels, const bool *ok, int count,
                               trine__feed_slot **out);
 /* The work that reads the slot has been enqueued. */

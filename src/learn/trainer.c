@@ -16,6 +16,8 @@ static trine_status check_options(const trine_trainer_options *o, bool array)
                 TRINE_ERR_ARG, "trainer: unknown objective %d", (int)o->objective);
     TRINE_CHECK(o->embedding == TRINE_EMBED_POOL || o->embedding == TRINE_EMBED_FC, TRINE_ERR_ARG,
                 "trainer: unknown embedding %d", (int)o->embedding);
+    TRINE_CHECK((unsigned)o->feature_cache <= TRINE_FEATURES_DISK, TRINE_ERR_ARG,
+                "trainer: unknown feature cache %d", (int)o->feature_cache);
     TRINE_CHECK((unsigned)o->schedule <= TRINE_SCHEDULE_PLATEAU, TRINE_ERR_ARG,
                 "trainer: unknown schedule %d", (int)o->schedule);
     TRINE_CHECK(isfinite(o->lr) && o->lr >= 0, TRINE_ERR_ARG,
@@ -109,14 +111,19 @@ static trine_status open_classify(trine_trainer *t)
     return trine_buffer_create(context, floats * sizeof(float), &t->gradient);
 }
 
+trine_embedding trine__trainer_embedding(const trine_trainer *t)
+{
+    return t->options.objective == TRINE_OBJECTIVE_CLASSIFY ? TRINE_EMBED_FC : t->options.embedding;
+}
+
 /* Everything that does not depend on where the batches come from. */
 static trine_status open_network(trine_trainer *t)
 {
     const trine_trainer_options *o = &t->options;
     trine_context *context = t->stream->context;
     const bool classify = o->objective == TRINE_OBJECTIVE_CLASSIFY;
-    const trine_embedding embedding = classify ? TRINE_EMBED_FC : o->embedding;
-    TRINE_TRY(trine_session_create_training(t->net, t->stream, &t->shape, embedding, 1, &t->session));
+    const trine_embedding embedding = trine__trainer_embedding(t);
+    TRINE_TRY(trine__trainer_open_source(t));
     TRINE_CHECK(trine_session_trains(t->session), TRINE_ERR_ARG,
                 "nothing to train: no trainable parameter is reached by the loss on %s",
                 classify                      ? "fc's output"
@@ -245,7 +252,7 @@ static trine_status next_step(trine_trainer *t, int slot)
     TRINE_TRY(trine__trainer_next(t, &x, &labels, &fed));
     const double lr = learning_rate(t);
     TRINE_TRY(run_step(t, &x, labels, slot, lr));
-    if (fed) TRINE_TRY(trine__feed_used(t->feed, fed));
+    TRINE_TRY(trine__trainer_used(t, fed));
     TRINE_TRY(trine__trainer_log_end(t, x.shape.n, lr));
     t->step++;
     return TRINE_OK;
@@ -273,6 +280,7 @@ static trine_status step(trine_trainer *t, trine_step_fn each_step, void *user)
 static trine_status run(trine_trainer *t, int last, trine_step_fn each_step, void *user)
 {
     t->log.stopped = false;
+    TRINE_TRY(trine__trainer_refresh_source(t));
     while (t->step < last && !t->log.stopped && !atomic_load(&t->stop)) TRINE_TRY(step(t, each_step, user));
     atomic_store(&t->stop, false);
     TRINE_TRY(trine__trainer_log_flush(t, each_step, user));
@@ -301,7 +309,9 @@ trine_status trine_trainer_run(trine_trainer *trainer, trine_step_fn each_step, 
 
 size_t trine_trainer_bad_images(const trine_trainer *trainer)
 {
-    return trainer->loader ? trine__loader_bad_count(trainer->loader) : 0;
+    return trainer->trunk    ? trine__trunk_bad_count(trainer->trunk)
+           : trainer->loader ? trine__loader_bad_count(trainer->loader)
+                             : 0;
 }
 
 void trine_trainer_destroy(trine_trainer **trainer)
@@ -309,14 +319,12 @@ void trine_trainer_destroy(trine_trainer **trainer)
     if (!trainer || !*trainer) return;
     trine_trainer *t = *trainer;
     trine_stream_sync(t->stream); /* reads into the log */
-    trine__loader_destroy(&t->loader);
-    trine__feed_destroy(&t->feed);
+    trine__trainer_close_source(t);
     trine__sampler_destroy(&t->sampler);
     free(t->indices);
     trine__trainer_log_free(t);
     trine_optimizer_destroy(&t->optimizer);
     trine_gradients_destroy(&t->gradients);
-    trine_session_destroy(&t->session);
     trine_triplet_destroy(&t->triplet);
     trine_l2norm_destroy(&t->l2norm);
     trine_cross_entropy_destroy(&t->cross_entropy);

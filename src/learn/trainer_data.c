@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "learn/threads.h"
 #include "learn/trainer_private.h"
+#include "net/session_private.h"
 
 /* The loader's plan: the sampler's batches, as many as there are steps. */
 static void plan(void *user, size_t batch, trine__loader_row *rows, int capacity, int *count)
@@ -47,34 +48,33 @@ static trine_status check_labels(const trine_trainer *t)
     return TRINE_OK;
 }
 
-static trine_status open_sampler(trine_trainer *t)
+/* user: the trainer */
+static trine_status open_sampler(const void *user, trine__sampler **out)
 {
+    const trine_trainer *t = user;
     const trine_trainer_options *o = &t->options;
     const size_t count = trine_dataset_count(t->data);
-    if (o->objective == TRINE_OBJECTIVE_CLASSIFY) {
-        TRINE_TRY(check_labels(t));
-        return trine__sampler_create_epochs(count, o->batch, o->seed, &t->sampler);
-    }
+    if (o->objective == TRINE_OBJECTIVE_CLASSIFY)
+        return trine__sampler_create_epochs(count, o->batch, o->seed, out);
     void *memory;
     TRINE_TRY(trine__calloc(count, sizeof(int), &memory));
     int *labels = memory;
     for (size_t i = 0; i < count; i++) labels[i] = trine_dataset_label(t->data, i);
-    const trine_status status = trine__sampler_create_classes(labels, count, o->classes_per_batch,
-                                                              o->images_per_class, o->seed, &t->sampler);
+    const trine_status status =
+        trine__sampler_create_classes(labels, count, o->classes_per_batch, o->images_per_class, o->seed, out);
     free(labels);
     return status;
 }
 
-trine_status trine__trainer_open_loader(trine_trainer *t)
+static trine__loader_options loader_options(trine_trainer *t)
 {
     const trine_trainer_options *o = &t->options;
-    trine__loader_destroy(&t->loader);
-    const trine__loader_options options = {
+    return (trine__loader_options){
         .dataset = t->data,
         .preprocess = o->preprocess,
         .augment = {.flip = o->flip != 0, .crop = o->crop != 0},
         .seed = o->seed,
-        .batch_capacity = trine__sampler_capacity(t->sampler),
+        .batch_capacity = t->shape.n,
         .first_batch = (size_t)t->step,
         .threads = trine__threads(o->threads),
         .on_bad = o->fail_bad ? TRINE__BAD_FAIL : TRINE__BAD_SUBSTITUTE,
@@ -83,7 +83,6 @@ trine_status trine__trainer_open_loader(trine_trainer *t)
         .log = o->log,
         .log_user = o->log_user,
     };
-    return trine__loader_create(&options, &t->loader);
 }
 
 trine_status trine__trainer_open_data(trine_trainer *t)
@@ -92,16 +91,15 @@ trine_status trine__trainer_open_data(trine_trainer *t)
     TRINE_CHECK(trine_resnet_in_channels(t->net) == 3, TRINE_ERR_DATA,
                 "trainer: the images have 3 channels, the network takes %d",
                 trine_resnet_in_channels(t->net));
-    TRINE_TRY(open_sampler(t));
+    if (o->objective == TRINE_OBJECTIVE_CLASSIFY) TRINE_TRY(check_labels(t));
+    TRINE_TRY(open_sampler(t, &t->sampler));
     TRINE_TRY(count_steps(t, trine__sampler_epoch(t->sampler)));
-    void *memory;
-    TRINE_TRY(trine__calloc((size_t)trine__sampler_capacity(t->sampler), sizeof *t->indices, &memory));
-    t->indices = memory;
-    TRINE_TRY(trine__trainer_open_loader(t));
     t->shape.n = trine__sampler_capacity(t->sampler);
     t->shape.c = 3;
-    TRINE_TRY(trine__feed_image_size(t->data, &o->preprocess, !o->fail_bad, &t->shape.h, &t->shape.w));
-    return trine__feed_create(t->stream, &t->shape, &t->feed);
+    void *memory;
+    TRINE_TRY(trine__calloc((size_t)t->shape.n, sizeof *t->indices, &memory));
+    t->indices = memory;
+    return trine__feed_image_size(t->data, &o->preprocess, !o->fail_bad, &t->shape.h, &t->shape.w);
 }
 
 trine_status trine__trainer_open_array(trine_trainer *t, const float *x, const trine_shape *shape,
@@ -128,6 +126,75 @@ trine_status trine__trainer_open_array(trine_trainer *t, const float *x, const t
     return status;
 }
 
+/* The frozen part runs apart if something behind it trains. */
+static int trunk_position(const trine_trainer *t)
+{
+    const int position = trine__frozen_position(t->net);
+    if (position < trine__position_features(t->net)) return position;
+    const bool fc = t->net->params[TRINE__FC_WEIGHT].trainable || t->net->params[TRINE__FC_BIAS].trainable;
+    return fc && trine__trainer_embedding(t) == TRINE_EMBED_FC ? position : TRINE__AT_IMAGES;
+}
+
+static trine_status open_trunk(trine_trainer *t)
+{
+    const trine_trainer_options *o = &t->options;
+    const trine__trunk_options options = {.net = t->net,
+                                          .stream = t->stream,
+                                          .position = t->position,
+                                          .images = t->shape,
+                                          .cache = o->feature_cache,
+                                          .memory_bytes = o->feature_memory,
+                                          .steps = (size_t)t->steps,
+                                          .log = o->log,
+                                          .log_user = o->log_user,
+                                          .loader = loader_options(t),
+                                          .open_sampler = open_sampler,
+                                          .sampler_user = t};
+    TRINE_TRY(trine__trunk_create(&options, &t->trunk));
+    if (t->data) return TRINE_OK;
+    TRINE_TRY(trine__trunk_tensor(t->trunk, &t->fixed_features));
+    return trine__trunk_run(t->trunk, &t->fixed_x, &t->fixed_features);
+}
+
+trine_status trine__trainer_open_source(trine_trainer *t)
+{
+    const trine_embedding embedding = trine__trainer_embedding(t);
+    t->position = trunk_position(t);
+    t->trunk_version = trine__version_before(t->net, t->position);
+    if (t->position > TRINE__AT_IMAGES) {
+        TRINE_TRY(open_trunk(t));
+        const trine_shape shape = trine__trunk_shape(t->trunk);
+        return trine__session_create_tail(t->net, t->stream, &shape, embedding, t->position, &t->session);
+    }
+    if (t->data) TRINE_TRY(trine__feed_create(t->stream, &t->shape, 1, &t->feed));
+    return trine_session_create_training(t->net, t->stream, &t->shape, embedding, 1, &t->session);
+}
+
+void trine__trainer_close_source(trine_trainer *t)
+{
+    trine__trunk_destroy(&t->trunk);
+    trine__loader_destroy(&t->loader);
+    trine__feed_destroy(&t->feed);
+    trine_session_destroy(&t->session);
+    trine_buffer_release(&t->fixed_features.buffer);
+}
+
+trine_status trine__trainer_reopen_source(trine_trainer *t)
+{
+    TRINE_TRY(trine_stream_sync(t->stream));
+    trine__trainer_close_source(t);
+    return trine__trainer_open_source(t);
+}
+
+trine_status trine__trainer_refresh_source(trine_trainer *t)
+{
+    if (t->position == trunk_position(t) && t->trunk_version == trine__version_before(t->net, t->position))
+        return TRINE_OK;
+    TRINE_TRY(trine_stream_sync(t->stream));
+    trine__trainer_close_source(t);
+    return trine__trainer_open_source(t);
+}
+
 static trine_status check_batch(const trine_trainer *t, const trine__batch *b)
 {
     int rows = 0, first = -1;
@@ -144,14 +211,25 @@ static trine_status check_batch(const trine_trainer *t, const trine__batch *b)
     return TRINE_OK;
 }
 
+/* The array's images, or what the trunk makes of them. */
+static trine_status next_of_array(trine_trainer *t, trine_tensor *x, const trine_buffer **labels)
+{
+    *x = t->trunk ? t->fixed_features : t->fixed_x;
+    *labels = t->fixed_labels;
+    return t->trunk && t->options.feature_cache == TRINE_FEATURES_OFF
+               ? trine__trunk_run(t->trunk, &t->fixed_x, &t->fixed_features)
+               : TRINE_OK;
+}
+
 trine_status trine__trainer_next(trine_trainer *t, trine_tensor *x, const trine_buffer **labels,
                                  trine__feed_slot **slot)
 {
     *slot = NULL;
-    if (!t->feed) {
-        *x = t->fixed_x;
-        *labels = t->fixed_labels;
-        return TRINE_OK;
+    if (!t->data) return next_of_array(t, x, labels);
+    if (t->trunk) return trine__trunk_next(t->trunk, t->step, x, labels, slot);
+    if (!t->loader) {
+        const trine__loader_options options = loader_options(t);
+        TRINE_TRY(trine__loader_create(&options, &t->loader));
     }
     trine__batch b;
     TRINE_TRY(trine__loader_next(t->loader, &b));
@@ -160,4 +238,10 @@ trine_status trine__trainer_next(trine_trainer *t, trine_tensor *x, const trine_
     *x = (*slot)->x;
     *labels = (*slot)->labels;
     return TRINE_OK;
+}
+
+trine_status trine__trainer_used(trine_trainer *t, trine__feed_slot *slot)
+{
+    if (!slot) return TRINE_OK;
+    return t->trunk ? trine__trunk_used(t->trunk, slot) : trine__feed_used(t->feed, slot);
 }

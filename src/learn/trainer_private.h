@@ -10,6 +10,7 @@
 #include "learn/feed.h"
 #include "learn/sampler.h"
 #include "learn/schedule.h"
+#include "learn/trunk.h"
 #include "trine/trainer.h"
 
 /* The ring of measured steps has two halves: one is read back while the other fills. */
@@ -44,15 +45,18 @@ struct trine_trainer {
     /* A data set: */
     const trine_dataset *data;
     trine__sampler *sampler;
-    int *indices; /* of the batch that the sampler draws for the loader */
-    trine__loader *loader;
+    int *indices;          /* of the batch that the sampler draws for the loader */
+    trine__loader *loader; /* from the first step on */
     trine__feed *feed;
     /* or an array: */
-    trine_tensor fixed_x;
+    trine_tensor fixed_x, fixed_features;
     trine_buffer *fixed_labels;
     uint64_t fixed_hash; /* of values and labels */
 
-    trine_session *session;
+    int position;           /* what lies before it is frozen and runs apart, in `trunk`; 0: nothing */
+    uint64_t trunk_version; /* of that part's parameters and statistics */
+    trine__trunk *trunk;
+    trine_session *session; /* what follows */
     trine_gradients *gradients;
     trine_optimizer *optimizer;
     trine_triplet *triplet;
@@ -71,17 +75,26 @@ struct trine_trainer {
 
 /* ---- trainer_data.c ---- */
 
-/* Sampler, steps, loader, image size and feed over t->data; fills shape, steps, epoch_steps. */
+/* Sampler, steps and image size over t->data; fills shape, steps, epoch_steps. */
 trine_status trine__trainer_open_data(trine_trainer *t);
-/* The loader anew, so that its next batch is that of t->step. */
-trine_status trine__trainer_open_loader(trine_trainer *t);
 /* Upload the array once; fills shape, steps, epoch_steps. */
 trine_status trine__trainer_open_array(trine_trainer *t, const float *x, const trine_shape *shape,
                                        const int *labels);
-/* The next batch, on the device for what is enqueued from now on. *slot is for trine__feed_used(), NULL for
- * an array. */
+/* What a step reads and what runs it: trunk or loader and feed, and the session. Batches begin at t->step. */
+trine_status trine__trainer_open_source(trine_trainer *t);
+void trine__trainer_close_source(trine_trainer *t);
+/* The same anew, so that the next batch is that of t->step. */
+trine_status trine__trainer_reopen_source(trine_trainer *t);
+/* Open it again if another part of the network is frozen now, or the frozen part has changed. */
+trine_status trine__trainer_refresh_source(trine_trainer *t);
+/* Where the loss is attached. */
+trine_embedding trine__trainer_embedding(const trine_trainer *t);
+/* The next batch as the session takes it, on the device for what is enqueued from now on. *slot is for
+ * trine__trainer_used(). */
 trine_status trine__trainer_next(trine_trainer *t, trine_tensor *x, const trine_buffer **labels,
                                  trine__feed_slot **slot);
+/* The work that reads the batch has been enqueued. */
+trine_status trine__trainer_used(trine_trainer *t, trine__feed_slot *slot);
 
 /* ---- trainer_log.c ---- */
 

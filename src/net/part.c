@@ -45,3 +45,27 @@ int trine__channels_at(const trine_resnet *net, int position)
                ? spec->features
                : spec->blocks[position - TRINE__AT_STEM - 1].out_channels;
 }
+
+static uint64_t unit_version(const trine_resnet *net, int unit)
+{
+    const int parameters[] = {trine__conv_parameter(net, unit), trine__gamma_parameter(net, unit),
+                              trine__beta_parameter(net, unit)};
+    uint64_t newest = net->bns[unit].version;
+    for (size_t i = 0; i < TRINE_COUNTOF(parameters); i++)
+        if (net->params[parameters[i]].version > newest) newest = net->params[parameters[i]].version;
+    return newest;
+}
+
+uint64_t trine__version_before(const trine_resnet *net, int position)
+{
+    const trine__spec *spec = &net->spec;
+    uint64_t newest = position > TRINE__AT_IMAGES ? unit_version(net, 0) : 0;
+    for (int i = 0; i < spec->block_count && trine__position_after_block(i) <= position; i++) {
+        const trine__block *b = &spec->blocks[i];
+        for (int k = b->first; k < b->first + b->count; k++)
+            if (unit_version(net, k) > newest) newest = unit_version(net, k);
+        if (b->projection >= 0 && unit_version(net, b->projection) > newest)
+            newest = unit_version(net, b->projection);
+    }
+    return newest;
+}

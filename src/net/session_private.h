@@ -98,6 +98,8 @@ int trine__channels_at(const trine_resnet *net, int position);
 /* The last position before which nothing trains and every BatchNorm uses its running statistics: what an image
  * gives there depends on nothing else, and stays the same however long the rest is trained. */
 int trine__frozen_position(const trine_resnet *net);
+/* Of the parameter or running statistics before `position` that changed last; 0 before anything. */
+uint64_t trine__version_before(const trine_resnet *net, int position);
 
 /* Inference from the images to `to`; the result is trine__session_output(). */
 trine_status trine__session_create_trunk(const trine_resnet *net, trine_stream *stream,
