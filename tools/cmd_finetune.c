@@ -10,6 +10,7 @@
 
 static const char minings[] = "batch-hard|batch-all|semi-hard";
 static const char distances[] = "euclidean|squared|cosine";
+static const char feature_caches[] = "auto|off|memory|disk";
 
 static const cli_option data_options[] = {
     {"weights", CLI_TEXT, CLI_AT(weights), "FILE", NULL, 0, 0,
@@ -55,6 +56,11 @@ static const cli_option policy_options[] = {
      "BatchNorm policies: [GLOB=]POLICY[:momentum=X],...; POLICY is train (also torch), eval, no-update, "
      "cumulative or "
      "auto: eval where frozen, train elsewhere; not given: what the weights file says, else auto"},
+    {"feature-cache", CLI_CHOICE, CLI_AT(feature_cache), feature_caches, "auto", 0, 0,
+     "where the features of a frozen trunk are kept, so that it runs once for each image; the losses are the "
+     "same"},
+    {"feature-memory", CLI_INT, CLI_AT(feature_memory), "MIB", "0", 0, 16777216,
+     "most memory for them; 0: a quarter of the machine's"},
 };
 static const cli_section data_section = CLI_SECTION("Weights and data", data_options);
 static const cli_section loss_section = CLI_SECTION("Loss and batches", loss_options);
@@ -65,10 +71,28 @@ static const cli_section *const sections[] = {&data_section, &loss_section, &pol
 typedef struct finetune_job {
     cli_run *run;
     cli_progress progress;
-    cJSON *steps;
+    cJSON *steps, *epochs;
+    int epoch_steps;
+    double epoch_start, loss_sum; /* of the epoch */
     int steps_done, failed_step;
     int told_empty; /* that a batch had no triplets */
 } finetune_job;
+
+/* Time and mean loss of an epoch that is over; printed where the run goes by epochs. */
+static void end_epoch(finetune_job *job, const trine_step_record *r)
+{
+    const double now = cli_seconds(), seconds = now - job->epoch_start,
+                 loss = job->loss_sum / job->epoch_steps;
+    cJSON *row = cJSON_CreateObject();
+    cli_set(row, "epoch", r->epoch);
+    cli_set(row, "loss", loss);
+    cli_set(row, "seconds", seconds);
+    cJSON_AddItemToArray(job->epochs, row);
+    if (job->run->v.epochs != CLI_UNSET)
+        cli_print(job->run, "epoch %d  loss %.4f  %.2f s\n", r->epoch, loss, seconds);
+    job->epoch_start = now;
+    job->loss_sum = 0;
+}
 
 static int each_step(void *user, const trine_step_record *r, int steps)
 {
@@ -97,6 +121,8 @@ static int each_step(void *user, const trine_step_record *r, int steps)
         cli_print(job->run, "step %d  loss %.4f  active %.2f  d_ap %.4f  d_an %.4f  norm %.3f\n", r->step,
                   (double)r->loss, (double)r->active_fraction, (double)r->d_ap, (double)r->d_an,
                   (double)r->embedding_norm);
+    job->loss_sum += (double)r->loss;
+    if (r->step % job->epoch_steps == 0) end_epoch(job, r);
     snprintf(note, sizeof note, "loss %.4f", (double)r->loss);
     cli_progress_update(&job->progress, (size_t)r->step, (size_t)steps, note);
     return 0;
@@ -148,6 +174,8 @@ static int choose(cli_run *run, trine_trainer_options *options)
     options->triplet.mining = (trine_mining)v->mining;
     options->triplet.distance = (trine_distance)v->distance;
     options->images_per_class = v->images_per_class;
+    options->feature_cache = (trine_feature_cache)v->feature_cache;
+    options->feature_memory = (size_t)v->feature_memory << 20;
     options->steps = v->steps != CLI_UNSET ? v->steps : v->epochs == CLI_UNSET ? 200 : 0;
     options->epochs = options->steps > 0 ? 0 : v->epochs;
     CLI_RUN(parse_margin(run, &options->triplet));
@@ -259,7 +287,11 @@ static int run_steps(cli_run *run, trine_trainer *trainer, const trine_trainer_o
                      finetune_job *job)
 {
     int code = CLI_OK;
-    *job = (finetune_job){.run = run, .steps = cJSON_AddArrayToObject(run->json, "steps")};
+    *job = (finetune_job){.run = run,
+                          .steps = cJSON_AddArrayToObject(run->json, "steps"),
+                          .epochs = cJSON_AddArrayToObject(run->json, "epochs"),
+                          .epoch_steps = trine_trainer_epoch_steps(trainer),
+                          .epoch_start = cli_seconds()};
     /* The trainer has said so where every batch is like that; an array (no classes_per_batch) it has seen. */
     job->told_empty = options->classes_per_batch <= 1 || options->images_per_class == 1;
     cli_progress_begin(&job->progress, "fine-tuning", "steps", run->v.quiet);

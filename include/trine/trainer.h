@@ -98,6 +98,8 @@ TRINE_API trine_status trine_trainer_create_array(trine_resnet *net, trine_strea
                                                   trine_trainer **out);
 /** Steps that the run takes in all. */
 TRINE_API int trine_trainer_steps(const trine_trainer *trainer);
+/** Steps of an epoch. At the end of one of at least 16 steps the callback has been told of all of them. */
+TRINE_API int trine_trainer_epoch_steps(const trine_trainer *trainer);
 /** Steps that have run so far, those before trine_trainer_resume() included. */
 TRINE_API int trine_trainer_step(const trine_trainer *trainer);
 /** Run to the end (or until the callback or trine_trainer_stop() ends it). The network has the result of trine_trainer_step()

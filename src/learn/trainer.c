@@ -196,6 +196,11 @@ int trine_trainer_steps(const trine_trainer *trainer)
     return trainer->steps;
 }
 
+int trine_trainer_epoch_steps(const trine_trainer *trainer)
+{
+    return trainer->epoch_steps;
+}
+
 int trine_trainer_step(const trine_trainer *trainer)
 {
     return trainer->step;
@@ -249,6 +254,7 @@ static trine_status next_step(trine_trainer *t, int slot)
     trine_tensor x;
     const trine_buffer *labels;
     trine__feed_slot *fed;
+    TRINE_TRY(trine__trainer_refresh_source(t));
     TRINE_TRY(trine__trainer_next(t, &x, &labels, &fed));
     const double lr = learning_rate(t);
     TRINE_TRY(run_step(t, &x, labels, slot, lr));
@@ -268,6 +274,8 @@ static trine_status step(trine_trainer *t, trine_step_fn each_step, void *user)
     TRINE_TRY(trine__guard_begin(&guard, t->net, t->stream, "trine_trainer_run",
                                  TRINE__MAY_TRAIN | TRINE__MAY_UPDATE));
     TRINE_TRY(trine__guard_end(&guard, next_step(t, slot)));
+    if (t->epoch_steps >= TRINE__LOG_SLOTS && t->step % t->epoch_steps == 0)
+        TRINE_TRY(trine__trainer_log_flush(t, each_step, user)); /* epochs are told as they end */
     const int period = t->options.steps > 0 ? PLATEAU_STEPS : t->epoch_steps;
     if (t->options.schedule != TRINE_SCHEDULE_PLATEAU || t->step % period != 0) return TRINE_OK;
     TRINE_TRY(trine__trainer_log_flush(t, each_step, user)); /* the next rate depends on these losses */
@@ -280,7 +288,6 @@ static trine_status step(trine_trainer *t, trine_step_fn each_step, void *user)
 static trine_status run(trine_trainer *t, int last, trine_step_fn each_step, void *user)
 {
     t->log.stopped = false;
-    TRINE_TRY(trine__trainer_refresh_source(t));
     while (t->step < last && !t->log.stopped && !atomic_load(&t->stop)) TRINE_TRY(step(t, each_step, user));
     atomic_store(&t->stop, false);
     TRINE_TRY(trine__trainer_log_flush(t, each_step, user));

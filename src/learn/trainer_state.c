@@ -432,7 +432,6 @@ trine_status trine_trainer_resume(trine_trainer *trainer, const trine_weights *s
     t->log.loss_sum = schedule[3];
     t->log.loss_count = (int)schedule[4];
     t->step = step;
-    TRINE_TRY_GOTO(trine__trainer_reopen_source(t));
     t->failed = false;
     tell_device(t, state);
 cleanup:
