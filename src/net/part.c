@@ -52,7 +52,8 @@ static uint64_t unit_version(const trine_resnet *net, int unit)
                               trine__beta_parameter(net, unit)};
     uint64_t newest = net->bns[unit].version;
     for (size_t i = 0; i < TRINE_COUNTOF(parameters); i++)
-        if (net->params[parameters[i]].version > newest) newest = net->params[parameters[i]].version;
+        if (parameters[i] >= 0 && net->params[parameters[i]].version > newest)
+            newest = net->params[parameters[i]].version;
     return newest;
 }
 
