@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Option rows that embed, eval and drift share. */
+/* Option rows that embed, eval, drift and recalibrate share. */
 #include "cli_network.h"
 
 static const cli_option network_options[] = {
@@ -12,6 +12,7 @@ static const cli_option network_options[] = {
      "leave them as they are; neither given: what the weights file says, else as they are"},
 };
 const cli_section cli_network_section = CLI_SECTION("Network", network_options);
+const cli_section cli_embedding_section = {"Network", network_options, 3};
 
 static const cli_option source_options[] = {
     {"data", CLI_TEXT, CLI_AT(data), "D", NULL, 0, 0,

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Options of the commands that only look at a network: which weights, which images, which embedding. */
+/* Options of the commands that train nothing: which weights, which images, which embedding. */
 #ifndef TRINE_TOOLS_CLI_NETWORK_H
 #define TRINE_TOOLS_CLI_NETWORK_H
 
 #include "cli_options.h"
 
-extern const cli_section cli_network_section; /* --weights --arch --embedding --normalize --no-normalize */
-extern const cli_section cli_source_section;  /* --data --classes --image --input */
+extern const cli_section cli_network_section;   /* --weights --arch --embedding --normalize --no-normalize */
+extern const cli_section cli_embedding_section; /* --weights --arch --embedding */
+extern const cli_section cli_source_section;    /* --data --classes --image --input */
 
 #endif

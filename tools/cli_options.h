@@ -37,6 +37,9 @@ typedef struct cli_values {
     int passes, remedies, mode, size, runs, layers;
     const char *plot;
     double max_drift;
+    /* recalibrate */
+    const char *layer_globs;
+    int method;
 } cli_values;
 
 typedef enum cli_kind {

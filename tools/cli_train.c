@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Options, talk and checkpoints of training. */
+/* Options and talk of training; checkpoints. */
 #include "cli_train.h"
 
 #include <math.h>
@@ -131,15 +131,11 @@ int cli_check_out(const cli_run *run)
     return code != CLI_OK ? code : cli_check_writable("--out", run->v.out);
 }
 
-/* The keys that the network itself does not know. */
-static int set_metadata(trine_weights *file, const cli_checkpoint *checkpoint)
+/* What a training run knows beside the network. */
+static int set_training(trine_weights *file, const cli_checkpoint *checkpoint)
 {
     int code = CLI_OK;
-    char *preprocess = NULL, *classes = NULL, steps[16];
-    if (checkpoint->preprocess != NULL) {
-        CLI_TRY(trine_preprocess_to_json(checkpoint->preprocess, &preprocess));
-        CLI_TRY(trine_weights_set_metadata(file, "preprocess", preprocess));
-    }
+    char *classes = NULL, steps[16];
     if (checkpoint->classes != NULL) {
         cJSON *names = cli_class_names(checkpoint->classes);
         classes = cJSON_PrintUnformatted(names);
@@ -152,8 +148,35 @@ static int set_metadata(trine_weights *file, const cli_checkpoint *checkpoint)
     CLI_TRY(trine_weights_set_metadata(file, "normalize", checkpoint->normalize ? "true" : "false"));
     CLI_TRY(trine_weights_set_metadata(file, "step", steps));
 cleanup:
-    free(preprocess);
     cJSON_free(classes);
+    return code;
+}
+
+/* What another file says and the network itself does not. */
+static int keep_metadata(trine_weights *file, const trine_weights *source)
+{
+    int code = CLI_OK;
+    for (size_t i = 0; i < trine_weights_metadata_count(source); i++) {
+        const char *key = trine_weights_metadata_key(source, i);
+        if (trine_weights_metadata(file, key) == NULL)
+            CLI_TRY(trine_weights_set_metadata(file, key, trine_weights_metadata(source, key)));
+    }
+cleanup:
+    return code;
+}
+
+static int set_metadata(trine_weights *file, const cli_checkpoint *checkpoint)
+{
+    int code = CLI_OK;
+    char *preprocess = NULL;
+    if (checkpoint->preprocess != NULL) {
+        CLI_TRY(trine_preprocess_to_json(checkpoint->preprocess, &preprocess));
+        CLI_TRY(trine_weights_set_metadata(file, "preprocess", preprocess));
+    }
+    CLI_RUN(checkpoint->source != NULL ? keep_metadata(file, checkpoint->source)
+                                       : set_training(file, checkpoint));
+cleanup:
+    free(preprocess);
     return code;
 }
 
@@ -182,7 +205,7 @@ int cli_save(cli_run *run, const cli_checkpoint *checkpoint)
     cli_set_text(run->json, "checkpoint", out);
     if (out == NULL) return CLI_OK;
     CLI_TRY(trine_resnet_to_weights(run->net, run->stream, checkpoint->torchvision_names, &file));
-    CLI_RUN(check_finite(file));
+    if (checkpoint->source == NULL) CLI_RUN(check_finite(file));
     CLI_RUN(set_metadata(file, checkpoint));
     CLI_TRY(trine_weights_write(file, out));
     cli_print(run, "checkpoint %s\n", out);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What train and finetune share: optimizer options, what is said before the first step, saving. */
+/* What train and finetune share: optimizer options, what is said before the first step; saving, which
+ * recalibrate does too. */
 #ifndef TRINE_TOOLS_CLI_TRAIN_H
 #define TRINE_TOOLS_CLI_TRAIN_H
 
@@ -33,6 +34,8 @@ int cli_check_out(const cli_run *run);
 /* What goes into a checkpoint beside the network. NULL: not known. */
 typedef struct cli_checkpoint {
     const trine_preprocess *preprocess;
+    const trine_weights *source; /* not NULL: nothing was trained, and what this file's metadata say stays */
+    /* of training */
     const trine_dataset *classes;
     trine_embedding embedding;
     int normalize;

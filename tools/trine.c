@@ -7,8 +7,8 @@
 #include <string.h>
 
 static const cli_command *const commands[] = {
-    &cmd_devices,  &cmd_probe, &cmd_inspect, &cmd_convert, &cmd_train,
-    &cmd_finetune, &cmd_embed, &cmd_eval,    &cmd_drift,   &cmd_bench,
+    &cmd_devices, &cmd_probe, &cmd_inspect, &cmd_convert,     &cmd_train, &cmd_finetune,
+    &cmd_embed,   &cmd_eval,  &cmd_drift,   &cmd_recalibrate, &cmd_bench,
 };
 
 static void print_help(void)
@@ -17,7 +17,7 @@ static void print_help(void)
          "Fine-tunes and runs ResNets on any OpenCL device.\n\n"
          "Commands:");
     for (size_t i = 0; i < CLI_COUNTOF(commands); i++)
-        printf("  %-10s %s\n", commands[i]->syntax.name, commands[i]->syntax.summary);
+        printf("  %-11s %s\n", commands[i]->syntax.name, commands[i]->syntax.summary);
     puts("\ntrine <command> --help lists a command's options. trine --version prints the\n"
          "version.\n\n"
          "Exit codes: 0 done, 1 failed while running, 2 usage, 3 no usable device,\n"
