@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 from xml.etree import ElementTree
 
-from cli_support import TRINE, Run, main, make_base, make_folder, read_safetensors, write_npy
+from cli_support import TRINE, Run, main, make_base, make_folder, read_safetensors, write_npy, write_safetensors
 
 
 def digest(path):
@@ -27,7 +28,7 @@ def help_texts(_folder):
     """--help everywhere, at most 80 columns, on stdout."""
     top = subprocess.run([TRINE, "--help"], capture_output=True, text=True, check=True).stdout
     commands = re.findall(r"^  ([a-z]+) ", top, re.M)
-    assert len(commands) == 10, commands
+    assert len(commands) == 11, commands
     for command in commands:
         done = subprocess.run([TRINE, command, "--help"], capture_output=True, text=True, check=True)
         assert done.stderr == "" and done.stdout.startswith(f"Usage: trine {command}"), done
@@ -261,6 +262,45 @@ def remedies(folder):
     assert rows[6]["statistics_move"] is None and rows[0]["statistics_move"] is True, rows
 
 
+def recalibrate(folder):
+    """Both methods; what is not chosen stays; parameters and metadata stay; the input file may be the output."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    header, content = read_safetensors(base)
+    header["__metadata__"]["note"] = "kept"
+    write_safetensors(base, header, content)
+    outs = [os.path.join(folder, name) for name in ("1.safetensors", "2.safetensors")]
+    arguments = ["recalibrate", "--weights", base, "--data", data, "--batch", 8, "--json", "-"]
+    for out in outs:
+        result = Run(*arguments, "--out", out).json()
+    assert digest(outs[0]) == digest(outs[1])
+    keys(result, "count", "bad_images", "batches", "method", "layers", "checkpoint", "embedding_norm_before",
+         "embedding_norm_after")
+    assert (result["count"], result["bad_images"], result["batches"], result["method"]) == (12, 0, 2, "batch"), result
+    assert len(result["layers"]) == 19 and result["checkpoint"] == outs[1], result
+    assert all(layer["mean_moved"] > 0 and layer["var_moved"] > 0 for layer in result["layers"]), result
+    assert result["embedding_norm_before"] != result["embedding_norm_after"], result
+    after = read_safetensors(out)[0]
+    assert after["__metadata__"] == header["__metadata__"], (after["__metadata__"], header["__metadata__"])
+    moved = [row["name"] for row in Run("inspect", base, out, "--json", "-").json()["differences"]]
+    assert len(moved) == 2 * 19 and all("running_" in name for name in moved), moved  # base has seen two batches too
+    Run(*arguments, "--out", out, "--layers", "*,!layer3.*", "--method", "sequential").ok()
+    moved = [row["name"] for row in Run("inspect", base, out, "--json", "-").json()["differences"]]
+    assert len(moved) == 2 * 13 and not any(name.startswith("layer3") for name in moved), moved
+    same = [os.path.join(folder, name) for name in ("a.safetensors", "b.safetensors")]
+    for batch, out in zip((12, 5), same):
+        Run(*arguments[:5], "--batch", batch, "--method", "sequential", "--out", out).ok()
+    rows = Run("inspect", *same, "--json", "-").json()["differences"]
+    assert all(row["max_abs"] <= 1e-4 for row in rows if "running_" in row["name"]), rows
+    x = os.path.join(folder, "x.npy")
+    write_npy(x, "<f4", (3, 3, 32, 32), struct.pack("<9216f", *(i % 11 / 4 for i in range(9216))))
+    result = Run("recalibrate", "--weights", base, "--input", x, "--out", base, "--layers", "bn1", "--json", "-").json()
+    assert [layer["name"] for layer in result["layers"]] == ["bn1"] and result["count"] == 3, result
+    assert read_safetensors(base)[0]["__metadata__"] == header["__metadata__"]
+    talk = Run(*arguments[:5], "--out", outs[0]).ok().out
+    assert "mean moved" in talk and "embedding norm" in talk and f"checkpoint {outs[0]}" in talk, talk
+
+
 def convert(folder):
     """To PyTorch's format and back: the same tensors."""
     base = make_base(folder, make_folder(os.path.join(folder, "data")))
@@ -284,4 +324,4 @@ def bench(_folder):
 
 if __name__ == "__main__":
     sys.exit(main([help_texts, devices, probe, train, finetune, policies, strange_names, no_triplets, embed, drift, drift_text,
-               remedies, convert, bench]))
+               remedies, recalibrate, convert, bench]))

@@ -226,5 +226,39 @@ def mixed_sizes(folder):
     Run("eval", "--weights", out, "--data", good).ok()  # what was trained is not lost
 
 
+def recalibrate(folder):
+    """Options, globs, data and images that do not do; the file of --out stays as it was."""
+    data = make_folder(os.path.join(folder, "data"))
+    base, kept = make_base(folder, data), os.path.join(folder, "kept.safetensors")
+    with open(kept, "wb") as file:
+        file.write(b"mine")
+    start, out = ["recalibrate", "--weights", base], ["--out", kept]
+    Run(*start, "--data", data).fails(2, "--out")
+    Run(*start, *out).fails(2, "images")
+    Run(*start, "--data", data, "--out", os.path.join(folder, "o.zip")).fails(2, "o.zip")
+    Run("recalibrate", "--data", data, *out).fails(2, "--weights")
+    Run(*start, "--data", data, *out, "--method", "exact").fails(2, "batch|sequential")
+    Run(*start, "--data", data, *out, "--layers", "layer9.*").fails(2, "layer9.*", "BatchNorm")
+    Run(*start, "--data", data, *out, "--layers", "bn1,!bn1").fails(2, "bn1,!bn1")
+    Run(*start, "--data", data, *out, "--normalize").fails(2, "--normalize")
+    missing = os.path.join(folder, "missing")
+    Run(*start, "--data", missing, *out).fails(4, missing)
+    Run(*start, "--image", missing, *out).fails(4, missing)
+    Run(*start, "--data", data, "--out", os.path.join(missing, "o.pth")).fails(1, missing)
+    x = os.path.join(folder, "x.npy")
+    write_npy(x, "<f4", (1, 3, 4, 4), bytes(4 * 48))
+    for method in ("batch", "sequential"):
+        Run(*start, "--input", x, *out, "--method", method).fails(4, "layer3.0.bn1", "one value per channel")
+    write_npy(x, "<f4", (2, 3, 8, 8), struct.pack("<f", 3e38) * (2 * 3 * 64))
+    Run(*start, "--input", x, *out).fails(4, "bn1")
+    with open(os.path.join(data, "class0", "5.ppm"), "wb") as file:
+        file.write(b"P6 no image")
+    Run(*start, "--data", data, *out, "--on-bad-image", "fail").fails(4, "5.ppm")
+    with open(kept, "rb") as file:
+        assert file.read() == b"mine"
+    result = Run(*start, "--data", data, *out, "--json", "-").json()
+    assert result["bad_images"] == 1 and result["count"] == 12, result
+
+
 if __name__ == "__main__":
-    sys.exit(main([usage, paths, bad_images, weights, labels, no_platform, unwritable, mixed_sizes]))
+    sys.exit(main([usage, paths, bad_images, weights, labels, no_platform, unwritable, mixed_sizes, recalibrate]))
