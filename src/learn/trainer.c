@@ -54,13 +54,15 @@ static trine_status warn_frozen(const trine_trainer *t)
         if (moving++ == 0) first = info;
     }
     if (moving == 0) return TRINE_OK;
-    char text[256];
+    char text[320];
+    const bool one = moving == 1;
     snprintf(
         text, sizeof text,
-        "%d frozen BatchNorm layer%s (%s%s) will still move %s running statistics: the policy is to update "
-        "them; 'auto' or 'eval' keeps them still",
-        moving, moving == 1 ? "" : "s", first.name, moving == 1 ? "" : " first",
-        moving == 1 ? "its" : "their");
+        "%d frozen BatchNorm layer%s (%s%s) will still move %s running statistics at every step, because "
+        "%s policy updates them; --bn auto (in C: trine_resnet_set_bn(net, \"auto\")) keeps frozen layers "
+        "still",
+        moving, one ? "" : "s", first.name, one ? "" : " first", one ? "its" : "their",
+        one ? "its" : "their");
     tell(t, text);
     return TRINE_OK;
 }

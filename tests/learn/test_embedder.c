@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "learn/learn_data.h"
+#include "net/resnet_private.h"
 #include "trine/retrieval.h"
 
 enum { COUNT = 7 };
@@ -175,6 +176,55 @@ START_TEST(refusals)
 }
 END_TEST
 
+/* user: the network, whose first BatchNorm layer is moved. */
+static void nudge(void *user, size_t done, size_t all)
+{
+    (void)done;
+    (void)all;
+    float value;
+    trine_buffer *mean = ((trine_resnet *)user)->bns[0].mean;
+    ASSERT_OK(trine_buffer_read(dev.stream, mean, 0, &value, sizeof value));
+    value += 1;
+    ASSERT_OK(trine_buffer_write(dev.stream, mean, 0, &value, sizeof value));
+}
+
+/* Somebody moves the network while it embeds: the state assertion tells, and nothing is handed out. */
+START_TEST(state_assertion)
+{
+    int labels[COUNT];
+    char root[PATH_BYTES];
+    trine_dataset *data = NULL;
+    make_root(root);
+    make_folders(root);
+    ASSERT_OK(trine_dataset_open(root, NULL, &data));
+    float *x = make_images(COUNT, SIDE, labels);
+    const trine_shape shape = {COUNT, 3, SIDE, SIDE};
+    trine_resnet *net = make_network(10);
+    trine_embed_options o = options_for(COUNT);
+    o.progress = nudge;
+    o.progress_user = net;
+    for (int asserts = 0; asserts <= 1; asserts++) {
+        const trine_status want = asserts ? TRINE_ERR_CHECK : TRINE_OK;
+        trine_vectors v = {0};
+        trine_resnet_assert_state(net, asserts);
+        ck_assert_int_eq(trine_embed_array(net, dev.stream, x, &shape, &o, &v), want);
+        ck_assert_int_eq(v.data == NULL, asserts);
+        if (asserts)
+            ck_assert_str_eq(trine_last_error(), "trine_embed_array: bn1's running statistics changed, which "
+                                                 "this call does not do (state assertion)");
+        trine_vectors_free(&v);
+        ck_assert_int_eq(trine_embed_dataset(net, dev.stream, data, &o, &v), want);
+        ck_assert_int_eq(v.data == NULL, asserts);
+        if (asserts) ck_assert_ptr_nonnull(strstr(trine_last_error(), "trine_embed_dataset: bn1's running"));
+        trine_vectors_free(&v);
+    }
+    trine_resnet_destroy(&net);
+    trine_dataset_destroy(&data);
+    remove_root(root);
+    free(x);
+}
+END_TEST
+
 int main(void)
 {
     test_device_open();
@@ -185,6 +235,7 @@ int main(void)
     tcase_add_test(tc, normalised_rows_have_length_one);
     tcase_add_test(tc, folders_in_order_without_bad_images);
     tcase_add_test(tc, refusals);
+    tcase_add_test(tc, state_assertion);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);
     test_device_close();
