@@ -255,6 +255,7 @@ START_TEST(policies_that_move_frozen_layers_are_told)
                      "at every step, because their policy updates them; --bn auto (in C: "
                      "trine_resnet_set_bn(net, \"auto\")) keeps frozen layers still");
     ASSERT_OK(trine_resnet_set_bn(net, "auto")); /* the remedy that it names is one */
+    last_log[0] = '\0';
     train_array(net, &o, BATCH, &k);
     ck_assert_str_eq(last_log, "");
     trine_resnet_destroy(&net);
