@@ -18,7 +18,7 @@ struct layer {
     uint64_t hash; /* statistics and counter */
     int64_t batches;
     trine_bn_policy policy;
-    float momentum;
+    float momentum, eps;
     trine__bn_mode mode;
     bool may;
 };
@@ -79,6 +79,7 @@ static void remember(trine__guarded *g)
                                       .batches = bn->batches,
                                       .policy = bn->policy,
                                       .momentum = bn->momentum,
+                                      .eps = bn->eps,
                                       .mode = mode,
                                       .may = (g->may & TRINE__MAY_STATISTICS) ||
                                              (mode.update && (g->may & TRINE__MAY_UPDATE))};
@@ -154,6 +155,8 @@ static void compare_layer(trine__guarded *g, int i)
               trine__bn_policy_name(is->policy));
     if (is->momentum != was->momentum)
         blame(g, "%s's momentum changed from %g to %g", name, (double)was->momentum, (double)is->momentum);
+    if (is->eps != was->eps)
+        blame(g, "%s's eps changed from %g to %g", name, (double)was->eps, (double)is->eps);
     if (was->may || g->hashes[g->net->parameter_count + i] == was->hash) return;
     char batches[80] = "";
     if (is->batches != was->batches)

@@ -14,7 +14,7 @@
 
 #include "net/resnet_private.h"
 
-/* What a call may change, to be combined. Policies, momentum and which parameters train are never among it:
+/* What a call may change, to be combined. Policies, momentum, eps and which parameters train are never among it:
  * the calls that set those enqueue nothing and take no stream. */
 enum {
     TRINE__MAY_NOTHING = 0,

@@ -58,6 +58,16 @@ static void change_momentum(void)
     net->bns[TRAINED_UNIT].momentum = 0.5f;
 }
 
+static void change_eps(void)
+{
+    net->bns[TRAINED_UNIT].eps = 0.001f;
+}
+
+static void forget_statistics(void)
+{
+    trine__bn_set_tracked(net, TRAINED_UNIT, false);
+}
+
 static void freeze_one(void)
 {
     net->params[trine__conv_parameter(net, TRAINED_UNIT)].trainable = false;
@@ -82,6 +92,9 @@ static const struct {
     {count_no_update, TRINE__MAY_STATISTICS, "layer1.1.bn1's running statistics changed"},
     {change_policy, 0, "layer1.0.bn2's policy changed from auto to eval"},
     {change_momentum, 0, "layer1.0.bn2's momentum changed from 0.1 to 0.5"},
+    {change_eps, 0, "layer1.0.bn2's eps changed from 1e-05 to 0.001"},
+    {forget_statistics, TRINE__MAY_UPDATE | TRINE__MAY_STATISTICS,
+     "layer1.0.bn2's running statistics changed"},
     {freeze_one, 0, "layer1.0.conv2.weight was frozen"},
     {thaw_one, 0, "layer1.0.bn1.weight was made trainable"},
 };
