@@ -3,6 +3,7 @@
  *   mean = sum(n_i*mean_i)/n   m2 = sum(m2_i + n_i*(mean_i - mean)^2)   over chunks i, both sums compensated (Kahan)
  *   rstd = 1/sqrt(m2/n + eps)   running_mean = (1-a)*running_mean + a*mean   running_var = (1-a)*running_var + a*m2/(n-1)
  * partials [blocks][images*chunks][2][CB]; mean, rstd [C rounded up to CB] (padding: 0); running_mean, running_var [C] or null
+ * 1-a in two parts: one float's rounding of it, repeated at every pass, would pull towards 0 by 3e-8/a
  * global (C rounded up to CB), local (64, 1, 1); chunks are added in order: deterministic.
  * -D CB.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c   Chan et al. 1979 for many parts; running_var as torch.nn.BatchNorm2d */
 #include "block.clh"
@@ -41,6 +42,7 @@ __kernel void bn_statistics(__global const float *restrict partials, __global fl
     }
     mean_out[c] = mean;
     rstd_out[c] = 1.0f / sqrt(m2 / n + eps);
-    if (running_mean) running_mean[c] = (1.0f - factor) * running_mean[c] + factor * mean;
-    if (running_var) running_var[c] = (1.0f - factor) * running_var[c] + factor * (m2 / (n - 1.0f));
+    const float keep = 1.0f - factor, lost = (1.0f - keep) - factor; /* keep + lost is 1 - factor */
+    if (running_mean) running_mean[c] = fma(keep, running_mean[c], fma(lost, running_mean[c], factor * mean));
+    if (running_var) running_var[c] = fma(keep, running_var[c], fma(lost, running_var[c], factor * (m2 / (n - 1.0f))));
 }

@@ -223,6 +223,7 @@ int cli_normalize(const cli_run *run)
 
 const char *cli_bn_effect(const trine_bn_info *info)
 {
+    if (!info->tracked) return "untracked";
     if (!info->batch_statistics) return "eval";
     if (!info->updates) return "no-update";
     return info->policy == TRINE_BN_CUMULATIVE ? "cumulative" : "train";
@@ -230,22 +231,48 @@ const char *cli_bn_effect(const trine_bn_info *info)
 
 void cli_bn_summary(const trine_resnet *net, char *out, size_t size)
 {
-    static const char *const effects[] = {"eval", "train", "no-update", "cumulative"};
+    static const struct {
+        const char *name, *more;
+    } effects[] = {{"eval", ""},
+                   {"train", ""},
+                   {"no-update", ""},
+                   {"cumulative", ""},
+                   {"untracked", " (batch statistics under every policy, in evaluation too)"}};
     int counts[CLI_COUNTOF(effects)] = {0};
     const int layers = trine_resnet_bn_count(net);
     for (int i = 0; i < layers; i++) {
         trine_bn_info info;
         if (trine_resnet_bn(net, i, &info) != TRINE_OK) continue;
         for (size_t k = 0; k < CLI_COUNTOF(effects); k++)
-            if (strcmp(effects[k], cli_bn_effect(&info)) == 0) counts[k]++;
+            if (strcmp(effects[k].name, cli_bn_effect(&info)) == 0) counts[k]++;
     }
     int used = snprintf(out, size, "%d BatchNorm layers:", layers);
     const char *separator = " ";
     for (size_t k = 0; k < CLI_COUNTOF(effects) && used > 0 && (size_t)used < size; k++) {
         if (counts[k] == 0) continue;
-        used += snprintf(out + used, size - (size_t)used, "%s%d %s", separator, counts[k], effects[k]);
+        used += snprintf(out + used, size - (size_t)used, "%s%d %s%s", separator, counts[k], effects[k].name,
+                         effects[k].more);
         separator = ", ";
     }
+}
+
+void cli_warn_untracked(const cli_run *run)
+{
+    int untracked = 0;
+    const char *first = "";
+    for (int i = trine_resnet_bn_count(run->net) - 1; i >= 0; i--) {
+        trine_bn_info info;
+        if (trine_resnet_bn(run->net, i, &info) != TRINE_OK || info.tracked) continue;
+        untracked++;
+        first = info.name;
+    }
+    if (untracked > 0)
+        cli_talk(
+            run,
+            "warning: %d BatchNorm layer%s (%s first) without running statistics normalise with the batch's "
+            "in evaluation too: an image's vector depends on its batch mates (trine recalibrate gives such "
+            "layers running statistics)",
+            untracked, untracked == 1 ? "" : "s", first);
 }
 
 int cli_bn_moving(const trine_resnet *net)

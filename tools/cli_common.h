@@ -86,12 +86,15 @@ trine_embedding cli_embedding(const cli_run *run);
 /* --normalize or --no-normalize, else the metadata's, else 0. */
 int cli_normalize(const cli_run *run);
 
-/* "20 BatchNorm layers: 17 eval, 3 train". */
+/* "20 BatchNorm layers: 17 eval, 3 train"; says what untracked ones do under every policy. */
 void cli_bn_summary(const trine_resnet *net, char *out, size_t size);
-/* What a layer does in a training-mode pass: "train", "eval", "no-update" or "cumulative". */
+/* What a layer does in a training-mode pass: "train", "eval", "no-update" or "cumulative"; "untracked": it has no running
+ * statistics, and normalises with the batch's always. */
 const char *cli_bn_effect(const trine_bn_info *info);
 /* Frozen layers that will move their running statistics; the trainer says so, in one sentence. */
 int cli_bn_moving(const trine_resnet *net);
+/* One sentence, if evaluation will normalise with batch statistics because layers have no others. */
+void cli_warn_untracked(const cli_run *run);
 
 /* Short forms of cJSON. */
 void cli_set(cJSON *object, const char *key, double value);

@@ -14,7 +14,7 @@
 static const cli_option own_options[] = {
     {"passes", CLI_INT, CLI_AT(passes), "N", "20", 0, 1000000, "training-mode passes over the same images"},
     {"bn", CLI_TEXT, CLI_AT(bn), "SPEC", "torch", 0, 0,
-     "BatchNorm policies: [GLOB=]POLICY[:momentum=X],...; torch is what model.train() does"},
+     "BatchNorm policies: [GLOB=]POLICY[:momentum=X][:eps=X],...; torch is what model.train() does"},
     {"freeze", CLI_TEXT, CLI_AT(freeze), "GLOBS", NULL, 0, 0,
      "parameters that would not train, for --bn auto"},
     {"batch", CLI_INT, CLI_AT(batch), "B", "64", 1, 65536, "most images that are taken"},

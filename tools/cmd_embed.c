@@ -68,6 +68,7 @@ static int embed(cli_run *run)
     CLI_RUN(cli_read_weights(run));
     CLI_RUN(cli_open_source(run, &source));
     CLI_RUN(cli_open_network(run, 0));
+    cli_warn_untracked(run);
     CLI_RUN(cli_check_channels(&source, run->net));
     CLI_RUN(cli_choose_preprocess(run, source.dataset, trine_resnet_arch(run->net), 0, &preprocess));
     trine_embed_options options = cli_embed_options(run, &preprocess, &progress);

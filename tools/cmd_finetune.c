@@ -53,7 +53,8 @@ static const cli_option policy_options[] = {
     {"freeze", CLI_TEXT, CLI_AT(freeze), "GLOBS", NULL, 0, 0,
      "parameters that do not train: GLOB,!GLOB,... in order, the last match wins, ! unfreezes"},
     {"bn", CLI_TEXT, CLI_AT(bn), "SPEC", NULL, 0, 0,
-     "BatchNorm policies: [GLOB=]POLICY[:momentum=X],...; POLICY is train (also torch), eval, no-update, "
+     "BatchNorm policies: [GLOB=]POLICY[:momentum=X][:eps=X],...; POLICY is train (also torch), eval, "
+     "no-update, "
      "cumulative or "
      "auto: eval where frozen, train elsewhere; not given: what the weights file says, else auto"},
     {"feature-cache", CLI_CHOICE, CLI_AT(feature_cache), feature_caches, "auto", 0, 0,

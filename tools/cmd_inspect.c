@@ -57,51 +57,65 @@ static void tensors(cli_run *run)
     cli_print(run, "%zu tensors, %zu bytes\n", trine_weights_count(run->weights), bytes);
 }
 
-/* The layer in the network, for its policy. */
-static int find_bn(const trine_resnet *net, const char *name, trine_bn_info *info)
+static const char mean_suffix[] = ".running_mean";
+
+static const trine_weights_tensor *find_part(const cli_run *run, const char *layer, const char *suffix)
 {
-    for (int i = 0; net != NULL && i < trine_resnet_bn_count(net); i++)
-        if (trine_resnet_bn(net, i, info) == TRINE_OK && strcmp(info->name, name) == 0) return 1;
-    return 0;
+    char name[300];
+    snprintf(name, sizeof name, "%s%s", layer, suffix);
+    return trine_weights_find(run->weights, name);
 }
 
+/* One BatchNorm layer: what the file has of it, and what training mode does with it where the network is known
+ * (info, else NULL). */
+static void batchnorm_layer(cli_run *run, cJSON *array, const char *layer, const trine_bn_info *info)
+{
+    const trine_weights_tensor *mean = find_part(run, layer, mean_suffix),
+                               *var = find_part(run, layer, ".running_var"),
+                               *batches = find_part(run, layer, ".num_batches_tracked");
+    double low = NAN, high = NAN, var_low = NAN, var_high = NAN, count = NAN;
+    if (mean != NULL) value_range(mean, &low, &high);
+    if (var != NULL) value_range(var, &var_low, &var_high);
+    if (batches != NULL && element_count(batches) > 0) count = trine_weights_value(batches, 0);
+    if (cJSON_GetArraySize(array) == 0)
+        cli_print(run, "\n%-21s  %17s  %17s %8s%s\n", "BatchNorm", "running mean", "running variance",
+                  "batches", info != NULL ? "      eps momentum  training" : "");
+    if (mean != NULL)
+        cli_print(run, "%-21s  %8.2g %8.2g  %8.2g %8.2g %8.0f", layer, low, high, var_low, var_high, count);
+    else
+        cli_print(run, "%-21s  %17s  %17s %8s", layer, "none", "none", "");
+    if (info != NULL)
+        cli_print(run, " %8.3g %8.3g  %s", (double)info->eps, (double)info->momentum, cli_bn_effect(info));
+    cli_print(run, "\n");
+    cJSON *row = cJSON_CreateObject();
+    cli_set_text(row, "name", layer);
+    cli_set(row, "channels", info != NULL ? info->channels : (double)element_count(mean));
+    cli_set(row, "mean_min", low);
+    cli_set(row, "mean_max", high);
+    cli_set(row, "var_min", var_low);
+    cli_set(row, "var_max", var_high);
+    cli_set(row, "num_batches_tracked", count);
+    cli_set_text(row, "policy", info != NULL ? cli_bn_effect(info) : NULL);
+    cJSON_AddBoolToObject(row, "tracked", mean != NULL);
+    cli_set(row, "eps", info != NULL ? (double)info->eps : NAN);
+    cli_set(row, "momentum", info != NULL ? (double)info->momentum : NAN);
+    cJSON_AddItemToArray(array, row);
+}
+
+/* The network's layers where one could be built, else those that the names in the file show. */
 static void batchnorm(cli_run *run)
 {
-    static const char suffix[] = ".running_mean";
     cJSON *array = cJSON_AddArrayToObject(run->json, "batchnorm");
-    int first = 1;
-    for (size_t i = 0; i < trine_weights_count(run->weights); i++) {
-        const trine_weights_tensor *mean = trine_weights_at(run->weights, i);
-        if (!cli_has_ending(mean->name, suffix)) continue;
-        char layer[256], other[300];
-        snprintf(layer, sizeof layer, "%.*s", (int)(strlen(mean->name) - strlen(suffix)), mean->name);
-        snprintf(other, sizeof other, "%s.running_var", layer);
-        const trine_weights_tensor *var = trine_weights_find(run->weights, other);
-        snprintf(other, sizeof other, "%s.num_batches_tracked", layer);
-        const trine_weights_tensor *batches = trine_weights_find(run->weights, other);
-        double low, high, var_low = NAN, var_high = NAN;
-        value_range(mean, &low, &high);
-        if (var != NULL) value_range(var, &var_low, &var_high);
-        const double count =
-            batches != NULL && element_count(batches) > 0 ? trine_weights_value(batches, 0) : NAN;
+    for (int i = 0; run->net != NULL && i < trine_resnet_bn_count(run->net); i++) {
         trine_bn_info info;
-        const int known = find_bn(run->net, layer, &info);
-        if (first)
-            cli_print(run, "\n%-21s  %17s  %17s %8s  %s\n", "BatchNorm", "running mean", "running variance",
-                      "batches", known ? "training" : "");
-        cli_print(run, "%-21s  %8.2g %8.2g  %8.2g %8.2g %8.0f  %s\n", layer, low, high, var_low, var_high,
-                  count, known ? cli_bn_effect(&info) : "");
-        first = 0;
-        cJSON *row = cJSON_CreateObject();
-        cli_set_text(row, "name", layer);
-        cli_set(row, "channels", (double)element_count(mean));
-        cli_set(row, "mean_min", low);
-        cli_set(row, "mean_max", high);
-        cli_set(row, "var_min", var_low);
-        cli_set(row, "var_max", var_high);
-        cli_set(row, "num_batches_tracked", count);
-        cli_set_text(row, "policy", known ? cli_bn_effect(&info) : NULL);
-        cJSON_AddItemToArray(array, row);
+        if (trine_resnet_bn(run->net, i, &info) == TRINE_OK) batchnorm_layer(run, array, info.name, &info);
+    }
+    for (size_t i = 0; run->net == NULL && i < trine_weights_count(run->weights); i++) {
+        const char *name = trine_weights_at(run->weights, i)->name;
+        char layer[256];
+        if (!cli_has_ending(name, mean_suffix)) continue;
+        snprintf(layer, sizeof layer, "%.*s", (int)(strlen(name) - strlen(mean_suffix)), name);
+        batchnorm_layer(run, array, layer, NULL);
     }
 }
 

@@ -17,7 +17,7 @@ static const cli_option own_options[] = {
     {"epochs", CLI_INT, CLI_AT(epochs), "N", "10", 1, 1000000, "passes over the training images"},
     {"batch", CLI_INT, CLI_AT(batch), "B", "128", 2, 65536, "images a step"},
     {"bn", CLI_TEXT, CLI_AT(bn), "SPEC", NULL, 0, 0,
-     "BatchNorm policies: [GLOB=]POLICY[:momentum=X],...; POLICY is train, "
+     "BatchNorm policies: [GLOB=]POLICY[:momentum=X][:eps=X],...; POLICY is train, "
      "eval, no-update, cumulative or auto [auto: train, as "
      "nothing is frozen]"},
     {"out", CLI_TEXT, CLI_AT(out), "FILE", NULL, 0, 0, "weights to write (.safetensors or .pth)"},
