@@ -5,35 +5,9 @@
  * LOSS TOTAL DA DP DN optimizer KIND MOMENTUM NESTEROV DECAY BETA1 BETA2 EPS COUNT STEPS  RATES PARAMETERS
  * GRADIENTS  OUT STATE Inputs first, then outputs. GRADIENTS [STEPS][COUNT]; STATE gets every state buffer,
  * one after the other. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "op/optimizer.h"
-#include "support/device.h"
+#include "support/line_tool.h"
 #include "trine/loss.h"
-
-enum { MAX_WORDS = 32, MAX_LINE = 8192 };
-
-static char *words[MAX_WORDS];
-static int word_count, word_next;
-
-static void die(const char *what, const char *why)
-{
-    fprintf(stderr, "loss_tool: %s: %s\n", what, why);
-    exit(EXIT_FAILURE);
-}
-
-static void must(trine_status status)
-{
-    if (status != TRINE_OK) die(words[0], trine_last_error());
-}
-
-static const char *next_word(void)
-{
-    if (word_next >= word_count) die(words[0], "too few words");
-    return words[word_next++];
-}
 
 static int next_int(void)
 {
@@ -82,7 +56,7 @@ static trine_buffer *read_buffer(size_t count)
 static void write_buffer(trine_buffer **b, size_t count)
 {
     void *values = calloc(count ? count : 1, 4);
-    if (!values) die(words[0], "out of memory");
+    if (!values) die(line_words[0], "out of memory");
     must(trine_buffer_read(dev.stream, *b, 0, values, count * 4));
     write_values(values, count);
     free(values);
@@ -109,7 +83,7 @@ static void write_tensor(trine_tensor *t)
 {
     const size_t count = (size_t)t->shape.n * (size_t)t->shape.c;
     float *values = calloc(count, sizeof *values);
-    if (!values) die(words[0], "out of memory");
+    if (!values) die(line_words[0], "out of memory");
     must(trine_tensor_download(dev.stream, t, values));
     write_values(values, count);
     free(values);
@@ -218,7 +192,7 @@ static void run_optimizer(void)
     write_buffer(&parameters, count);
     const size_t states = (size_t)trine__optimizer_state_count(op);
     float *state = calloc(count * 2, sizeof *state);
-    if (!state) die(words[0], "out of memory");
+    if (!state) die(line_words[0], "out of memory");
     for (size_t i = 0; i < states; i++)
         must(trine__optimizer_state_export(op, dev.stream, (int)i, state + i * count));
     write_values(state, count * states);
@@ -231,28 +205,10 @@ static void run_optimizer(void)
 
 int main(void)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } commands[] = {{"normalize", run_normalize},
-                    {"cross_entropy", run_cross_entropy},
-                    {"triplet", run_triplet},
-                    {"triplet_margin", run_triplet_margin},
-                    {"optimizer", run_optimizer}};
-    static char line[MAX_LINE];
-    test_device_open();
-    while (fgets(line, sizeof line, stdin)) {
-        word_count = word_next = 0;
-        for (char *w = strtok(line, " \n"); w && word_count < MAX_WORDS; w = strtok(NULL, " \n"))
-            words[word_count++] = w;
-        if (word_count == 0) continue;
-        next_word();
-        size_t i = 0;
-        while (i < sizeof commands / sizeof commands[0] && strcmp(commands[i].name, words[0]) != 0) i++;
-        if (i == sizeof commands / sizeof commands[0]) die(words[0], "no such command");
-        commands[i].run();
-        if (word_next != word_count) die(words[0], "too many words");
-    }
-    test_device_close();
-    return EXIT_SUCCESS;
+    static const line_command commands[] = {{"normalize", run_normalize},
+                                            {"cross_entropy", run_cross_entropy},
+                                            {"triplet", run_triplet},
+                                            {"triplet_margin", run_triplet_margin},
+                                            {"optimizer", run_optimizer}};
+    return line_tool_main(commands, sizeof commands / sizeof commands[0], NULL);
 }
