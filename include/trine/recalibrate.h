@@ -12,21 +12,21 @@ extern "C" {
 
 /** Both give each chosen layer the mean and the unbiased variance of all values that it saw, merged over the batches in double by
  *  Chan et al. 1979 (Welford's method for parts), and num_batches_tracked = batches. They differ in what the layers before it did
- *  meanwhile. Layers that are not chosen keep their statistics and normalise with them. */
+ *  meanwhile. Layers that are not chosen keep their statistics and normalise with them (with the batch's where they have none).
+ *  A chosen layer without running statistics gets some. */
 typedef enum trine_recalibration_method {
-    TRINE_RECALIBRATE_BATCH =
-        0, /**< one run through the data; each chosen layer normalises with its batch's statistics, as in
-                                      training: what a layer sees depends on how the images are batched */
-    TRINE_RECALIBRATE_SEQUENTIAL =
-        1 /**< layer after layer in forward order, one run through the data each; the chosen layers
-                                          before it normalise with their new statistics already, so the result does not depend
-                                          on the batches and is what evaluation will see */
+    /** One run through the data; each chosen layer normalises with its batch's statistics, as in training: what a layer sees depends
+     *  on how the images are batched. */
+    TRINE_RECALIBRATE_BATCH = 0,
+    /** Layer after layer in forward order, one run through the data each; the chosen layers before it normalise with their new
+     *  statistics already, so the result does not depend on the batches and is what evaluation will see. */
+    TRINE_RECALIBRATE_SEQUENTIAL = 1
 } trine_recalibration_method;
 
-/** How far one layer's statistics went. */
+/** How far one layer's statistics went, as in trine_drift_layer; from mean 0 and variance 1 where it had none. */
 typedef struct trine_recalibrated_layer {
-    char name[64];                /**< canonical */
-    double mean_moved, var_moved; /**< as in trine_drift_layer */
+    char name[64]; /**< canonical */
+    double mean_moved, var_moved;
 } trine_recalibrated_layer;
 
 typedef struct trine_recalibration_report {
@@ -87,8 +87,9 @@ typedef struct trine_recalibrate_options {
     const char *layers;          /**< as for trine_recalibration_create() */
     trine_recalibration_method method;
     trine_embedding embedding; /**< of the report's norms */
-    int batch; /**< most images of a batch, >= 1; 0: 64. The batches are of nearly equal size (100 images by 64: 50 and 50), so
-                    that none of a few images stands beside large ones; unreadable images leave theirs smaller */
+    /** Most images of a batch, >= 1; 0: 64. The batches are of nearly equal size (100 images by 64: 50 and 50), so that no small one
+     *  is left over; unreadable images leave theirs smaller. */
+    int batch;
     int threads; /**< decoding threads; 0: one a processor */
     int skip_bad; /**< 1: unreadable images are named once (log), counted and left out; 0: the first one fails */
     trine_log_fn log;

@@ -337,6 +337,48 @@ START_TEST(infinite_statistics)
 }
 END_TEST
 
+/* A network without running statistics gets them, the same as one that has some; after a failure it has none. */
+START_TEST(no_statistics)
+{
+    static const int batches[] = {2, 1, 0};
+    const trine_resnet_options with = {.arch = "resnet20_cifar", .classes = 10, .seed = 3},
+                               without = {.arch = "resnet20_cifar",
+                                          .classes = 10,
+                                          .seed = 3,
+                                          .bn_without_statistics = 1};
+    float *x = random_floats(3 * 3 * 16 * 16, 8, -1, 3);
+    test_tensor tiny = images(1, 4, 1, 0);
+    for (int method = 0; method < 2; method++) {
+        trine_resnet *net = NULL, *other = NULL;
+        trine_bn_info info;
+        uint64_t a[2], b[2];
+        ASSERT_OK(trine_resnet_create(dev.context, &without, &net));
+        ASSERT_OK(trine_resnet_create(dev.context, &with, &other));
+        hashes(net, a);
+        trine_recalibration *r = start(net, 1, 4, NULL, (trine_recalibration_method)method);
+        ASSERT_FAILS(TRINE_ERR_SHAPE, trine_recalibration_add(r, &tiny.t));
+        trine_recalibration_destroy(&r);
+        hashes(net, b);
+        ck_assert_mem_eq(a, b, sizeof a);
+        for (int tracked = 0; tracked < 2; tracked++) {
+            for (int i = 0; i < trine_resnet_bn_count(net); i++) {
+                ASSERT_OK(trine_resnet_bn(net, i, &info));
+                ck_assert_int_eq(info.tracked, tracked);
+            }
+            if (!tracked) run(net, x, 16, batches, NULL, (trine_recalibration_method)method, NULL);
+        }
+        run(other, x, 16, batches, NULL, (trine_recalibration_method)method, NULL);
+        hashes(net, a);
+        hashes(other, b);
+        ck_assert_mem_eq(a, b, sizeof a);
+        trine_resnet_destroy(&net);
+        trine_resnet_destroy(&other);
+    }
+    test_tensor_release(&tiny);
+    free(x);
+}
+END_TEST
+
 /* What can go wrong, after a batch that went well. */
 typedef enum fault { TOO_SMALL, OTHER_SIZE, NO_NUMBER, NO_IMAGES, OTHER_COUNT, GIVEN_UP, FAULTS } fault;
 
@@ -445,6 +487,7 @@ int main(void)
     tcase_add_test(tc, batches_do_not_matter);
     tcase_add_test(tc, only_what_is_chosen);
     tcase_add_test(tc, infinite_statistics);
+    tcase_add_test(tc, no_statistics);
     tcase_add_test(tc, failures_put_everything_back);
     tcase_add_test(tc, refusals);
     suite_add_tcase(suite, tc);
