@@ -166,10 +166,10 @@ int cli_read_weights(cli_run *run)
     return status == TRINE_OK ? CLI_OK : cli_fail(status);
 }
 
-/* What does not fit is told with the file's name; a wrong argument can only come from its metadata. */
+/* What does not fit is told with the file's name. */
 static int fail_network(const cli_run *run, trine_status status)
 {
-    if (status != TRINE_ERR_ARG && cli_exit_code(status) != CLI_BAD_INPUT) return cli_fail(status);
+    if (cli_exit_code(status) != CLI_BAD_INPUT) return cli_fail(status);
     return cli_error(CLI_BAD_INPUT, "%s: %s", run->v.weights, trine_last_error());
 }
 

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { VALUE_SHOWN = 63 }; /* bytes of a metadata value on a line; --json has all of it */
@@ -119,6 +120,47 @@ static void batchnorm(cli_run *run)
     }
 }
 
+static void hash_row(cli_run *run, cJSON *object, const char *key, const char *shown, uint64_t hash)
+{
+    char text[17];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
+    cli_set_text(object, key, text);
+    if (shown != NULL) cli_print(run, "  %-44s %s\n", shown, text);
+}
+
+/* Hashes of what can move, by canonical name, as trine_resnet_state_hash() gives them. */
+static int state(cli_run *run)
+{
+    uint64_t parameters = 0, statistics = 0;
+    int code = CLI_OK;
+    if (run->net == NULL) return code;
+    const int layers = trine_resnet_bn_count(run->net), count = trine_resnet_parameter_count(run->net);
+    uint64_t *each = malloc((size_t)(layers + count) * sizeof *each);
+    if (each == NULL) return cli_error(CLI_FAILED, "out of memory");
+    CLI_RUN(cli_open_device(run, 0));
+    CLI_TRY(trine_resnet_state_hash(run->net, run->stream, &parameters, &statistics, each));
+    CLI_TRY(trine_resnet_parameter_hashes(run->net, run->stream, each + layers));
+    cJSON *object = cJSON_AddObjectToObject(run->json, "state");
+    cli_print(run, "\nState: what moved has another hash (of every parameter: --json)\n");
+    hash_row(run, object, "parameters", "all parameters", parameters);
+    hash_row(run, object, "statistics", "all running statistics", statistics);
+    cJSON *by_layer = cJSON_AddObjectToObject(object, "batchnorm"),
+          *by_parameter = cJSON_AddObjectToObject(object, "each_parameter");
+    for (int i = 0; i < layers; i++) {
+        trine_bn_info info;
+        CLI_TRY(trine_resnet_bn(run->net, i, &info));
+        hash_row(run, by_layer, info.name, info.name, each[i]);
+    }
+    for (int i = 0; i < count; i++) {
+        trine_parameter_info info;
+        CLI_TRY(trine_resnet_parameter(run->net, i, &info));
+        hash_row(run, by_parameter, info.name, NULL, each[layers + i]);
+    }
+cleanup:
+    free(each);
+    return code;
+}
+
 static void metadata(cli_run *run)
 {
     cJSON *object = cJSON_AddObjectToObject(run->json, "metadata");
@@ -133,15 +175,20 @@ static void metadata(cli_run *run)
     }
 }
 
-/* The variant: from the metadata, else by building the network. A file that is no ResNet is no error here. */
-static void variant(cli_run *run)
+/* The variant: from the metadata, else by building the network. A file that is no ResNet is no error here, a
+ * wrong word in the environment is. */
+static int variant(cli_run *run)
 {
+    trine_status status = TRINE_OK;
     const char *arch = trine_weights_metadata(run->weights, "arch");
     const trine_resnet_options options = {.arch = NULL};
     if (trine_context_create(run->v.device, NULL, NULL, &run->context) != TRINE_OK)
         cli_talk(run, "no device to build the network on: its variant and policies are not shown (%s)",
                  trine_last_error());
-    else if (trine_resnet_from_weights(run->context, run->weights, &options, &run->net) != TRINE_OK)
+    else if ((status = trine_resnet_from_weights(run->context, run->weights, &options, &run->net)) ==
+             TRINE_ERR_ARG)
+        return cli_fail(status);
+    else if (status != TRINE_OK)
         cli_talk(run, "no network that trine can build: %s", trine_last_error());
     else
         arch = trine_resnet_arch(run->net);
@@ -155,6 +202,7 @@ static void variant(cli_run *run)
         cli_print(run, "%d features, %d outputs; %s in training mode\n", trine_resnet_features(run->net),
                   trine_resnet_outputs(run->net), summary);
     }
+    return CLI_OK;
 }
 
 /* Largest difference and |a - b| / |a| of two tensors of one shape. */
@@ -227,11 +275,14 @@ static int inspect(cli_run *run)
     const trine_status status = trine_weights_read(run->arguments[0], &run->weights);
     if (status != TRINE_OK) return cli_fail(status);
     if (run->argument_count == 2) return compare(run);
-    variant(run);
+    int code = CLI_OK;
+    CLI_RUN(variant(run));
     tensors(run);
     batchnorm(run);
+    CLI_RUN(state(run));
     metadata(run);
-    return CLI_OK;
+cleanup:
+    return code;
 }
 
 const cli_command cmd_inspect = {{"inspect", "FILE [FILE2]",
