@@ -311,6 +311,9 @@ def convert(folder):
     report = Run("inspect", base, "--json", "-").json()
     keys(report, "arch", "tensors", "batchnorm", "metadata")
     assert report["arch"] == "resnet20_cifar" and len(report["batchnorm"]) == 19, report["arch"]
+    for row in report["batchnorm"]:
+        keys(row, "name", "channels", "mean_min", "var_max", "num_batches_tracked", "policy")
+        assert row["tracked"] is True and abs(row["eps"] - 1e-5) < 1e-10 and abs(row["momentum"] - 0.1) < 1e-7, row
 
 
 def bench(_folder):

@@ -229,8 +229,7 @@ def protocol(pair, still=none_of, moves=none_of, trained=lambda name: True):
     pair.evaluate(pair.inputs[1][:4], "evaluation after %d steps" % STEPS)
     pair.state("after %d steps" % STEPS,
                lambda name: still(name) or not (is_statistic(name) or is_counter(name) or trained(name)),
-               lambda name: moves(name) or (trained(name) and not still(name) and not is_statistic(name) and not is_counter(name)),
-               True)
+               lambda name: moves(name) or (trained(name) and not (still(name) or is_statistic(name) or is_counter(name))), True)
     pair.run()
 
 
@@ -258,7 +257,7 @@ def momentum_zero(tool):
 
 
 def untracked_later(tool):
-    """track_running_stats=False on a built module: batch statistics in training, the old buffers in evaluation; nothing counts."""
+    """track_running_stats=False on a built module: batch statistics in training, the old ones in evaluation; no counting."""
     model = network()
     each(model, track_running_stats=False)
     pair = Pair("track_running_stats=False set later", tool, model, "no-update", lambda m: m.train())
@@ -266,11 +265,12 @@ def untracked_later(tool):
 
 
 def untracked(tool):
-    """track_running_stats=False at construction: batch statistics in evaluation as well, whatever the policy; no buffers in files.
-    An image alone and in a batch give different results."""
+    """track_running_stats=False at construction: batch statistics in evaluation as well, whatever the policy; no buffers in
+    files. An image alone and in a batch give different results."""
     for policy in ("train", "eval", "cumulative", "auto"):
-        pair = Pair("track_running_stats=False, bn %s" % policy, tool, network(lambda c: nn.BatchNorm2d(c, track_running_stats=False)),
-                    policy, (lambda m: m.eval()) if policy == "eval" else (lambda m: m.train()))
+        model = network(lambda c: nn.BatchNorm2d(c, track_running_stats=False))
+        pair = Pair("track_running_stats=False, bn %s" % policy, tool, model, policy,
+                    (lambda m: m.eval()) if policy == "eval" else (lambda m: m.train()))
         pair.evaluate(pair.inputs[0][:4], "evaluation of 4")
         pair.evaluate(pair.inputs[0][:1], "evaluation of the first alone")
         protocol(pair)
@@ -279,8 +279,13 @@ def untracked(tool):
         holds("track_running_stats=False: an image's output depends on its mates", apart > 1e-2)
 
 
+def command(*words):
+    return subprocess.run([sys.argv[1]] + list(words), text=True, capture_output=True)
+
+
 def untracked_commands(tool):
-    """The same network through the program: embed gives PyTorch's evaluation output and warns; finetune writes what loads."""
+    """The same network through the program: embed gives PyTorch's evaluation output and warns, finetune writes what loads, and
+    recalibrate makes it a network with statistics, without a warning."""
     model = network(lambda c: nn.BatchNorm2d(c, track_running_stats=False))
     x = smooth_input(BATCH, SIZE, SIZE)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -289,19 +294,25 @@ def untracked_commands(tool):
         np.save(images, x.numpy())
         np.save(labels, (np.arange(BATCH) // 2).astype(np.int32))
         common = ["--weights", weights, "--input", images, "--out"]
-        done = subprocess.run([sys.argv[1], "embed"] + common + [out + ".npy", "--layer", "logits"], text=True, capture_output=True)
+        done = command("embed", *common, out + ".npy", "--layer", "logits")
         want = model.double().eval()(x.double())
         check("embed", ((torch.from_numpy(np.load(out + ".npy")) - want).abs().max() / want.abs().max()).item(), OUTPUT)
         holds("embed warns in one sentence", done.stderr.count("depends on its batch mates") == 1 and
                     "trine recalibrate" in done.stderr)
-        done = subprocess.run([sys.argv[1], "finetune"] + common + [out + ".pth", "--labels", labels, "--steps", "2"], text=True,
-                              capture_output=True)
+        done = command("finetune", *common, out + ".pth", "--labels", labels, "--steps", "2")
         holds("finetune names the layers (%d)" % done.returncode, "19 untracked" in done.stderr)
         model.load_state_dict(torch.load(out + ".pth"), strict=True)
+        command("recalibrate", *common, weights)
+        tracked = network()
+        tracked.load_state_dict(torch.load(weights), strict=True)
+        done = command("embed", *common, out + ".npy", "--layer", "logits")
+        want = tracked.double().eval()(x.double())
+        check("recalibrated", ((torch.from_numpy(np.load(out + ".npy")) - want).abs().max() / want.abs().max()).item(), OUTPUT)
+        holds("recalibrated: no warning", done.returncode == 0 and "batch mates" not in done.stderr)
 
 
 def evaluation(tool):
-    """bn.eval(): outputs of evaluation, nothing moves, parameters train; undone by the next model.train(), which trine's is not."""
+    """bn.eval(): outputs of evaluation, nothing moves, parameters train. model.train() undoes it, nothing undoes trine's."""
     def training(model):
         model.train()
         for _, m in batchnorms(model):
@@ -361,9 +372,10 @@ def unbiased(tool):
 
 
 def eps(tool):
-    """Another eps; Keras's (eps 1e-3, its momentum 0.99 is 0.01 here); one for some layers."""
+    """Another eps; Keras's layers (eps 1e-3, its momentum 0.99 is 0.01 here), training and with trainable=False; one for some."""
     for title, bn, settings in (("eps 1e-2", "train:eps=1e-2", {"eps": 1e-2}),
                                 ("Keras", "train:momentum=0.01:eps=1e-3", {"eps": 1e-3, "momentum": 0.01}),
+                                ("Keras, trainable=False", "eval:eps=1e-3", {"eps": 1e-3}),
                                 ("eps 0.5 under eval", "eval:eps=0.5", {"eps": 0.5})):
         model = network()
         each(model, **settings)
