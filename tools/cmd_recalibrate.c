@@ -124,6 +124,17 @@ cleanup:
     return code;
 }
 
+/* A file holds the running statistics of all layers or of none. */
+static int check_layers(const cli_run *run)
+{
+    trine_bn_info info;
+    if (run->v.layer_globs == NULL || trine_resnet_bn(run->net, 0, &info) != TRINE_OK || info.tracked)
+        return CLI_OK;
+    return cli_usage(&run->command->syntax,
+                     "%s has no running statistics: all of its layers get some, without --layers",
+                     run->v.weights);
+}
+
 static int recalibrate(cli_run *run)
 {
     cli_source source = {0};
@@ -135,6 +146,7 @@ static int recalibrate(cli_run *run)
     CLI_RUN(cli_read_weights(run));
     CLI_RUN(cli_open_source(run, &source));
     CLI_RUN(cli_open_network(run, 0));
+    CLI_RUN(check_layers(run));
     CLI_RUN(cli_check_channels(&source, run->net));
     CLI_RUN(cli_choose_preprocess(run, source.dataset, trine_resnet_arch(run->net), 0, &preprocess));
     talk(run, &source, &preprocess);

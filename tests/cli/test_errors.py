@@ -241,6 +241,16 @@ def recalibrate(folder):
     Run(*start, "--data", data, *out, "--layers", "layer9.*").fails(2, "layer9.*", "BatchNorm")
     Run(*start, "--data", data, *out, "--layers", "bn1,!bn1").fails(2, "bn1,!bn1")
     Run(*start, "--data", data, *out, "--normalize").fails(2, "--normalize")
+    bare = os.path.join(folder, "bare.safetensors")
+    header, tensors = read_safetensors(base)
+    parts, used = {"__metadata__": header["__metadata__"]}, bytearray()
+    for name, entry in header.items():
+        if name != "__metadata__" and "running_" not in name and "num_batches" not in name:
+            first, last = entry["data_offsets"]
+            parts[name] = {**entry, "data_offsets": [len(used), len(used) + last - first]}
+            used += tensors[first:last]
+    write_safetensors(bare, parts, used)
+    Run("recalibrate", "--weights", bare, "--data", data, *out, "--layers", "bn1").fails(2, bare, "--layers")
     missing = os.path.join(folder, "missing")
     Run(*start, "--data", missing, *out).fails(4, missing)
     Run(*start, "--image", missing, *out).fails(4, missing)
