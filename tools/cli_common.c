@@ -192,7 +192,8 @@ int cli_open_network(cli_run *run, int embedding_dim)
     CLI_RUN(check_choice(run, "normalize", "true", "false"));
     CLI_RUN(cli_open_device(run, 0));
     const trine_status status = trine_resnet_from_weights(run->context, run->weights, &options, &run->net);
-    if (status != TRINE_OK) code = fail_network(run, status);
+    if (status != TRINE_OK) return fail_network(run, status);
+    if (run->v.bn != NULL) CLI_TRY(trine_resnet_set_bn(run->net, run->v.bn));
 cleanup:
     return code;
 }

@@ -14,6 +14,14 @@ static const cli_option network_options[] = {
 const cli_section cli_network_section = CLI_SECTION("Network", network_options);
 const cli_section cli_embedding_section = {"Network", network_options, 3};
 
+static const cli_option bn_options[] = {
+    {"bn", CLI_TEXT, CLI_AT(bn), "SPEC", NULL, 0, 0,
+     "BatchNorm settings that the weights file does not hold: [GLOB=]POLICY[:momentum=X][:eps=X],...; "
+     "evaluation "
+     "takes eps, such as eval:eps=1e-3 for a network from Keras"},
+};
+const cli_section cli_bn_section = CLI_SECTION("BatchNorm", bn_options);
+
 static const cli_option source_options[] = {
     {"data", CLI_TEXT, CLI_AT(data), "D", NULL, 0, 0,
      "a folder of one folder per class, or idx:IMAGES,LABELS"},

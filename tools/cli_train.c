@@ -210,10 +210,11 @@ int cli_save(cli_run *run, const cli_checkpoint *checkpoint)
     CLI_TRY(trine_weights_write(file, out));
     cli_print(run, "checkpoint %s\n", out);
     if (!cli_has_ending(out, ".safetensors"))
-        cli_talk(run,
-                 "%s: PyTorch's format holds no metadata: give preprocessing and embedding as options when "
-                 "using it",
-                 out);
+        cli_talk(
+            run,
+            "%s: PyTorch's format holds no metadata: give preprocessing, embedding and --bn as options when "
+            "using it",
+            out);
 cleanup:
     trine_weights_destroy(&file);
     return code;

@@ -135,7 +135,6 @@ static int drift(cli_run *run)
     CLI_RUN(cli_open_network(run, 0));
     CLI_RUN(cli_check_channels(&source, run->net));
     if (run->v.freeze != NULL) CLI_TRY(trine_resnet_freeze(run->net, run->v.freeze));
-    CLI_TRY(trine_resnet_set_bn(run->net, run->v.bn));
     CLI_RUN(cli_choose_preprocess(run, source.dataset, trine_resnet_arch(run->net), 0, &preprocess));
     CLI_RUN(load(run, &source, &preprocess, &batch));
     cli_bn_summary(run->net, summary, sizeof summary);

@@ -186,14 +186,12 @@ cleanup:
     return code;
 }
 
-/* Freezing and policies: options, else the file's (already in force), else nothing frozen and auto. */
+/* Freezing and policies: options (--bn is in force already), else the file's (they too), else nothing frozen and auto. */
 static int set_policies(cli_run *run)
 {
     int code = CLI_OK;
     if (run->v.freeze != NULL) CLI_TRY(trine_resnet_freeze(run->net, run->v.freeze));
-    if (run->v.bn != NULL)
-        CLI_TRY(trine_resnet_set_bn(run->net, run->v.bn));
-    else if (trine_weights_metadata(run->weights, "bn") == NULL)
+    if (run->v.bn == NULL && trine_weights_metadata(run->weights, "bn") == NULL)
         CLI_TRY(trine_resnet_set_bn(run->net, "auto"));
 cleanup:
     return code;

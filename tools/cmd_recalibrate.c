@@ -25,8 +25,8 @@ static const cli_option own_options[] = {
      "tensor names in FILE: those that the weights came with, or torchvision's"},
 };
 static const cli_section own_section = CLI_SECTION("Recalibration", own_options);
-static const cli_section *const sections[] = {&own_section, &cli_embedding_section, &cli_source_section,
-                                              &cli_preprocess_section};
+static const cli_section *const sections[] = {&own_section, &cli_embedding_section, &cli_bn_section,
+                                              &cli_source_section, &cli_preprocess_section};
 
 static double moved(const trine_recalibrated_layer *layer)
 {

@@ -133,6 +133,9 @@ def policies(folder):
     assert changed and all(name.startswith("layer3.2.") for name in changed), changed
     talk = Run(*arguments, "--bn", "torch", quiet=False).ok().err
     assert talk.count("will still move") == 1 and "17 frozen BatchNorm layers (bn1 first) will still move" in talk, talk
+    Run(*arguments, "--bn", "auto:eps=1e-3:momentum=0.05").ok()  # kept with the weights
+    for row in Run("inspect", out, "--json", "-").json()["batchnorm"]:
+        assert abs(row["eps"] - 1e-3) < 1e-9 and abs(row["momentum"] - 0.05) < 1e-8, row
     report = Run("inspect", base, out, "--json", "-").json()
     assert any("running_mean" in row["name"] for row in report["differences"]), report["differences"][:3]
 
