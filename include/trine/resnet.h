@@ -38,7 +38,7 @@ TRINE_API trine_status trine_resnet_create(trine_context *context, const trine_r
                                            trine_resnet **out);
 /** From weights. `linear` is understood as fc. Counters that are missing are 0. Policies and freezing in the metadata are applied.
  *  Weights in which no BatchNorm layer has running statistics (or gamma and beta) give a network without them; where only some
- *  layers lack them they are missing.
+ *  layers lack them they are missing. (GroupNorm's tensors look like those of a BatchNorm without running statistics.)
  *  @return TRINE_ERR_WEIGHTS: missing, unexpected or mis-shaped tensors, or NaN (named), or no variant has these tensors;
  *          TRINE_ERR_FORMAT: metadata that say nothing usable; TRINE_ERR_ARG: unknown variant, negative sizes */
 TRINE_API trine_status trine_resnet_from_weights(trine_context *context, const trine_weights *weights,
