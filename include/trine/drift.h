@@ -83,8 +83,10 @@ typedef struct trine_remedy {
 } trine_remedy;
 
 typedef struct trine_remedies {
-    trine_remedy *items;
+    trine_remedy *items; /**< [count] */
     int count;
+    trine_drift_report
+        drift; /**< of "nothing", as trine_drift_run() gives it with the policy train everywhere */
 } trine_remedies;
 
 /** Try every remedy on the same images, each from the network's present state: `passes` training-mode passes without an optimizer

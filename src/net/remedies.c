@@ -54,7 +54,7 @@ struct remedies {
     float *before, *after;        /* [statistics_count] */
     char *chosen;
     /* the network as it was */
-    trine_bn_snapshot *snapshot;
+    trine_bn_snapshot *snapshot, *end; /* before; after the passes of "nothing" */
     trine__bn_layer *layers;
     bool *trainable;
     trine_remedies result;
@@ -168,6 +168,7 @@ static void release(struct remedies *r)
     for (size_t i = 0; i < TRINE_COUNTOF(arrays); i++) free(arrays[i]);
     free(r->chosen);
     trine_bn_snapshot_destroy(&r->snapshot);
+    trine_bn_snapshot_destroy(&r->end);
     free(r->layers);
     free(r->trainable);
     trine_remedies_free(&r->result);
@@ -219,11 +220,12 @@ static trine_status compare(struct remedies *r, const struct row *row, trine_rem
 {
     const size_t dim = (size_t)r->dim;
     const enum kind with_mates = row->kind == ONE ? ONE : MANY;
+    const bool mates_are_new = with_mates == MANY && row->kind != MANY && r->many > r->images;
     set_trainable(r, NULL, row->kind != FROZEN);
     TRINE_TRY(pass(r, row->kind, r->all, r->now, false));
     out->train_equals_eval = near(r->now, r->start, (size_t)r->images * dim, output_tolerance);
     TRINE_TRY(trine_resnet_bn_restore(r->net, r->stream, r->snapshot));
-    TRINE_TRY(pass(r, with_mates, r->all, r->now, false));
+    if (mates_are_new) TRINE_TRY(pass(r, with_mates, r->all, r->now, false));
     TRINE_TRY(trine_resnet_bn_restore(r->net, r->stream, r->snapshot));
     TRINE_TRY(pass(r, with_mates, r->other, r->again, false));
     out->depends_on_batch = !near(r->again, r->now, dim, output_tolerance);
@@ -241,16 +243,39 @@ static trine_status reestimate(struct remedies *r)
     return pass(r, PLAIN, r->all, NULL, false);
 }
 
-/* The passes, and what is done after them. */
-static trine_status run_passes(struct remedies *r, const struct row *row, trine_remedy *out)
+/* Are the passes those of "nothing", which the drift report has made already: training mode in every layer,
+ * parameters that train, the same batches? */
+static bool passes_are_known(const struct remedies *r, const struct row *row)
 {
-    const size_t bytes = r->net->statistics_count * sizeof(float);
+    const bool same_batches = row->kind == ONE    ? r->images == 1
+                              : row->kind == MANY ? r->many == r->images
+                                                  : true;
+    return row->bn && strcmp(row->bn, rows[0].bn) == 0 && row->kind != FROZEN && same_batches;
+}
+
+/* Norms before any pass and after each; the network is then as the passes leave it. */
+static trine_status make_passes(struct remedies *r, const struct row *row, trine_remedy *out)
+{
     set_trainable(r, NULL, row->kind != FROZEN);
+    if (passes_are_known(r, row)) {
+        const trine_drift_report *known = &r->result.drift;
+        for (int i = 0; i < known->row_count; i++)
+            out->norms[out->norm_count++] = known->rows[i].embedding_norm;
+        return trine_resnet_bn_restore(r->net, r->stream, r->end);
+    }
     TRINE_TRY(evaluate(r, r->now, &out->norms[out->norm_count++]));
     for (int i = 0; i < r->passes; i++) {
         TRINE_TRY(pass(r, row->kind, r->all, NULL, false));
         TRINE_TRY(evaluate(r, r->now, &out->norms[out->norm_count++]));
     }
+    return TRINE_OK;
+}
+
+/* The passes, and what is done after them. */
+static trine_status run_passes(struct remedies *r, const struct row *row, trine_remedy *out)
+{
+    const size_t bytes = r->net->statistics_count * sizeof(float);
+    TRINE_TRY(make_passes(r, row, out));
     if (row->kind == REESTIMATE) TRINE_TRY(reestimate(r));
     if (row->kind == RESTORE) TRINE_TRY(trine_resnet_bn_restore(r->net, r->stream, r->snapshot));
     if (row->kind == REESTIMATE || row->kind == RESTORE)
@@ -311,21 +336,20 @@ static trine_status choose(struct remedies *r, const trine_drift_report *report)
     return TRINE_OK;
 }
 
-/* What everything is compared with: evaluation before any pass, and which layers are to blame for the drift. */
+/* What everything is compared with: evaluation before any pass, and the passes of "nothing", which also tell
+ * which layers are to blame for the drift. */
 static trine_status measure_start(struct remedies *r, const float *x, const trine_shape *shape)
 {
     double unused;
-    trine_drift_report report;
     TRINE_TRY(trine_buffer_read(r->stream, r->net->statistics, 0, r->before,
                                 r->net->statistics_count * sizeof(float)));
     TRINE_TRY(evaluate(r, r->start, &unused));
     TRINE_TRY(trine_resnet_set_bn(r->net, "eval"));
     TRINE_TRY(gradients(r, PLAIN, r->of_eval));
-    TRINE_TRY(trine_resnet_set_bn(r->net, "train"));
-    TRINE_TRY(trine_drift_run(r->net, r->stream, x, shape, r->embedding, r->passes, &report));
-    const trine_status status = choose(r, &report);
-    trine_drift_report_free(&report);
-    TRINE_TRY(status);
+    TRINE_TRY(trine_resnet_set_bn(r->net, rows[0].bn));
+    TRINE_TRY(trine_drift_run(r->net, r->stream, x, shape, r->embedding, r->passes, &r->result.drift));
+    TRINE_TRY(trine_resnet_bn_snapshot(r->net, r->stream, &r->end));
+    TRINE_TRY(choose(r, &r->result.drift));
     return put_back(r);
 }
 
@@ -375,5 +399,6 @@ void trine_remedies_free(trine_remedies *remedies)
         free(remedies->items[i].norms);
     }
     free(remedies->items);
+    trine_drift_report_free(&remedies->drift);
     *remedies = (trine_remedies){0};
 }

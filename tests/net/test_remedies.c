@@ -76,13 +76,18 @@ START_TEST(rows_and_nothing_moves)
         hashes(net, after);
         ck_assert_mem_eq(before, after, sizeof before);
         check_rows(&remedies);
-        /* these are what "nothing" is */
-        const trine_remedy *nothing = &remedies.items[0];
-        ck_assert_double_eq(named(&remedies, "freeze parameters")->drift, nothing->drift);
+        /* These are what "nothing" is. Frozen parameters have passes of their own, the others share its. */
+        const trine_remedy *nothing = &remedies.items[0], *frozen = named(&remedies, "freeze parameters"),
+                           *restored = named(&remedies, "snapshot and restore");
+        for (int i = 0; i <= PASSES; i++) {
+            ck_assert_double_eq(frozen->norms[i], nothing->norms[i]);
+            ck_assert_double_eq(restored->norms[i], nothing->norms[i]);
+        }
         ck_assert_double_eq(named(&remedies, k % 2 == 0 ? "batch of one" : "batch of many")->drift,
                             nothing->drift);
         trine_remedies_free(&remedies);
         ck_assert_ptr_null(remedies.items);
+        ck_assert_ptr_null(remedies.drift.rows);
         trine_resnet_destroy(&net);
     }
 }
@@ -135,6 +140,20 @@ START_TEST(as_drift_tells)
     ASSERT_OK(trine_drift_run(net, dev.stream, x, &shape, TRINE_EMBED_POOL, PASSES, &report));
     for (int i = 0; i <= PASSES; i++)
         ck_assert_double_eq(remedies.items[0].norms[i], report.rows[i].embedding_norm);
+    ck_assert_int_eq(remedies.drift.row_count, report.row_count);
+    for (int i = 0; i <= PASSES; i++) {
+        ck_assert_double_eq(remedies.drift.rows[i].embedding_norm, report.rows[i].embedding_norm);
+        ck_assert_double_eq(remedies.drift.rows[i].logit_norm, report.rows[i].logit_norm);
+        ck_assert_double_eq(remedies.drift.rows[i].cosine, report.rows[i].cosine);
+    }
+    ck_assert_int_eq(remedies.drift.layer_count, report.layer_count);
+    for (int i = 0; i < report.layer_count; i++) {
+        const trine_drift_layer *got = &remedies.drift.layers[i], *want = &report.layers[i];
+        ck_assert_str_eq(got->name, want->name);
+        ck_assert_str_eq(got->policy, want->policy);
+        ck_assert(got->share == want->share && got->mean_distance == want->mean_distance &&
+                  got->passes_to_1_percent == want->passes_to_1_percent);
+    }
     const char *chosen = named(&remedies, "eval chosen layers")->bn;
     double least = 1, most = 0, sum = 0;
     int count = 0;
