@@ -27,7 +27,7 @@
  *   context.h    devices, contexts, streams, device memory
  *   weights.h    weights and arrays on the host: safetensors, PyTorch checkpoints, .npy
  *   image.h      images, preprocessing, data sets
- *   resnet.h     networks: variants, freezing, BatchNorm policies, state hash
+ *   resnet.h     networks: variants, freezing, BatchNorm policies, state hash and state assertion
  *   session.h    plans: forward, backward, optimizer step
  *   retrieval.h  data sets to vectors, and how well they retrieve
  *   trainer.h    fine-tuning and training

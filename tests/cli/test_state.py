@@ -65,13 +65,20 @@ def looking(folder):
 
 
 def training(folder):
-    """train, and finetune under every policy: what is frozen stays, statistics move only where the policy says so."""
+    """train, recalibrate, and finetune under every policy: what is frozen stays, statistics move only where the policy
+    says so."""
     data = make_folder(os.path.join(folder, "data"))
     base, out = os.path.join(folder, "base.safetensors"), os.path.join(folder, "o.safetensors")
     Run("train", "--arch", "resnet20_cifar", "--data", data, "--val", data, "--epochs", 1, "--batch", 6, "--lr", 0.01,
         "--out", base, env=ASSERT).ok()
     before = state(base)
+    Run("recalibrate", "--weights", base, "--data", data, "--layers", "layer1.*", "--out", out, env=ASSERT).ok()
+    moved = changed(before, state(out))
+    assert moved and all(name.startswith("layer1.") and ".bn" in name and not name.endswith(("weight", "bias"))
+                         for name in moved), moved
     for policy in POLICIES:
+        Run("train", "--arch", "resnet20_cifar", "--data", data, "--epochs", 1, "--batch", 6, "--bn", policy,
+            env=ASSERT).ok()
         Run("finetune", "--weights", base, "--data", data, "--val", data, "--steps", 2, "--images-per-class", 2,
             "--freeze", "*,!layer3.2.*", "--bn", policy, "--out", out, env=ASSERT).ok()
         names = changed(before, state(out))
