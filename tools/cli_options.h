@@ -30,6 +30,7 @@ typedef struct cli_values {
     const char *margin;
     int optimizer, nesterov, schedule, augment, feature_cache, feature_memory;
     double lr, momentum, weight_decay;
+    int save_every, resume;
     /* results */
     const char *out, *list;
     int names, layer, task;

@@ -23,7 +23,7 @@ double cli_seconds(void)
 void cli_progress_begin(cli_progress *progress, const char *label, const char *unit, int silent)
 {
     const double now = cli_seconds();
-    *progress = (cli_progress){label, unit, silent, isatty(STDERR_FILENO), now, now, 0};
+    *progress = (cli_progress){label, unit, silent, isatty(STDERR_FILENO), now, now, 0, 0};
 }
 
 void cli_progress_clear(cli_progress *progress)
@@ -53,7 +53,7 @@ void cli_progress_update(cli_progress *progress, size_t done, size_t all, const 
     const double now = cli_seconds();
     if (now - progress->last < (progress->terminal ? redraw_seconds : plain_seconds)) return;
     progress->last = now;
-    const double rate = (double)done / (now - progress->start);
+    const double rate = (double)(done - progress->first) / (now - progress->start);
     char line[LINE_WIDTH + 1], bar[BAR_WIDTH + 1], left[32] = "?";
     if (rate > 0) time_left(left, sizeof left, (double)(all - done) / rate);
     if (progress->terminal) {

@@ -12,6 +12,7 @@ typedef struct cli_progress {
     int terminal;
     double start, last; /* seconds */
     int drawn;          /* a line stands on the terminal */
+    size_t first;       /* what was done before the start, and tells nothing about the speed */
 } cli_progress;
 
 /* Seconds on a clock that only goes forward. */

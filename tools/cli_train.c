@@ -197,17 +197,38 @@ static int check_finite(const trine_weights *file)
     return CLI_OK;
 }
 
-int cli_save(cli_run *run, const cli_checkpoint *checkpoint)
+int cli_make_checkpoint(cli_run *run, const cli_checkpoint *checkpoint, trine_weights **out)
 {
-    const char *out = run->v.out;
     trine_weights *file = NULL;
     int code = CLI_OK;
-    cli_set_text(run->json, "checkpoint", out);
-    if (out == NULL) return CLI_OK;
     CLI_TRY(trine_resnet_to_weights(run->net, run->stream, checkpoint->torchvision_names, &file));
     if (checkpoint->source == NULL) CLI_RUN(check_finite(file));
     CLI_RUN(set_metadata(file, checkpoint));
-    CLI_TRY(trine_weights_write(file, out));
+    *out = file;
+    file = NULL;
+cleanup:
+    trine_weights_destroy(&file);
+    return code;
+}
+
+int cli_write_checkpoint(cli_run *run, const cli_checkpoint *checkpoint)
+{
+    trine_weights *file = NULL;
+    int code = CLI_OK;
+    CLI_RUN(cli_make_checkpoint(run, checkpoint, &file));
+    CLI_TRY(trine_weights_write(file, run->v.out));
+cleanup:
+    trine_weights_destroy(&file);
+    return code;
+}
+
+int cli_save(cli_run *run, const cli_checkpoint *checkpoint)
+{
+    const char *out = run->v.out;
+    int code = CLI_OK;
+    cli_set_text(run->json, "checkpoint", out);
+    if (out == NULL) return CLI_OK;
+    CLI_RUN(cli_write_checkpoint(run, checkpoint));
     cli_print(run, "checkpoint %s\n", out);
     if (!cli_has_ending(out, ".safetensors"))
         cli_talk(
@@ -216,6 +237,5 @@ int cli_save(cli_run *run, const cli_checkpoint *checkpoint)
             "using it",
             out);
 cleanup:
-    trine_weights_destroy(&file);
     return code;
 }

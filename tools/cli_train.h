@@ -42,7 +42,11 @@ typedef struct cli_checkpoint {
     int steps;
     int torchvision_names;
 } cli_checkpoint;
-/* Write run->net to --out, if it is given. */
+/* run->net and what the checkpoint says, as a list. */
+int cli_make_checkpoint(cli_run *run, const cli_checkpoint *checkpoint, trine_weights **out);
+/* Write it to --out, which must be given. */
+int cli_write_checkpoint(cli_run *run, const cli_checkpoint *checkpoint);
+/* The result of a run: to --out, if it is given, and said so. */
 int cli_save(cli_run *run, const cli_checkpoint *checkpoint);
 
 #endif

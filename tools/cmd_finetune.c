@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* trine finetune: triplet loss from pretrained weights, with the retrieval figures before and after. */
-#include "cli_train.h"
+#include "cli_resume.h"
 
 #include <errno.h>
 #include <math.h>
@@ -66,7 +66,8 @@ static const cli_option policy_options[] = {
 static const cli_section data_section = CLI_SECTION("Weights and data", data_options);
 static const cli_section loss_section = CLI_SECTION("Loss and batches", loss_options);
 static const cli_section policy_section = CLI_SECTION("What may change", policy_options);
-static const cli_section *const sections[] = {&data_section, &loss_section, &policy_section,
+static const cli_section *const sections[] = {&data_section,          &loss_section,
+                                              &policy_section,        &cli_resume_section,
                                               &cli_optimizer_section, &cli_preprocess_section};
 
 typedef struct finetune_job {
@@ -75,7 +76,7 @@ typedef struct finetune_job {
     cJSON *steps, *epochs;
     int epoch_steps;
     double epoch_start, loss_sum; /* of the epoch */
-    int steps_done, failed_step;
+    cli_training training;
     int told_empty; /* that a batch had no triplets */
 } finetune_job;
 
@@ -108,9 +109,8 @@ static int each_step(void *user, const trine_step_record *r, int steps)
     cli_set(row, "embedding_norm", (double)r->embedding_norm);
     cli_set(row, "lr", r->lr);
     cJSON_AddItemToArray(job->steps, row);
-    job->steps_done = r->step;
     if (!isfinite(r->loss)) {
-        job->failed_step = r->step;
+        if (job->training.failed_step == 0) job->training.failed_step = r->step;
         return 1;
     }
     if (!job->told_empty && !(r->loss > 0) && !(r->d_ap > 0) && !(r->d_an > 0)) {
@@ -282,72 +282,137 @@ cleanup:
     return code;
 }
 
-static int run_steps(cli_run *run, trine_trainer *trainer, const trine_trainer_options *options,
+/* The figures of before the first step, which a resumed run can no longer measure, and of the epoch so far. */
+static int note_figures(void *user, trine_weights *state)
+{
+    const finetune_job *job = user;
+    char sum[32];
+    snprintf(sum, sizeof sum, "%.17g", job->loss_sum);
+    const cJSON *before = cJSON_GetObjectItemCaseSensitive(job->run->json, "before");
+    char *text = before != NULL ? cJSON_PrintUnformatted(before) : NULL;
+    int code = text != NULL ? cli_set_note(state, "before", text) : CLI_OK;
+    cJSON_free(text);
+    if (code == CLI_OK) code = cli_set_note(state, "epoch", sum);
+    return code;
+}
+
+static void recall_epoch(finetune_job *job, const cli_resume *resume)
+{
+    const char *text = cli_resume_note(resume, "epoch");
+    if (text != NULL) job->loss_sum = strtod(text, NULL);
+}
+
+static int measure_before(cli_run *run, const cli_resume *resume, const trine_dataset *val,
+                          const trine_preprocess *preprocess)
+{
+    if (resume->state == NULL) return val != NULL ? evaluate(run, val, preprocess, "before") : CLI_OK;
+    const char *text = cli_resume_note(resume, "before");
+    cJSON *before = text != NULL ? cJSON_Parse(text) : NULL;
+    if (before != NULL) cJSON_AddItemToObject(run->json, "before", before);
+    return CLI_OK;
+}
+
+static int run_steps(cli_run *run, const cli_resume *resume, const trine_trainer_options *options,
                      finetune_job *job)
 {
     int code = CLI_OK;
-    *job = (finetune_job){.run = run,
-                          .steps = cJSON_AddArrayToObject(run->json, "steps"),
-                          .epochs = cJSON_AddArrayToObject(run->json, "epochs"),
-                          .epoch_steps = trine_trainer_epoch_steps(trainer),
-                          .epoch_start = cli_seconds()};
+    job->steps = cJSON_AddArrayToObject(run->json, "steps");
+    job->epochs = cJSON_AddArrayToObject(run->json, "epochs");
+    job->epoch_steps = trine_trainer_epoch_steps(job->training.trainer);
+    job->epoch_start = cli_seconds();
+    recall_epoch(job, resume);
     /* The trainer has said so where every batch is like that; an array (no classes_per_batch) it has seen. */
     job->told_empty = options->classes_per_batch <= 1 || options->images_per_class == 1;
     cli_progress_begin(&job->progress, "fine-tuning", "steps", run->v.quiet);
-    CLI_TRY(trine_trainer_run(trainer, each_step, job));
-    if (job->failed_step > 0)
-        code = cli_error(CLI_FAILED,
-                         "the loss is not a number at step %d: a smaller --lr may help; nothing was saved",
-                         job->failed_step);
-    cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(trainer));
+    job->progress.first = (size_t)resume->from;
+    CLI_RUN(cli_run_training(run, resume, &job->training));
+    cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(job->training.trainer));
 cleanup:
     cli_progress_end(&job->progress);
     return code;
 }
 
+/* What the run works on. */
+typedef struct finetune_data {
+    cli_source source;
+    trine_dataset *val;
+    trine_preprocess preprocess;
+} finetune_data;
+
+/* The network as it begins or goes on, and the data. */
+static int open_all(cli_run *run, const cli_resume *resume, finetune_data *d)
+{
+    int code = CLI_OK;
+    if (resume->state == NULL) CLI_RUN(cli_read_weights(run));
+    CLI_RUN(cli_open_source(run, &d->source));
+    if (run->v.val != NULL) CLI_TRY(trine_dataset_open(run->v.val, run->v.classes, &d->val));
+    CLI_RUN(cli_open_network(run, resume->state == NULL ? run->v.embedding_dim : 0));
+    CLI_RUN(cli_resume_check_outputs(run, resume));
+    CLI_RUN(cli_check_channels(&d->source, run->net));
+    CLI_RUN(set_policies(run));
+    CLI_RUN(cli_choose_preprocess(run, d->source.dataset != NULL ? d->source.dataset : d->val,
+                                  trine_resnet_arch(run->net), d->source.dataset != NULL, &d->preprocess));
+cleanup:
+    return code;
+}
+
+static int open_trainer(cli_run *run, const finetune_data *d, trine_trainer_options *options,
+                        cli_resume *resume, trine_trainer **trainer)
+{
+    const cli_source *source = &d->source;
+    int code = CLI_OK;
+    CLI_RUN(choose_batch(run, source, options));
+    options->embedding = cli_embedding(run);
+    options->preprocess = d->preprocess;
+    if (source->dataset != NULL)
+        CLI_TRY(trine_trainer_create(run->net, run->stream, options, source->dataset, trainer));
+    else
+        CLI_TRY(trine_trainer_create_array(run->net, run->stream, options, source->array.data, &source->shape,
+                                           source->labels, trainer));
+    CLI_RUN(cli_resume_trainer(run, resume, *trainer));
+cleanup:
+    return code;
+}
+
+static cli_checkpoint checkpoint_of(const cli_run *run, const finetune_data *d,
+                                    const trine_trainer_options *options)
+{
+    const int known = d->source.dataset != NULL || d->val != NULL || run->v.preprocess != NULL ||
+                      trine_weights_metadata(run->weights, "preprocess") != NULL;
+    return (cli_checkpoint){.preprocess = known ? &d->preprocess : NULL,
+                            .classes = d->source.dataset,
+                            .embedding = options->embedding,
+                            .normalize = options->normalize,
+                            .torchvision_names = run->v.names == 1};
+}
+
 static int finetune(cli_run *run)
 {
     trine_trainer_options options = {0};
-    cli_source source = {0};
-    trine_dataset *val = NULL;
+    finetune_data d = {0};
     trine_trainer *trainer = NULL;
-    trine_preprocess preprocess;
-    finetune_job job = {0};
+    cli_resume resume = {0};
+    finetune_job job = {.run = run};
     int code = CLI_OK;
     CLI_RUN(choose(run, &options));
-    CLI_RUN(cli_read_weights(run));
-    CLI_RUN(cli_open_source(run, &source));
-    if (run->v.val != NULL) CLI_TRY(trine_dataset_open(run->v.val, run->v.classes, &val));
-    CLI_RUN(cli_open_network(run, run->v.embedding_dim));
-    CLI_RUN(cli_check_channels(&source, run->net));
-    CLI_RUN(set_policies(run));
-    CLI_RUN(cli_choose_preprocess(run, source.dataset != NULL ? source.dataset : val,
-                                  trine_resnet_arch(run->net), source.dataset != NULL, &preprocess));
-    CLI_RUN(choose_batch(run, &source, &options));
-    options.embedding = cli_embedding(run);
-    options.preprocess = preprocess;
-    if (source.dataset != NULL)
-        CLI_TRY(trine_trainer_create(run->net, run->stream, &options, source.dataset, &trainer));
-    else
-        CLI_TRY(trine_trainer_create_array(run->net, run->stream, &options, source.array.data, &source.shape,
-                                           source.labels, &trainer));
-    talk(run, &source, val, &preprocess, &options, trine_trainer_steps(trainer));
-    if (val != NULL) CLI_RUN(evaluate(run, val, &preprocess, "before"));
-    CLI_RUN(run_steps(run, trainer, &options, &job));
-    const int known = source.dataset != NULL || val != NULL || run->v.preprocess != NULL ||
-                      trine_weights_metadata(run->weights, "preprocess") != NULL;
-    const cli_checkpoint checkpoint = {.preprocess = known ? &preprocess : NULL,
-                                       .classes = source.dataset,
-                                       .embedding = options.embedding,
-                                       .normalize = options.normalize,
-                                       .steps = job.steps_done,
-                                       .torchvision_names = run->v.names == 1};
-    CLI_RUN(cli_save(run, &checkpoint)); /* before images that may fail */
-    if (val != NULL) CLI_RUN(evaluate(run, val, &preprocess, "after"));
+    CLI_RUN(cli_resume_open(run, &resume));
+    CLI_RUN(open_all(run, &resume, &d));
+    CLI_RUN(open_trainer(run, &d, &options, &resume, &trainer));
+    talk(run, &d.source, d.val, &d.preprocess, &options, trine_trainer_steps(trainer));
+    cli_talk_resume(run, &resume);
+    CLI_RUN(measure_before(run, &resume, d.val, &d.preprocess));
+    job.training = (cli_training){.trainer = trainer,
+                                  .checkpoint = checkpoint_of(run, &d, &options),
+                                  .each_step = each_step,
+                                  .note = note_figures,
+                                  .user = &job};
+    CLI_RUN(run_steps(run, &resume, &options, &job));
+    if (d.val != NULL) CLI_RUN(evaluate(run, d.val, &d.preprocess, "after"));
 cleanup:
     trine_trainer_destroy(&trainer);
-    trine_dataset_destroy(&val);
-    cli_close_source(&source);
+    trine_dataset_destroy(&d.val);
+    cli_close_source(&d.source);
+    cli_resume_close(&resume);
     return code;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* trine train: classification from random initial values, for a base to fine-tune. */
-#include "cli_train.h"
+#include "cli_resume.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -23,13 +23,15 @@ static const cli_option own_options[] = {
     {"out", CLI_TEXT, CLI_AT(out), "FILE", NULL, 0, 0, "weights to write (.safetensors or .pth)"},
 };
 static const cli_section own_section = CLI_SECTION("Training", own_options);
-static const cli_section *const sections[] = {&own_section, &cli_optimizer_section, &cli_preprocess_section};
+static const cli_section *const sections[] = {&own_section, &cli_resume_section, &cli_optimizer_section,
+                                              &cli_preprocess_section};
 
 typedef struct train_job {
     cli_run *run;
     cli_progress progress;
     cJSON *epochs;
-    int epoch, epoch_steps, steps_done, failed_step;
+    cli_training training;
+    int epoch, epoch_steps;
     double images, batch;        /* of an epoch, of a full batch */
     double seen, loss, accuracy; /* of the epoch so far: images, and sums over them */
 } train_job;
@@ -60,14 +62,33 @@ static int each_step(void *user, const trine_step_record *record, int steps)
     job->seen += images;
     job->loss += images * (double)record->loss;
     job->accuracy += images * (double)record->accuracy;
-    job->steps_done = record->step;
     if (!isfinite(record->loss)) {
-        job->failed_step = record->step;
+        if (job->training.failed_step == 0) job->training.failed_step = record->step;
         return 1;
     }
     snprintf(note, sizeof note, "loss %.4f", (double)record->loss);
     cli_progress_update(&job->progress, (size_t)record->step, (size_t)steps, note);
+    if (record->step == steps) end_epoch(job);
     return 0;
+}
+
+/* The epoch that a saved run was in. */
+static int note_epoch(void *user, trine_weights *state)
+{
+    const train_job *job = user;
+    char text[128];
+    snprintf(text, sizeof text, "%d %d %.17g %.17g %.17g", job->epoch, job->epoch_steps, job->seen, job->loss,
+             job->accuracy);
+    return cli_set_note(state, "epoch", text);
+}
+
+static void recall_epoch(train_job *job, const cli_resume *resume)
+{
+    const char *text = cli_resume_note(resume, "epoch");
+    train_job saved = *job;
+    if (text != NULL && sscanf(text, "%d %d %lf %lf %lf", &saved.epoch, &saved.epoch_steps, &saved.seen,
+                               &saved.loss, &saved.accuracy) == 5)
+        *job = saved;
 }
 
 static int validate(cli_run *run, const trine_dataset *val, const trine_preprocess *preprocess)
@@ -124,8 +145,26 @@ cleanup:
     return code;
 }
 
+/* Random initial values, or the network of the saved run. */
+static int open_network(cli_run *run, const trine_dataset *data)
+{
+    const cli_values *v = &run->v;
+    const trine_resnet_options what = {
+        .arch = v->arch, .classes = trine_dataset_class_count(data), .seed = v->seed};
+    int code = CLI_OK;
+    const int fresh = run->weights == NULL;
+    CLI_RUN(cli_open_device(run, 0));
+    if (fresh)
+        CLI_TRY(trine_resnet_create(run->context, &what, &run->net));
+    else
+        CLI_RUN(cli_open_network(run, 0));
+    if (fresh || v->bn != NULL) CLI_TRY(trine_resnet_set_bn(run->net, v->bn != NULL ? v->bn : "auto"));
+cleanup:
+    return code;
+}
+
 /* Network and trainer, and what was chosen for them. */
-static int prepare(cli_run *run, const trine_dataset *data, const trine_dataset *val,
+static int prepare(cli_run *run, const trine_dataset *data, const trine_dataset *val, cli_resume *resume,
                    trine_preprocess *preprocess, trine_trainer **trainer)
 {
     static const cli_train_defaults defaults = {0.1, 1e-3, 5e-4, TRINE_SCHEDULE_COSINE, 1, 1};
@@ -136,24 +175,37 @@ static int prepare(cli_run *run, const trine_dataset *data, const trine_dataset 
                                      .batch = v->batch,
                                      .epochs = v->epochs};
     CLI_RUN(cli_train_options(run, &defaults, &options));
-    const trine_resnet_options what = {
-        .arch = v->arch, .classes = trine_dataset_class_count(data), .seed = v->seed};
-    CLI_RUN(cli_open_device(run, 0));
-    CLI_TRY(trine_resnet_create(run->context, &what, &run->net));
-    CLI_TRY(trine_resnet_set_bn(run->net, v->bn != NULL ? v->bn : "auto"));
+    CLI_RUN(open_network(run, data));
     CLI_RUN(cli_choose_preprocess(run, data, trine_resnet_arch(run->net), 1, preprocess));
     options.preprocess = *preprocess;
     CLI_TRY(trine_trainer_create(run->net, run->stream, &options, data, trainer));
-    cli_talk_network(run, NULL, TRINE_EMBED_FC);
+    CLI_RUN(cli_resume_trainer(run, resume, *trainer));
+    cli_talk_network(run, v->weights, TRINE_EMBED_FC);
     cli_talk_data(run, "training", v->data, data);
     if (val != NULL) cli_talk_data(run, "validation", v->val, val);
     cli_talk_images(run, preprocess);
     cli_talk(run, "batch        %d images", v->batch);
     cli_talk_optimizer(run, &options, trine_trainer_steps(*trainer));
     cli_talk_out(run, "torchvision's names");
+    cli_talk_resume(run, resume);
     if (trine_dataset_class_count(data) == 1)
         cli_talk(run, "warning: one class only: there is nothing to learn, the loss is 0");
 cleanup:
+    return code;
+}
+
+/* The figures of the whole run, those of a resumed one from its first step on. */
+static int run_epochs(cli_run *run, const cli_resume *resume, train_job *job)
+{
+    int code = CLI_OK;
+    job->epochs = cJSON_AddArrayToObject(run->json, "epochs");
+    recall_epoch(job, resume);
+    cli_progress_begin(&job->progress, "training", "steps", run->v.quiet);
+    job->progress.first = (size_t)resume->from;
+    CLI_RUN(cli_run_training(run, resume, &job->training));
+    cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(job->training.trainer));
+cleanup:
+    cli_progress_end(&job->progress);
     return code;
 }
 
@@ -162,36 +214,29 @@ static int train(cli_run *run)
     trine_dataset *data = NULL, *val = NULL;
     trine_trainer *trainer = NULL;
     trine_preprocess preprocess;
+    cli_resume resume = {0};
     train_job job = {.run = run};
     int code = CLI_OK;
     CLI_RUN(open_data(run, &data, &val));
-    CLI_RUN(prepare(run, data, val, &preprocess, &trainer));
+    CLI_RUN(cli_resume_open(run, &resume));
+    CLI_RUN(prepare(run, data, val, &resume, &preprocess, &trainer));
     job.images = (double)trine_dataset_count(data);
     job.batch = run->v.batch;
-    job.epochs = cJSON_AddArrayToObject(run->json, "epochs");
-    cli_progress_begin(&job.progress, "training", "steps", run->v.quiet);
-    CLI_TRY(trine_trainer_run(trainer, each_step, &job));
-    cli_progress_end(&job.progress);
-    if (job.failed_step > 0) {
-        code = cli_error(CLI_FAILED,
-                         "the loss is not a number at step %d: a smaller --lr may help; nothing was saved",
-                         job.failed_step);
-        goto cleanup;
-    }
-    end_epoch(&job);
-    cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(trainer));
-    const cli_checkpoint checkpoint = {.preprocess = &preprocess,
-                                       .classes = data,
-                                       .embedding = TRINE_EMBED_POOL,
-                                       .steps = job.steps_done,
-                                       .torchvision_names = 1};
-    CLI_RUN(cli_save(run, &checkpoint)); /* before images that may fail */
+    job.training = (cli_training){.trainer = trainer,
+                                  .checkpoint = {.preprocess = &preprocess,
+                                                 .classes = data,
+                                                 .embedding = TRINE_EMBED_POOL,
+                                                 .torchvision_names = 1},
+                                  .each_step = each_step,
+                                  .note = note_epoch,
+                                  .user = &job};
+    CLI_RUN(run_epochs(run, &resume, &job));
     if (val != NULL) CLI_RUN(validate(run, val, &preprocess));
 cleanup:
-    cli_progress_end(&job.progress);
     trine_trainer_destroy(&trainer);
     trine_dataset_destroy(&val);
     trine_dataset_destroy(&data);
+    cli_resume_close(&resume);
     return code;
 }
 

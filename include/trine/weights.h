@@ -58,8 +58,8 @@ TRINE_API trine_status trine_weights_create(trine_weights **out);
  *          names the file and the reason); TRINE_ERR_NOMEM. *out is untouched on failure. */
 TRINE_API trine_status trine_weights_read(const char *path, trine_weights **out);
 
-/** Write a file atomically (the old one stays until the new one is complete). The kind follows the name: ".safetensors", or
- *  ".pth", ".pt", ".th", ".bin" for PyTorch's zip format as plain torch.load() reads it (an OrderedDict of tensors; metadata is
+/** Write a file atomically (the old one stays until the new one is complete). The kind follows the name: ".safetensors" (also
+ *  ".state", for the state of a run), or ".pth", ".pt", ".th", ".bin" for PyTorch's zip format as plain torch.load() reads it (an OrderedDict of tensors; metadata is
  *  not written there). Equal lists give equal bytes. @return TRINE_ERR_ARG for another extension; TRINE_ERR_WRITE. */
 TRINE_API trine_status trine_weights_write(const trine_weights *weights, const char *path);
 

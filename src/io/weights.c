@@ -425,6 +425,7 @@ trine_status trine_weights_write(const trine_weights *weights, const char *path)
         trine_status (*write)(const trine_weights *, trine__writer *);
     } formats[] = {
         {".safetensors", trine__safetensors_write},
+        {".state", trine__safetensors_write}, /* of a run, beside its checkpoint */
         {".pth", trine__torch_zip_write},
         {".pt", trine__torch_zip_write},
         {".th", trine__torch_zip_write},
@@ -441,6 +442,7 @@ trine_status trine_weights_write(const trine_weights *weights, const char *path)
         return status;
     }
     return trine__fail(TRINE_ERR_ARG,
-                       "%s: unknown kind of weights file, expected .safetensors, .pth, .pt, .th or .bin",
+                       "%s: unknown kind of weights file, expected .safetensors, .state, .pth, .pt, .th or "
+                       ".bin",
                        path);
 }

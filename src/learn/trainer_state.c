@@ -11,7 +11,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "learn/trainer_private.h"
-#include "net/resnet_private.h"
+#include "net/state_guard.h"
 #include "op/optimizer.h"
 
 static const char format_key[] = "trine.state", format_version[] = "1";
@@ -252,10 +252,8 @@ static trine_status save_metadata(trine_trainer *t, trine_weights *out)
     return all_settings(t, out, NULL);
 }
 
-trine_status trine_trainer_save(trine_trainer *trainer, trine_weights **out)
+static trine_status save(trine_trainer *t, trine_weights **out)
 {
-    TRINE_CHECK(trainer && out, TRINE_ERR_ARG, "trainer: trainer or result is missing");
-    const trine_trainer *t = trainer;
     TRINE_CHECK(!t->failed, TRINE_ERR_STATE, "trainer: its run failed at step %d", t->step + 1);
     TRINE_CHECK(!t->running, TRINE_ERR_STATE, "trainer: it is running, and can be saved between two runs");
     const double schedule[SCHEDULE_VALUES] = {t->plateau.lr, t->plateau.best, t->plateau.bad, t->log.loss_sum,
@@ -271,11 +269,26 @@ trine_status trine_trainer_save(trine_trainer *trainer, trine_weights **out)
         TRINE_TRY_GOTO(save_moments(t, i, counts, w));
     TRINE_TRY_GOTO(save_counts(t, counts, w));
     TRINE_TRY_GOTO(trine_weights_add(w, "schedule", TRINE_F64, 1, &length, schedule));
-    TRINE_TRY_GOTO(save_metadata(trainer, w));
+    TRINE_TRY_GOTO(save_metadata(t, w));
     *out = w;
     return TRINE_OK;
 cleanup:
     trine_weights_destroy(&w);
+    return status;
+}
+
+trine_status trine_trainer_save(trine_trainer *trainer, trine_weights **out)
+{
+    TRINE_CHECK(trainer && out, TRINE_ERR_ARG, "trainer: trainer or result is missing");
+    trine__guard guard;
+    TRINE_TRY(
+        trine__guard_begin(&guard, trainer->net, trainer->stream, "trine_trainer_save", TRINE__MAY_NOTHING));
+    trine_weights *w = NULL;
+    const trine_status status = trine__guard_end(&guard, save(trainer, &w));
+    if (status == TRINE_OK)
+        *out = w;
+    else
+        trine_weights_destroy(&w);
     return status;
 }
 
@@ -411,10 +424,8 @@ static void tell_device(const trine_trainer *t, const trine_weights *state)
     t->options.log(t->options.log_user, text);
 }
 
-trine_status trine_trainer_resume(trine_trainer *trainer, const trine_weights *state)
+static trine_status resume(trine_trainer *t, const trine_weights *state)
 {
-    TRINE_CHECK(trainer && state, TRINE_ERR_ARG, "trainer: trainer or state is missing");
-    trine_trainer *t = trainer;
     TRINE_CHECK(t->step == 0 && !t->failed && !t->running, TRINE_ERR_STATE,
                 "trainer: it has run already, and can no longer resume another run");
     int step = 0;
@@ -437,4 +448,13 @@ trine_status trine_trainer_resume(trine_trainer *trainer, const trine_weights *s
 cleanup:
     free(counts);
     return status;
+}
+
+trine_status trine_trainer_resume(trine_trainer *trainer, const trine_weights *state)
+{
+    TRINE_CHECK(trainer && state, TRINE_ERR_ARG, "trainer: trainer or state is missing");
+    trine__guard guard;
+    TRINE_TRY(trine__guard_begin(&guard, trainer->net, trainer->stream, "trine_trainer_resume",
+                                 TRINE__MAY_NOTHING));
+    return trine__guard_end(&guard, resume(trainer, state));
 }
