@@ -2,10 +2,12 @@
 #define _POSIX_C_SOURCE 200809L
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -42,6 +44,50 @@ void trine__map_close(trine__map *map)
     *map = (trine__map){0};
 }
 
+/* Is it "<base>.tmp-<number>-<number>"? */
+static bool is_temporary(const char *name, const char *base)
+{
+    static const char infix[] = ".tmp-";
+    const size_t length = strlen(base);
+    if (strncmp(name, base, length) != 0 || strncmp(name + length, infix, sizeof infix - 1) != 0)
+        return false;
+    name += length + sizeof infix - 1;
+    const size_t pid = strspn(name, "0123456789");
+    if (pid == 0 || name[pid] != '-') return false;
+    name += pid + 1;
+    return name[0] != '\0' && name[strspn(name, "0123456789")] == '\0';
+}
+
+/* Remove the temporary files of killed writers of `path`. They are told from those in use by a lock, which the
+ * system takes from the dead. What cannot be removed stays: it is in nobody's way. */
+static void remove_leftovers(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    trine__text text = {0};
+    char *folder;
+    trine__text_add(&text, "%.*s%s", (int)(base - path), path, slash ? "" : ".");
+    if (trine__text_take(&text, &folder) != TRINE_OK) return;
+    DIR *dir = opendir(folder);
+    free(folder);
+    if (!dir) return;
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        if (!is_temporary(entry->d_name, base)) continue;
+        const int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0) continue;
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(dirfd(dir), entry->d_name, 0);
+        close(fd);
+    }
+    closedir(dir);
+}
+
+/* Lock a new temporary file; false if remove_leftovers() of another process came in between. */
+static bool lock_temporary(int fd)
+{
+    struct stat st;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
+    return fstat(fd, &st) != 0 || st.st_nlink > 0;
+}
+
 trine_status trine__writer_open(const char *path, trine__writer *w)
 {
     trine_status status = TRINE_OK;
@@ -51,6 +97,7 @@ trine_status trine__writer_open(const char *path, trine__writer *w)
     TRINE_CHECK(stat(path, &st) != 0 || !S_ISDIR(st.st_mode), TRINE_ERR_WRITE,
                 "%s: is a folder, expected a file name", path);
     TRINE_TRY(trine__strdup(path, &open_writer.path));
+    remove_leftovers(path);
     int fd = -1;
     for (unsigned i = 0; fd < 0;
          i++) { /* not mkstemp(): the file gets the permissions that fopen() would give */
@@ -59,6 +106,12 @@ trine_status trine__writer_open(const char *path, trine__writer *w)
         trine__text_add(&name, "%s.tmp-%ld-%u", path, (long)getpid(), i);
         TRINE_TRY_GOTO(trine__text_take(&name, &open_writer.temporary));
         fd = open(open_writer.temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 && !lock_temporary(fd)) {
+            unlink(open_writer.temporary);
+            close(fd);
+            fd = -1;
+            continue;
+        }
         if (fd >= 0 || errno == EEXIST) continue;
         status = trine__fail(TRINE_ERR_WRITE, "%s: cannot be created: %s", path, strerror(errno));
         open_writer.temporary[0] = '\0';

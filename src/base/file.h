@@ -18,7 +18,7 @@ trine_status trine__map_open(const char *path, trine__map *out);
 void trine__map_close(trine__map *map);
 
 /* A file that appears under `path` only when committed; until then the bytes go to a temporary file in the
- * same folder. */
+ * same folder, which the next writer of `path` removes if this one is killed. */
 typedef struct trine__writer {
     FILE *file;
     char *path, *temporary;

@@ -246,11 +246,41 @@ START_TEST(test_cache_folder)
 }
 END_TEST
 
+static bool exists(const char *name)
+{
+    return access(temp_path(name), F_OK) == 0;
+}
+
+/* What a killed writer left goes when the path is written again; what is in use, or is something else, stays. */
+START_TEST(test_leftovers)
+{
+    static const char *const others[] = {"a",         "a.tmp-12",   "a.tmp-", "a.tmp-1-0x",
+                                         "b.tmp-1-0", "xa.tmp-1-0", NULL};
+    trine__writer first = {0}, second = {0};
+    for (int i = 1; others[i]; i++) put_file(temp_path(others[i]), "x", 1);
+    put_file(temp_path("a.tmp-1-0"), "half", 4);
+    ASSERT_OK(trine__writer_open(temp_path("a"), &first));
+    ck_assert(!exists("a.tmp-1-0"));
+    ASSERT_OK(trine__writer_write(&first, "one", 3));
+    put_file(temp_path("a.tmp-99-7"), "half", 4);
+    ASSERT_OK(trine__writer_open(temp_path("a"), &second)); /* the first is at work still */
+    ck_assert(!exists("a.tmp-99-7"));
+    ASSERT_OK(trine__writer_write(&second, "two", 3));
+    ASSERT_OK(trine__writer_commit(&second));
+    assert_content(temp_path("a"), "two");
+    ASSERT_OK(trine__writer_commit(&first));
+    assert_content(temp_path("a"), "one");
+    for (int i = 1; others[i]; i++) ck_assert_msg(exists(others[i]), "%s is gone", others[i]);
+    remove_temp(others);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("file");
     TCase *tc = tcase_create("file");
     tcase_add_test(tc, test_map);
+    tcase_add_test(tc, test_leftovers);
     tcase_add_test(tc, test_map_errors);
     tcase_add_test(tc, test_commit);
     tcase_add_test(tc, test_abort);
