@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""Runs that are killed, stopped and resumed end with the bytes of a run without a break; --resume refuses what is not
+that run in one sentence. With the argument "long": 200 kills instead of a few dozen."""
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from cli_support import TRINE, Run, main, make_base, make_folder, read_safetensors, write_ppm
+
+KILLS = 200 if sys.argv[1:] == ["long"] else 30
+STEPS = 24
+
+
+def digest(path):
+    """Hash of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def finetune(folder, *more, steps=STEPS):
+    """The command line of a small run over data that every test makes for itself."""
+    data, base = os.path.join(folder, "data"), os.path.join(folder, "base.safetensors")
+    if not os.path.exists(data):
+        make_base(folder, make_folder(data))
+    return ["finetune", "--weights", base, "--data", data, "--steps", steps, "--images-per-class", 2, "--augment",
+            "flip-crop", "--seed", 5, *more]
+
+
+def start(arguments):
+    """The program in the background."""
+    return subprocess.Popen([TRINE, *map(str, arguments), "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            text=True)
+
+
+def step_of(path):
+    """Step of a checkpoint or state, which must be complete; None if there is no file."""
+    if not os.path.exists(path):
+        return None
+    header, data = read_safetensors(path)
+    metadata = header.pop("__metadata__")
+    assert max(tensor["data_offsets"][1] for tensor in header.values()) == len(data), path
+    return int(metadata["step"])
+
+
+def wait_for_step(out, step, process):
+    """Until the state of at least this step is there."""
+    limit = time.monotonic() + 120
+    while (step_of(out + ".state") or 0) < step:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit, "no step in two minutes"
+        time.sleep(0.005)
+
+
+def stop(arguments, out, step, number):
+    """Start, send the signal after a step, and return the step that was saved."""
+    process = start(arguments)
+    wait_for_step(out, step, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=300)
+    saved = step_of(out + ".state")
+    assert process.returncode == 1, (process.returncode, err)
+    assert err == f"trine: stopped after step {saved} of {STEPS}: the same command with --resume goes on\n", err
+    assert saved >= step and step_of(out) == saved, (saved, step_of(out))
+    return saved
+
+
+def killed_at_random(folder):
+    """kill -9 at any moment: what is there is complete, and going on from it ends with the same bytes."""
+    seed = int.from_bytes(os.urandom(4), "little")
+    print(f"seed {seed}", flush=True)
+    draw = random.Random(seed)
+    whole, out = os.path.join(folder, "whole.safetensors"), os.path.join(folder, "part.safetensors")
+    arguments = finetune(folder)
+    Run(*arguments, "--out", whole).ok()
+    began = time.monotonic()
+    Run(*arguments, "--out", out, "--save-every", 1).ok()
+    seconds = time.monotonic() - began
+    assert digest(out) == digest(whole)
+    between = 0
+    for kill in range(KILLS):
+        if step_of(out + ".state") in (None, STEPS) and os.path.exists(out):
+            for path in (out, out + ".state"):
+                if os.path.exists(path):
+                    os.remove(path)
+        resume = ["--resume"] if os.path.exists(out + ".state") else []
+        process = start([*arguments, "--out", out, "--save-every", 1, *resume])
+        time.sleep(draw.uniform(0.1, 1.0) * seconds)
+        process.kill()
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in (-9, 0) and err == "", (kill, process.returncode, err)
+        state, checkpoint = step_of(out + ".state"), step_of(out)
+        assert state is None or checkpoint - state in (0, 1), (kill, state, checkpoint)
+        between += state is not None and 0 < state < STEPS
+        if kill % 5 == 4 and state is not None:
+            copy = os.path.join(folder, "copy.safetensors")
+            shutil.copy(out, copy)
+            shutil.copy(out + ".state", copy + ".state")
+            Run(*arguments, "--out", copy, "--resume").ok()
+            assert digest(copy) == digest(whole), (kill, state)
+    print(f"{between} of {KILLS} kills were between the first and the last step", flush=True)
+    assert between >= KILLS // 4, between
+    if os.path.exists(out + ".state"):
+        Run(*arguments, "--out", out, "--resume").ok()
+    else:
+        Run(*arguments, "--out", out, "--save-every", 1).ok()
+    assert digest(out) == digest(whole)
+    assert not [name for name in os.listdir(folder) if ".tmp-" in name], os.listdir(folder)
+
+
+def signals(folder):
+    """SIGINT and SIGTERM save at the next step; the figures go on where they stopped; then the run is complete."""
+    whole, out = os.path.join(folder, "whole.safetensors"), os.path.join(folder, "part.safetensors")
+    data = os.path.join(folder, "data")
+    arguments = finetune(folder, "--freeze", "conv1.*,layer1.*", "--bn", "auto,layer2.*=cumulative:momentum=0.3",
+                         "--optimizer", "adamw", "--schedule", "cosine", "--embedding-dim", 16, "--val", data)
+    expected = Run(*arguments, "--out", whole, "--json", "-").json()
+    assert expected["resumed_from"] is None, expected
+    step = 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        step = stop([*arguments, "--out", out, "--save-every", 2, *(["--resume"] if step else [])], out, step + 2,
+                    number)
+    result = Run(*arguments, "--out", out, "--resume", "--json", "-").json()
+    assert digest(out) == digest(whole)
+    assert result["resumed_from"] == step and [row["step"] for row in result["steps"]] == list(range(step + 1, STEPS + 1))
+    assert result["steps"] == expected["steps"][step:], result["steps"]
+    assert result["before"] == expected["before"] and result["after"] == expected["after"], result
+    kept = digest(out + ".state")
+    again = Run(*arguments, "--out", out, "--resume").ok()
+    assert "complete" in again.out and f"{STEPS} steps" in again.out, again
+    result = Run(*arguments, "--out", out, "--resume", "--json", "-").json()
+    assert result["resumed_from"] == STEPS and result["steps"] == [] and result["after"] == expected["after"], result
+    assert digest(out) == digest(whole) and digest(out + ".state") == kept
+
+
+def torch_file(folder):
+    """A PyTorch checkpoint keeps no policies: the state does."""
+    whole, out = os.path.join(folder, "whole.pth"), os.path.join(folder, "part.pth")
+    arguments = finetune(folder, "--freeze", "layer1.*", "--bn", "torch")
+    Run(*arguments, "--out", whole).ok()
+    process = start([*arguments, "--out", out, "--save-every", 3])
+    wait_for_step(out, 3, process)
+    process.kill()
+    process.communicate()
+    rest = [word for i, word in enumerate(arguments) if arguments[i - 1] not in ("--freeze", "--bn", "--weights") and
+            word not in ("--freeze", "--bn", "--weights")]
+    Run(*rest, "--out", out, "--resume").ok()
+    assert digest(out) == digest(whole)
+
+
+def classifier(folder):
+    """train: epochs that were broken off in the middle have the figures of the whole."""
+    data = make_folder(os.path.join(folder, "data"), images=5)
+    whole, out = os.path.join(folder, "whole.safetensors"), os.path.join(folder, "part.safetensors")
+    arguments = ["train", "--arch", "resnet20_cifar", "--data", data, "--val", data, "--epochs", 6, "--batch", 4, "--lr", 0.01,
+                 "--schedule", "plateau"]
+    expected = Run(*arguments, "--out", whole, "--json", "-").json()
+    step = stop([*arguments, "--out", out, "--save-every", 1], out, 6, signal.SIGTERM)
+    result = Run(*arguments, "--out", out, "--resume", "--json", "-").json()
+    assert digest(out) == digest(whole)
+    first = (step - 1) // 4 # the epoch of the last saved step; its row comes again if it ended there
+    assert result["resumed_from"] == step and result["accuracy"] == expected["accuracy"], result
+    assert result["epochs"] in (expected["epochs"][first:], expected["epochs"][first + 1:]), (step, result, expected)
+
+
+def refusals(folder):
+    """What is not the saved run is refused with both values, and the saved run is left alone."""
+    out = os.path.join(folder, "o.safetensors")
+    arguments = finetune(folder, "--freeze", "layer1.*", "--bn", "auto,bn1=eval", "--embedding-dim", 8)
+    step = stop([*arguments, "--out", out, "--save-every", 4], out, 4, signal.SIGINT)
+    state, checkpoint = digest(out + ".state"), digest(out)
+
+    def refuse(code, *words, change=(), drop=None):
+        line = [*arguments, "--out", out, "--resume", *change]
+        if drop:
+            at = line.index(drop)
+            line[at:at + 2] = []
+        Run(*line).fails(code, *words)
+        assert digest(out + ".state") == state and digest(out) == checkpoint
+
+    for option, value, said in (("lr", 0.5, "0.01"), ("seed", 6, "5"), ("steps", STEPS + 1, STEPS), ("margin", "soft", "0.2"),
+                                ("optimizer", "adam", "sgd"), ("schedule", "step", "constant"), ("augment", "flip", "flip-crop"),
+                                ("mining", "semi-hard", "batch-hard"), ("distance", "cosine", "euclidean"),
+                                ("images-per-class", 3, 2), ("momentum", 0.5, "0.9"), ("weight-decay", 0.5, "0.0001")):
+        refuse(2, "--resume: ", f"{option} is {value} here, but {said} in the saved run", change=["--" + option, value])
+    refuse(2, "--embedding-dim is 9 here, but 8", change=["--embedding-dim", 9])
+    refuse(2, "--arch is resnet18 here, but resnet20_cifar", change=["--arch", "resnet18"])
+    refuse(2, "--weights is other.pth here, but ", change=["--weights", "other.pth"])
+    refuse(2, "bn1 is train:", "but eval:", change=["--bn", "train"])
+    refuse(2, "conv2.weight is trainable here, but frozen", change=["--freeze", "conv1.*"])
+    refuse(2, "normalize is off here, but on", change=["--no-normalize"])
+    refuse(2, "preprocess is {", change=["--crop", 16])
+    extra = os.path.join(folder, "data", "class0", "extra.ppm")
+    write_ppm(extra, 99)
+    refuse(4, "number of images is 13 here, but 12")
+    os.rename(os.path.join(folder, "data", "class1", "0.ppm"), os.path.join(folder, "0.ppm"))
+    refuse(4, "hash of the data is")
+    os.rename(os.path.join(folder, "0.ppm"), os.path.join(folder, "data", "class1", "0.ppm"))
+    os.remove(extra)
+    Run(*arguments, "--resume").fails(2, "--resume needs --out")
+    Run(*arguments, "--save-every", 2).fails(2, "--save-every needs --out")
+    Run(*arguments, "--out", out, "--save-every", 0).fails(2, "--save-every", "'0'")
+    none = os.path.join(folder, "none.safetensors")
+    Run(*arguments, "--out", none, "--resume").fails(4, "there is no saved run", none + ".state")
+    shutil.copy(out, none + ".state")
+    Run(*arguments, "--out", none, "--resume").fails(4, "is not the state of a run", none + ".state")
+    with open(out + ".state", "rb") as file:
+        content = file.read()
+    for part in (0, 7, len(content) // 2, len(content) - 1):
+        with open(none + ".state", "wb") as file:
+            file.write(content[:part])
+        Run(*arguments, "--out", none, "--resume").fails(4, none + ".state")
+    assert not os.path.exists(none) and step < STEPS
+
+
+def another_run(folder):
+    """A run without --resume says what it will replace, and leaves no state that is not its own."""
+    out = os.path.join(folder, "o.safetensors")
+    arguments = finetune(folder)
+    stop([*arguments, "--out", out, "--save-every", 2], out, 2, signal.SIGINT)
+    talk = Run(*arguments, "--out", out, quiet=False).ok().err
+    assert talk.count("this one will replace it (--resume goes on with it)") == 1, talk
+    assert "of an earlier run, was removed" in talk and not os.path.exists(out + ".state"), talk
+    talk = Run(*arguments, "--out", out, "--save-every", 10, quiet=False).ok().err
+    assert "warning" not in talk and "save         every 10 steps" in talk and step_of(out + ".state") == STEPS, talk
+    talk = Run(*arguments, "--out", out, "--save-every", 10, quiet=False).ok().err
+    assert "warning" not in talk, talk
+    assert json.loads(Run("inspect", out, "--json", "-").ok().out)["arch"] == "resnet20_cifar"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["long"]:
+        sys.exit(main([killed_at_random]))
+    sys.exit(main([killed_at_random, signals, torch_file, classifier, refusals, another_run]))
