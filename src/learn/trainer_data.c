@@ -190,9 +190,7 @@ trine_status trine__trainer_refresh_source(trine_trainer *t)
 {
     if (t->position == trunk_position(t) && t->trunk_version == trine__version_before(t->net, t->position))
         return TRINE_OK;
-    TRINE_TRY(trine_stream_sync(t->stream));
-    trine__trainer_close_source(t);
-    return trine__trainer_open_source(t);
+    return trine__trainer_reopen_source(t);
 }
 
 static trine_status check_batch(const trine_trainer *t, const trine__batch *b)

@@ -21,8 +21,9 @@ typedef struct plan {
     int nesterov;
     trine_schedule schedule;
     double lr;
-    int array, augment, steps, epochs; /* steps or epochs */
-    int breaks[MAX_BREAKS];            /* steps to save, destroy everything and resume at; 0 ends */
+    int array, augment, steps, epochs;             /* 1: flip and crop, 2: flip; steps or epochs */
+    trine_feature_cache cache_before, cache_after; /* the first break */
+    int breaks[MAX_BREAKS]; /* steps to save, destroy everything and resume at; 0 ends */
 } plan;
 
 static const plan plans[] = {
@@ -81,6 +82,25 @@ static const plan plans[] = {
      .augment = 1,
      .epochs = 3,
      .breaks = {2, 3, 7}},
+    {.name = "frozen trunk, features kept, then evaluated at each step",
+     .freeze = "*,!layer3.*",
+     .momentum = 0.9f,
+     .lr = 0.02,
+     .augment = 2,
+     .steps = 8,
+     .cache_before = TRINE_FEATURES_MEMORY,
+     .cache_after = TRINE_FEATURES_OFF,
+     .breaks = {3}},
+    {.name = "frozen trunk, the reverse, classify",
+     .objective = TRINE_OBJECTIVE_CLASSIFY,
+     .freeze = "*,!layer3.*,!fc.*",
+     .momentum = 0.9f,
+     .lr = 0.02,
+     .augment = 2,
+     .steps = 10,
+     .cache_before = TRINE_FEATURES_OFF,
+     .cache_after = TRINE_FEATURES_DISK,
+     .breaks = {4, 6}},
     {.name = "bn train, frozen layers move",
      .bn = "train",
      .freeze = "*,!layer3.2.*",
@@ -102,6 +122,8 @@ static const plan plans[] = {
      .breaks = {2, 4}},
 };
 
+enum { MIXED = sizeof plans / sizeof plans[0] - 1 };
+
 static trine_trainer_options options_for(const plan *p)
 {
     trine_trainer_options o = {
@@ -116,8 +138,9 @@ static trine_trainer_options options_for(const plan *p)
         .batch = 7, /* 24 images: 7 + 7 + 7 + 3 */
         .steps = p->steps,
         .epochs = p->epochs,
-        .flip = p->augment,
-        .crop = p->augment,
+        .flip = p->augment != 0,
+        .crop = p->augment == 1,
+        .feature_cache = p->cache_before,
         .preprocess = {0, 0, 0, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}},
         .seed = 3,
         .threads = 2,
@@ -213,7 +236,8 @@ static trine_weights *load_state(void)
 
 static void resume(bench *b, const plan *p)
 {
-    const trine_trainer_options o = options_for(p);
+    trine_trainer_options o = options_for(p);
+    o.feature_cache = p->cache_after;
     *b = (bench){0};
     load_network(b);
     ASSERT_OK(open_trainer(b, &o, p->array));
@@ -448,7 +472,7 @@ END_TEST
 
 START_TEST(other_networks_and_policies_are_refused)
 {
-    const plan *p = &plans[12];
+    const plan *p = &plans[MIXED];
     const trine_trainer_options o = options_for(p);
     static const struct {
         const char *bn, *freeze;
