@@ -332,7 +332,7 @@ static void resume(sequence *s)
 /* "*", a stage, a block, or one name. */
 static void draw_glob(sequence *s, const char *name, char *glob, size_t size)
 {
-    const int dots = draw(s, 4);
+    const int dots = draw(s, 5);
     snprintf(glob, size, "%s", dots == 0 ? "*" : name);
     char *at = glob;
     for (int i = 0; i < dots && at; i++) at = strchr(at + 1, '.');
