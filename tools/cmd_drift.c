@@ -145,6 +145,7 @@ static int drift(cli_run *run)
     CLI_RUN(cli_read_weights(run));
     CLI_RUN(cli_open_source(run, &source));
     CLI_RUN(cli_open_network(run, 0));
+    cli_warn_untracked(run);
     CLI_RUN(cli_check_channels(&source, run->net));
     if (run->v.freeze != NULL) CLI_TRY(trine_resnet_freeze(run->net, run->v.freeze));
     CLI_RUN(cli_choose_preprocess(run, source.dataset, trine_resnet_arch(run->net), 0, &preprocess));

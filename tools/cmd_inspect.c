@@ -98,6 +98,7 @@ static void batchnorm_layer(cli_run *run, cJSON *array, const char *layer, const
     cli_set(row, "num_batches_tracked", count);
     cli_set_text(row, "policy", info != NULL ? cli_bn_effect(info) : NULL);
     cJSON_AddBoolToObject(row, "tracked", mean != NULL);
+    cJSON_AddBoolToObject(row, "affine", find_part(run, layer, ".weight") != NULL);
     cli_set(row, "eps", info != NULL ? (double)info->eps : NAN);
     cli_set(row, "momentum", info != NULL ? (double)info->momentum : NAN);
     cJSON_AddItemToArray(array, row);

@@ -316,7 +316,8 @@ def convert(folder):
     assert report["arch"] == "resnet20_cifar" and len(report["batchnorm"]) == 19, report["arch"]
     for row in report["batchnorm"]:
         keys(row, "name", "channels", "mean_min", "var_max", "num_batches_tracked", "policy")
-        assert row["tracked"] is True and abs(row["eps"] - 1e-5) < 1e-10 and abs(row["momentum"] - 0.1) < 1e-7, row
+        assert row["tracked"] is True and row["affine"] is True, row
+        assert abs(row["eps"] - 1e-5) < 1e-10 and abs(row["momentum"] - 0.1) < 1e-7, row
 
 
 def bench(_folder):

@@ -39,6 +39,7 @@ def usage(folder):
     Run("eval", "--weights", base, "--data", data, "--classes", "0-x").fails(2)
     Run("finetune", "--weights", base, "--data", data, "--freeze", "nothing.like.this").fails(2, "nothing.like.this")
     Run("finetune", "--weights", base, "--data", data, "--bn", "sometimes").fails(2, "sometimes")
+    Run("embed", "--weights", base, "--data", data, "--out", os.path.join(folder, "e.npy"), "--bn", "eval:eps=0").fails(2, "eps=0")
     Run("finetune", "--weights", base, "--data", data, "--freeze", "*").fails(2)
     Run("finetune", "--weights", base, "--data", data, "--margin", "-1").fails(2, "--margin")
     Run("finetune", "--weights", base, "--data", data, "--out", os.path.join(folder, "x.zip")).fails(2, "x.zip")
