@@ -125,13 +125,14 @@ TRINE_API trine_status trine_resnet_bn_write(trine_resnet *net, trine_stream *st
  *  layer's running statistics and counter, may be NULL */
 TRINE_API trine_status trine_resnet_state_hash(const trine_resnet *net, trine_stream *stream,
                                                uint64_t *parameters, uint64_t *statistics, uint64_t *layers);
-/** The same for each parameter tensor. Waits. @param out [trine_resnet_parameter_count()], in the order of trine_resnet_parameter() */
+/** The same for each parameter tensor. Waits.
+ *  @param out [trine_resnet_parameter_count()], in the order of trine_resnet_parameter() */
 TRINE_API trine_status trine_resnet_parameter_hashes(const trine_resnet *net, trine_stream *stream,
                                                      uint64_t *out);
 
-/** State assertion, for finding out who moved what: while it is on, every call that enqueues work for this network (session creation,
- *  forward, backward, step, writes, restore, to_weights, embed, drift, remedies, recalibration, each step of a trainer) hashes the
- *  whole state before and after. A call that changed anything but what it is there to change fails with TRINE_ERR_CHECK and a
+/** State assertion, for finding out who moved what: while it is on, every call that enqueues work for this network (session
+ *  creation, forward, backward, step, writes, restore, to_weights, embed, drift, remedies, recalibration, each step of a trainer)
+ *  hashes the whole state before and after. A call that changed anything but what it is there to change fails with TRINE_ERR_CHECK and a
  *  sentence such as "trine_session_forward: layer1.0.bn2's running statistics changed, and its policy (eval) does not update them
  *  (state assertion)"; what moved has moved. May change: a forward pass in training mode the running statistics and counters of
  *  layers that update them; an optimizer step the parameters that train and were reached; a write its own tensor; restore and
