@@ -10,7 +10,7 @@ Each statement sets a resnet20 up as a user of PyTorch would, runs training-mode
   gradients    of each tensor's norm: median 1e-3, worst 6e-2 (one value that float32 has on the other side of a ReLU's 0 costs
                5e-3 of a tensor; without one it is 1e-5); and which parameters have any
   statistics   1e-5 of each tensor's norm (after passes); counters exactly
-  steps        as gradients, of each tensor's change, less float32's rounding of the value
+  changes      as gradients, of each tensor's change, less float32's rounding of the value
   the rest     what must not move: every byte; what must move: that it does
 Exit 77 (skipped) where torch is missing.
 """
@@ -203,10 +203,10 @@ class Pair:
             if is_counter(name):
                 continue
             difference, size = (got[name].double() - value).norm().item(), value.norm().item()
-            change = (value - self.first[name].double()).norm().item() if stepped and name in self.first else 0
+            change = (value - self.first[name].double()).norm().item() if name in self.first else 0
             if change > 0:
                 changes.append(max(0.0, difference - SLACK * size) / change if difference == difference else difference)
-            else:
+            if not (stepped and change > 0):
                 values.append(difference / size)
         if changes:
             check_errors(title, changes)
