@@ -133,14 +133,14 @@ TRINE_API trine_status trine_resnet_parameter_hashes(const trine_resnet *net, tr
 /** State assertion, for finding out who moved what: while it is on, every call that enqueues work for this network (session
  *  creation, forward, backward, step, writes, restore, to_weights, embed, drift, remedies, recalibration, each step of a trainer)
  *  hashes the whole state before and after. A call that changed anything but what it is there to change fails with
- *  TRINE_ERR_CHECK and a sentence such as "trine_session_forward: layer1.0.bn2's running statistics changed, and its policy (eval) does not update them
- *  (state assertion)"; what moved has moved. May change: a forward pass in training mode the running statistics and counters of
- *  layers that update them; an optimizer step the parameters that train and were reached; a write its own tensor; restore and
- *  recalibration statistics; inference, backward and whatever puts everything back nothing. Policies, momentum, eps and freezing
- *  change by their own two calls alone. Each such call waits and reads the state back twice: a mode for debugging and tests. Off it
- *  costs one test of a flag.
- *  @param on 0 or 1; a new network has what TRINE_ASSERT_STATE in the environment says: 1 is on, 0, nothing or unset off, anything
- *  else makes its creation fail with TRINE_ERR_ARG */
+ *  TRINE_ERR_CHECK and a sentence such as "trine_session_forward: layer1.0.bn2's running statistics changed, and its policy
+ *  (eval) does not update them (state assertion)"; what moved has moved. May change: a forward pass in training mode the running
+ *  statistics and counters of layers that update them; an optimizer step the parameters that train and were reached; a write its
+ *  own tensor; restore and recalibration statistics; inference, backward and whatever puts everything back nothing. Policies,
+ *  momentum, eps and freezing change by their own two calls alone. Each such call waits and reads the state back twice: a mode
+ *  for debugging and tests. Off it costs one test of a flag.
+ *  @param on 0 or 1; a new network has what TRINE_ASSERT_STATE in the environment says: 1 is on, 0, nothing or unset off,
+ *  anything else makes its creation fail with TRINE_ERR_ARG */
 TRINE_API void trine_resnet_assert_state(trine_resnet *net, int on);
 
 #ifdef __cplusplus
