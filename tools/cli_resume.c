@@ -11,7 +11,8 @@
 
 static const cli_option resume_options[] = {
     {"save-every", CLI_INT, CLI_AT(save_every), "N", NULL, 1, 1000000000,
-     "save every N steps: the weights so far to --out's FILE, the run's state to FILE.state"},
+     "save every N steps: the weights so far to --out's FILE, the run's state to FILE.state; Ctrl-C and "
+     "SIGTERM save, too"},
     {"resume", CLI_FLAG, CLI_AT(resume), NULL, NULL, 0, 0,
      "go on with the run whose state is in FILE.state, by the same options; --weights may be left out"},
 };
@@ -277,9 +278,9 @@ static int run_some(cli_run *run, cli_training *training)
                                                      training->each_step, training->user);
     if (status != TRINE_OK) return cli_fail(status);
     if (training->failed_step == 0) return CLI_OK;
-    return cli_error(CLI_FAILED,
-                     "the loss is not a number at step %d: a smaller --lr may help; nothing was saved%s",
-                     training->failed_step, every != CLI_UNSET ? " after the last finite one" : "");
+    return cli_error(CLI_FAILED, "the loss is not a number at step %d: a smaller --lr may help; %s",
+                     training->failed_step,
+                     every != CLI_UNSET ? "what was saved before stays" : "nothing was saved");
 }
 
 int cli_run_training(cli_run *run, const cli_resume *resume, cli_training *training)

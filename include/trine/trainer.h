@@ -123,8 +123,8 @@ TRINE_API void trine_trainer_stop(trine_trainer *trainer);
 TRINE_API trine_status trine_trainer_save(trine_trainer *trainer, trine_weights **out);
 /** Go on with a saved run, on a trainer that has taken no step, made with the same options over the same data and the network as
  *  it was saved. On the same device and driver the rest of the run gives the same bytes and records as if there had been no break;
- *  on another one the log is told. Threads, what happens to unreadable images, and the log may differ. On failure the trainer is
- *  as it was, but after TRINE_ERR_OPENCL and TRINE_ERR_NOMEM, which it does not survive. Waits.
+ *  on another one the log is told. Threads, the place of features, what happens to unreadable images, and the log may differ. On
+ *  failure the trainer is as it was, but after TRINE_ERR_OPENCL and TRINE_ERR_NOMEM, which it does not survive. Waits.
  *  @return TRINE_ERR_ARG: a setting differs (named, with both values); TRINE_ERR_DATA: the data differ; TRINE_ERR_WEIGHTS: the
  *          network is another, or in another state; TRINE_ERR_FORMAT: the list is no such state; TRINE_ERR_STATE: the trainer has
  *          run already */
