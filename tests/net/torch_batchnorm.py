@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 
-from torch_parity import SLACK, ResNet20, check, failures, smooth_input
+from torch_parity import SLACK, CifarResNet, check, failures, smooth_input
 import numpy as np
 import torch
 import torch.nn as nn
@@ -45,7 +45,7 @@ def each(model, **settings):
 def network(make=nn.BatchNorm2d):
     """A resnet20 whose BatchNorm layers come from `make`, with affine parameters and statistics that are not the identity."""
     torch.manual_seed(7)
-    model = ResNet20()
+    model = CifarResNet()
     for block in [model] + [b for stage in (model.layer1, model.layer2, model.layer3) for b in stage]:
         for name in ("bn1", "bn2"):
             if hasattr(block, name):

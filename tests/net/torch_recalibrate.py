@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 
-from torch_parity import ResNet20, check, check_exact, failures, run
+from torch_parity import CifarResNet, check, check_exact, failures, run
 import numpy as np
 import torch
 import torch.nn as nn
@@ -78,7 +78,7 @@ def in_sequence(model, chosen, batches):
 
 
 def fresh(state):
-    model = ResNet20()
+    model = CifarResNet()
     model.load_state_dict(state, strict=False)  # older files have no counters
     return model
 
