@@ -208,7 +208,8 @@ static int choose_batch(cli_run *run, const cli_source *source, trine_trainer_op
 }
 
 static void talk(const cli_run *run, const cli_source *source, const trine_dataset *val,
-                 const trine_preprocess *preprocess, const trine_trainer_options *o, int steps)
+                 const trine_preprocess *preprocess, const trine_trainer_options *o,
+                 const trine_trainer *trainer)
 {
     char text[200];
     const char *kept = trine_weights_metadata(run->weights, "freeze");
@@ -241,7 +242,8 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
              o->embedding == TRINE_EMBED_FC ? trine_resnet_outputs(run->net)
                                             : trine_resnet_features(run->net),
              o->normalize ? "scaled to length 1" : "not normalised");
-    cli_talk_optimizer(run, o, steps);
+    cli_talk_optimizer(run, o, trine_trainer_steps(trainer));
+    if (trine_trainer_note(trainer)[0] != '\0') cli_talk(run, "trunk        %s", trine_trainer_note(trainer));
     cli_talk_out(run, run->v.names == 1 ? "torchvision's names" : "names as in the weights file");
 }
 
@@ -398,7 +400,7 @@ static int finetune(cli_run *run)
     CLI_RUN(cli_resume_open(run, &resume));
     CLI_RUN(open_all(run, &resume, &d));
     CLI_RUN(open_trainer(run, &d, &options, &resume, &trainer));
-    talk(run, &d.source, d.val, &d.preprocess, &options, trine_trainer_steps(trainer));
+    talk(run, &d.source, d.val, &d.preprocess, &options, trainer);
     cli_talk_resume(run, &resume);
     CLI_RUN(measure_before(run, &resume, d.val, &d.preprocess));
     job.training = (cli_training){.trainer = trainer,

@@ -129,6 +129,9 @@ TRINE_API trine_status trine_trainer_save(trine_trainer *trainer, trine_weights 
  *          network is another, or in another state; TRINE_ERR_FORMAT: the list is no such state; TRINE_ERR_STATE: the trainer has
  *          run already */
 TRINE_API trine_status trine_trainer_resume(trine_trainer *trainer, const trine_weights *state);
+/** What part of the network is frozen and runs apart, and where its features are kept (trine_feature_cache): a sentence that lives
+ *  until the next run or destroy; "" if there is no such part. An array's features are always on the device. */
+TRINE_API const char *trine_trainer_note(const trine_trainer *trainer);
 /** Unreadable images met since the trainer was created. */
 TRINE_API size_t trine_trainer_bad_images(const trine_trainer *trainer);
 TRINE_API void trine_trainer_destroy(trine_trainer **trainer);

@@ -316,6 +316,11 @@ trine_status trine_trainer_run(trine_trainer *trainer, trine_step_fn each_step, 
     return trine_trainer_run_to(trainer, trainer->steps, each_step, user);
 }
 
+const char *trine_trainer_note(const trine_trainer *trainer)
+{
+    return trainer->trunk ? trine__trunk_note(trainer->trunk) : "";
+}
+
 size_t trine_trainer_bad_images(const trine_trainer *trainer)
 {
     return trainer->trunk    ? trine__trunk_bad_count(trainer->trunk)

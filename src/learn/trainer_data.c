@@ -145,8 +145,6 @@ static trine_status open_trunk(trine_trainer *t)
                                           .cache = o->feature_cache,
                                           .memory_bytes = o->feature_memory,
                                           .steps = (size_t)t->steps,
-                                          .log = o->log,
-                                          .log_user = o->log_user,
                                           .loader = loader_options(t),
                                           .open_sampler = open_sampler,
                                           .sampler_user = t};

@@ -33,6 +33,7 @@ struct trine__trunk {
     uint64_t arrived, used; /* draws: computed, handed out */
     int *indices, *labels;  /* of a step */
     float *read, *gathered; /* features of a micro-batch, of a step */
+    char note[512];
 };
 
 /* ---- what is kept, and where ---- */
@@ -50,22 +51,20 @@ static void tail_name(const trine__trunk *t, char *out, size_t size)
     snprintf(out, size, "%.*s", dot ? (int)(dot - unit) : (int)strlen(unit), unit);
 }
 
-static void tell(const trine__trunk *t, const trine__draws_options *draws, const char *why)
+static void write_note(trine__trunk *t, const trine__draws_options *draws, const char *why)
 {
-    char text[512], tail[TRINE__NAME_BYTES];
-    if (!t->options.log) return;
+    char tail[TRINE__NAME_BYTES];
     tail_name(t, tail, sizeof tail);
     if (t->place)
         snprintf(
-            text, sizeof text,
+            t->note, sizeof t->note,
             "everything before %s is frozen: it is evaluated once for each of %zu images%s, and %.1f MiB "
             "of features are kept %s",
             tail, draws->images, draws->flip ? " and their mirror images" : "",
             (double)t->store.bytes / (1 << 20), t->store.on_disk ? "on disk" : "in memory");
     else
-        snprintf(text, sizeof text, "everything before %s is frozen: it is evaluated at every step (%s)",
-                 tail, why);
-    t->options.log(t->options.log_user, text);
+        snprintf(t->note, sizeof t->note,
+                 "everything before %s is frozen: it is evaluated at every step (%s)", tail, why);
 }
 
 /* Open the store for every distinct image, if that is wanted and there is room; else *why says why not. */
@@ -130,7 +129,7 @@ static trine_status open_data(trine__trunk *t)
     trine_shape micro = o->images;
     micro.n = trine__session_output(t->session).shape.n;
     TRINE_TRY(keep_features(t, &draws, &why));
-    tell(t, &draws, why);
+    write_note(t, &draws, why);
     if (!t->place) {
         t->rows = (size_t)micro.n;
         TRINE_TRY(trine__feature_store_open(&t->store, t->rows, t->row_floats, false));
@@ -193,6 +192,11 @@ trine_shape trine__trunk_shape(const trine__trunk *trunk)
 trine_status trine__trunk_tensor(const trine__trunk *trunk, trine_tensor *out)
 {
     return trine_tensor_create(trunk->options.stream->context, &trunk->shape, trunk->cb, out);
+}
+
+const char *trine__trunk_note(const trine__trunk *trunk)
+{
+    return trunk->note;
 }
 
 size_t trine__trunk_bad_count(trine__trunk *trunk)

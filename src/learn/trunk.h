@@ -20,8 +20,6 @@ typedef struct trine__trunk_options {
     trine_feature_cache cache;
     size_t memory_bytes; /* for features in memory; 0: a quarter of the machine's */
     size_t steps;        /* of the run */
-    trine_log_fn log;
-    void *log_user;
     /* Data sets: all of the loader's options but batch_capacity and the plan, and what makes the sampler. */
     trine__loader_options loader;
     trine_status (*open_sampler)(const void *user, trine__sampler **out);
@@ -42,6 +40,8 @@ size_t trine__trunk_bad_count(trine__trunk *trunk);
 trine_status trine__trunk_run(trine__trunk *trunk, const trine_tensor *x, trine_tensor *features);
 /* A tensor for the features of a step. */
 trine_status trine__trunk_tensor(const trine__trunk *trunk, trine_tensor *out);
+/* What is frozen and where its features are, in a sentence that lives as long as the trunk. */
+const char *trine__trunk_note(const trine__trunk *trunk);
 void trine__trunk_destroy(trine__trunk **trunk);
 
 #endif
