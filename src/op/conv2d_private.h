@@ -46,5 +46,6 @@ struct trine__conv2d_impl {
 
 extern const trine__conv2d_impl trine__conv2d_direct;
 extern const trine__conv2d_impl trine__conv2d_plain;
+extern const trine__conv2d_impl trine__conv2d_winograd4, trine__conv2d_winograd2;
 
 #endif

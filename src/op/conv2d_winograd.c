@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/* conv2d by minimal filtering, F(4x4, 3x3) and F(2x2, 3x3): forward and backward_data of 3x3 convolutions of stride 1. The filters
+ * are transformed once per update. A call goes through the image by chunks of tiles: transformed patches to the
+ * workspace, products and the way back in one kernel, while the chunk lies in the last cache. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "op/conv2d_private.h"
+
+enum {
+    FLAG_RELU = 1,
+    FLAG_BETA = 2,
+    CHUNK_BYTES = 4 << 20, /* of transformed patches */
+    MOST_GROUPS = 2,       /* of TT tiles in a work-item */
+    MIN_ITEMS_PER_UNIT = 4
+};
+
+typedef struct winograd_state {
+    trine__kernel *filter, *input, *multiply;
+    trine_buffer *u;
+    int mo, planes; /* MO, A*A */
+    int tt;         /* tiles in registers */
+    int cb, in_channels, out_channels, in_blocks, out_blocks;
+    int in_h, in_w, out_h, out_w, pad_h, pad_w;
+    int tile_rows, tile_columns;
+    size_t u_count; /* floats */
+} winograd_state;
+
+/* How one call is cut up. */
+typedef struct cut {
+    int tiles;       /* in all */
+    int groups;      /* of TT tiles in a work-item */
+    int blocks;      /* of groups * TT tiles, in a chunk */
+    size_t v_floats; /* of a chunk */
+} cut;
+
+static bool plan(const trine_conv2d *op, trine_direction direction, int mo, winograd_state *s)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    const trine__caps *caps = &op->context->caps;
+    const bool back = direction == TRINE_BACKWARD_DATA;
+    *s = (winograd_state){.mo = mo, .planes = (mo + 2) * (mo + 2)};
+    if (direction == TRINE_BACKWARD_WEIGHTS) return false;
+    if (d->kernel_h != 3 || d->kernel_w != 3 || d->stride_h != 1 || d->stride_w != 1) return false;
+    if (d->dilation_h != 1 || d->dilation_w != 1 || d->groups != 1 || d->pad_h > 2 || d->pad_w > 2)
+        return false;
+    if (d->in_cb != d->out_cb || d->in_cb < 4) return false;
+    s->cb = d->in_cb;
+    s->in_channels = back ? d->out_channels : d->in_channels;
+    s->out_channels = back ? d->in_channels : d->out_channels;
+    s->in_blocks = trine__ceil_div(s->in_channels, s->cb);
+    s->out_blocks = trine__ceil_div(s->out_channels, s->cb);
+    s->in_h = back ? op->p : op->h, s->in_w = back ? op->q : op->w;
+    s->out_h = back ? op->h : op->p, s->out_w = back ? op->w : op->q;
+    s->pad_h = back ? 2 - d->pad_h : d->pad_h, s->pad_w = back ? 2 - d->pad_w : d->pad_w;
+    s->tile_rows = trine__ceil_div(s->out_h, mo);
+    s->tile_columns = trine__ceil_div(s->out_w, mo);
+    const int width = caps->vector_width < 4 ? 4 : caps->vector_width;
+    const int registers = s->cb > width ? s->cb / width : 1; /* of a channel block */
+    s->tt = (caps->vector_registers - registers - 1) / registers;
+    s->u_count = (size_t)s->planes * (size_t)(s->in_blocks * s->cb) * (size_t)(s->out_blocks * s->cb);
+    return s->tt >= 1 && s->u_count < (size_t)1 << 31 &&
+           (size_t)(s->planes * s->tt * s->cb) * sizeof(float) <= caps->local_bytes;
+}
+
+static cut cut_call(const trine_context *ctx, const winograd_state *s, int n)
+{
+    cut c = {.tiles = n * s->tile_rows * s->tile_columns, .groups = MOST_GROUPS};
+    const size_t wanted = (size_t)ctx->caps.compute_units * MIN_ITEMS_PER_UNIT;
+    while (c.groups > 1 &&
+           ((size_t)(s->planes * c.groups * s->tt * s->cb) * sizeof(float) > ctx->caps.local_bytes ||
+            (size_t)(trine__ceil_div(c.tiles, c.groups * s->tt) * s->out_blocks) < wanted))
+        c.groups--;
+    const int all = trine__ceil_div(c.tiles, c.groups * s->tt);
+    const size_t block_floats =
+        (size_t)s->planes * (size_t)(s->in_blocks * s->cb) * (size_t)(c.groups * s->tt);
+    const size_t fit = CHUNK_BYTES / (block_floats * sizeof(float));
+    const int most = fit < 2 ? 2 : fit < (size_t)all ? (int)fit : all;
+    c.blocks = trine__ceil_div(all, trine__ceil_div(all, most)); /* chunks of one size */
+    c.v_floats = (size_t)c.blocks * block_floats;
+    return c;
+}
+
+static bool supports4(const trine_conv2d *op, trine_direction direction)
+{
+    winograd_state s;
+    return plan(op, direction, 4, &s);
+}
+
+static bool supports2(const trine_conv2d *op, trine_direction direction)
+{
+    winograd_state s;
+    return plan(op, direction, 2, &s);
+}
+
+static void destroy(void *state)
+{
+    winograd_state *s = state;
+    trine__kernel_destroy(&s->filter);
+    trine__kernel_destroy(&s->input);
+    trine__kernel_destroy(&s->multiply);
+    trine_buffer_release(&s->u);
+    free(s);
+}
+
+static trine_status create(trine_conv2d *op, trine_direction direction, int mo, void **state)
+{
+    void *memory = NULL;
+    char options[80];
+    TRINE_TRY(trine__calloc(1, sizeof(winograd_state), &memory));
+    winograd_state *s = memory;
+    trine_status status;
+    plan(op, direction, mo, s);
+    snprintf(options, sizeof options, "-DCB=%d -DMO=%d", s->cb, mo);
+    TRINE_TRY_GOTO(trine__kernel_create(op->context, "conv2d_winograd_filter", options, &s->filter));
+    TRINE_TRY_GOTO(trine__kernel_create(op->context, "conv2d_winograd_input", options, &s->input));
+    snprintf(options, sizeof options, "-DCB=%d -DMO=%d -DTT=%d", s->cb, mo, s->tt);
+    TRINE_TRY_GOTO(trine__kernel_create(op->context, "conv2d_winograd_multiply", options, &s->multiply));
+    TRINE_TRY_GOTO(trine_buffer_create(op->context, s->u_count * sizeof(float), &s->u));
+    *state = s;
+    return TRINE_OK;
+cleanup:
+    destroy(s);
+    return status;
+}
+
+static trine_status create4(trine_conv2d *op, trine_direction direction, void **state)
+{
+    return create(op, direction, 4, state);
+}
+
+static trine_status create2(trine_conv2d *op, trine_direction direction, void **state)
+{
+    return create(op, direction, 2, state);
+}
+
+static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direction direction,
+                            const trine_buffer *weights)
+{
+    const winograd_state *s = op->state[direction];
+    const trine__arg args[] = {trine__arg_buffer(weights), trine__arg_buffer(s->u),
+                               trine__arg_i32(s->in_channels), trine__arg_i32(s->out_channels),
+                               trine__arg_i32(direction == TRINE_BACKWARD_DATA)};
+    return trine__launch(stream, s->filter, args, TRINE_COUNTOF(args),
+                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, 1), NULL);
+}
+
+static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
+{
+    return cut_call(op->context, op->state[direction], n).v_floats * sizeof(float);
+}
+
+static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s, const cut *c, int first,
+                                  int blocks, const trine_tensor *in, const trine__conv2d_call *call,
+                                  int flags)
+{
+    const int t_count = c->groups * s->tt;
+    const char *label = call->dy ? "backward_data" : "forward";
+    const trine_conv2d_epilogue *e = call->epilogue;
+    const trine__arg input[] = {trine__arg_tensor(in),        trine__arg_buffer(call->workspace),
+                                trine__arg_i32(s->in_h),      trine__arg_i32(s->in_w),
+                                trine__arg_i32(s->tile_rows), trine__arg_i32(s->tile_columns),
+                                trine__arg_i32(c->tiles),     trine__arg_i32(first),
+                                trine__arg_i32(t_count),      trine__arg_i32(s->pad_h),
+                                trine__arg_i32(s->pad_w)};
+    TRINE_TRY(trine__launch(stream, s->input, input, TRINE_COUNTOF(input),
+                            trine__grid_tiles((size_t)s->in_blocks, (size_t)blocks, 1), label));
+    const trine__arg multiply[] = {trine__arg_buffer(call->workspace),
+                                   trine__arg_buffer(s->u),
+                                   trine__arg_buffer(e->scale),
+                                   trine__arg_buffer(e->shift),
+                                   trine__arg_tensor(e->residual),
+                                   trine__arg_tensor(call->out),
+                                   trine__arg_local((size_t)(s->planes * t_count * s->cb) * sizeof(float)),
+                                   trine__arg_i32(s->out_h),
+                                   trine__arg_i32(s->out_w),
+                                   trine__arg_i32(s->tile_rows),
+                                   trine__arg_i32(s->tile_columns),
+                                   trine__arg_i32(c->tiles),
+                                   trine__arg_i32(first),
+                                   trine__arg_i32(c->groups),
+                                   trine__arg_i32(s->in_blocks),
+                                   trine__arg_i32(s->out_blocks),
+                                   trine__arg_i32(flags)};
+    return trine__launch(stream, s->multiply, multiply, TRINE_COUNTOF(multiply),
+                         trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1), label);
+}
+
+static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
+                            const trine__conv2d_call *call)
+{
+    const winograd_state *s = op->state[direction];
+    const int flags =
+        (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
+    const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;
+    const cut c = cut_call(op->context, s, in->shape.n);
+    const int t_count = c.groups * s->tt, all = trine__ceil_div(c.tiles, t_count);
+    for (int block = 0; block < all; block += c.blocks) {
+        const int blocks = all - block < c.blocks ? all - block : c.blocks;
+        TRINE_TRY(enqueue_chunk(stream, s, &c, block * t_count, blocks, in, call, flags));
+    }
+    return TRINE_OK;
+}
+
+const trine__conv2d_impl trine__conv2d_winograd4 = {
+    .name = "conv2d_winograd4",
+    .error_class = 16.0,
+    .supports = supports4,
+    .workspace = workspace,
+    .create = create4,
+    .prepare = prepare,
+    .enqueue = enqueue,
+    .destroy = destroy,
+};
+
+const trine__conv2d_impl trine__conv2d_winograd2 = {
+    .name = "conv2d_winograd2",
+    .error_class = 2.0,
+    .supports = supports2,
+    .workspace = workspace,
+    .create = create2,
+    .prepare = prepare,
+    .enqueue = enqueue,
+    .destroy = destroy,
+};
