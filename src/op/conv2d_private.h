@@ -34,6 +34,7 @@ typedef struct trine__conv2d_call {
 struct trine__conv2d_impl {
     const char *name;
     double error_class; /* c of the error bound c * eps * K * max|a| * max|b| */
+    int spread;         /* outputs so far from those that see a NaN may become NaN too */
     bool (*supports)(const trine_conv2d *op, trine_direction direction);
     size_t (*workspace)(const trine_conv2d *op, trine_direction direction, int n); /* NULL: none */
     trine_status (*create)(trine_conv2d *op, trine_direction direction, void **state);

@@ -205,6 +205,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
 const trine__conv2d_impl trine__conv2d_winograd4 = {
     .name = "conv2d_winograd4",
     .error_class = 16.0,
+    .spread = 3,
     .supports = supports4,
     .workspace = workspace,
     .create = create4,
@@ -216,6 +217,7 @@ const trine__conv2d_impl trine__conv2d_winograd4 = {
 const trine__conv2d_impl trine__conv2d_winograd2 = {
     .name = "conv2d_winograd2",
     .error_class = 2.0,
+    .spread = 1,
     .supports = supports2,
     .workspace = workspace,
     .create = create2,

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* conv2d_winograd_gradient - tiles of the output's gradient in the transformed domain: M = A dy At (see conv2d_winograd.clh).
+ * dy [N][blocks][P][Q][CB]; m [tile blocks][A*A][blocks][T][CB], zero for the tiles that do not exist
+ * global (blocks, tile blocks), local (1, 1, 1): one work-item is T tiles of one channel block, in conv2d_winograd_input's order.
+ * -D CB MO   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+#include "block.clh"
+#include "conv2d_winograd.clh"
+
+__kernel void conv2d_winograd_gradient(__global const float *restrict dy, __global float *restrict m, const int p_count,
+                                       const int q_count, const int tile_rows, const int tile_columns, const int tiles,
+                                       const int first, const int t_count)
+{
+    const int cb = (int)get_global_id(0), blocks = (int)get_global_size(0), tb = (int)get_global_id(1);
+    __global float *out = m + ((size_t)tb * PLANES * blocks + cb) * t_count * CB;
+    const size_t plane = (size_t)blocks * t_count * CB;
+    for (int t = 0; t < t_count; t++, out += CB) {
+        const int tile = first + tb * t_count + t;
+        const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
+        const int row = at / tile_columns * MO, column = at % tile_columns * MO;
+        __global const float *from = dy + (((size_t)n * blocks + cb) * p_count + row) * q_count * CB + column * CB;
+        floatV y[MO * MO], half_way[A * MO], d[PLANES];
+#pragma unroll
+        for (int i = 0; i < MO; i++)
+#pragma unroll
+            for (int j = 0; j < MO; j++) {
+                const int there = tile < tiles && row + i < p_count && column + j < q_count;
+                y[i * MO + j] = there ? LOADV(i * q_count + j, from) : (floatV)(0.0f);
+            }
+#pragma unroll
+        for (int j = 0; j < MO; j++) winograd_gradient(y + j, MO, half_way + j, MO);
+#pragma unroll
+        for (int i = 0; i < A; i++) winograd_gradient(half_way + i * MO, 1, d + i * A, 1);
+#pragma unroll
+        for (int p = 0; p < PLANES; p++) STOREV(d[p], 0, out + p * plane);
+    }
+}
