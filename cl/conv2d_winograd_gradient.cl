@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_gradient - tiles of the output's gradient in the transformed domain: M = A dy At (see conv2d_winograd.clh).
- * dy [N][blocks][P][Q][CB]; m [tile blocks][A*A][blocks][T][CB], zero for the tiles that do not exist
+ * dy [N][blocks][P][Q][CB]; m = work + m_at [tile blocks][A*A][blocks][T][CB], zero for the tiles that do not exist
  * global (blocks, tile blocks), local (1, 1, 1): one work-item is T tiles of one channel block, in conv2d_winograd_input's order.
  * -D CB MO   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 
-__kernel void conv2d_winograd_gradient(__global const float *restrict dy, __global float *restrict m, const int p_count,
+__kernel void conv2d_winograd_gradient(__global const float *restrict dy, __global float *restrict work, const int m_at, const int p_count,
                                        const int q_count, const int tile_rows, const int tile_columns, const int tiles,
                                        const int first, const int t_count)
 {
     const int cb = (int)get_global_id(0), blocks = (int)get_global_size(0), tb = (int)get_global_id(1);
-    __global float *out = m + ((size_t)tb * PLANES * blocks + cb) * t_count * CB;
+    __global float *out = work + m_at + ((size_t)tb * PLANES * blocks + cb) * t_count * CB;
     const size_t plane = (size_t)blocks * t_count * CB;
     for (int t = 0; t < t_count; t++, out += CB) {
         const int tile = first + tb * t_count + t;

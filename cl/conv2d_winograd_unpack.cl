@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_unpack - the filters' gradient back from the transformed domain: dw = beta * dw + Gt dU G
- * du [out_blocks][A*A][in_blocks*CB][CB] of conv2d_winograd_accumulate; dw [K][C][3][3] f32
+ * du = work + du_at [out_blocks][A*A][in_blocks*CB][CB] of conv2d_winograd_accumulate; dw [K][C][3][3] f32
  * global (in_blocks, out_blocks), local (1, 1, 1): one work-item is CB x CB filters
  * -D CB MO   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 
-__kernel void conv2d_winograd_unpack(__global const float *restrict du, __global float *restrict dw, const int in_channels,
+__kernel void conv2d_winograd_unpack(__global const float *restrict work, const int du_at, __global float *restrict dw, const int in_channels,
                                      const int out_channels, const int beta)
 {
     const int cb = (int)get_global_id(0), in_blocks = (int)get_global_size(0), kb = (int)get_global_id(1);
     const size_t plane = (size_t)in_blocks * CB * CB;
     for (int l = 0; l < CB && cb * CB + l < in_channels; l++) {
         const int c = cb * CB + l;
-        __global const float *from = du + (size_t)kb * PLANES * plane + (size_t)c * CB;
+        __global const float *from = work + du_at + (size_t)kb * PLANES * plane + (size_t)c * CB;
         floatV u[PLANES], half_way[3 * A], g[9];
         float lanes[9][CB];
 #pragma unroll

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* conv2d by minimal filtering, F(4x4, 3x3) and F(2x2, 3x3): forward and backward_data of 3x3 convolutions of stride 1. The filters
- * are transformed once per update. A call goes through the image by chunks of tiles: transformed patches to the
+/* conv2d by minimal filtering, F(4x4, 3x3) and F(2x2, 3x3): 3x3 convolutions of stride 1, all directions. The filters are
+ * transformed once per update. A call goes through the image by chunks of tiles: transformed patches to the
  * workspace, products and the way back in one kernel, while the chunk lies in the last cache. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,10 +16,12 @@ enum {
 };
 
 typedef struct winograd_state {
-    trine__kernel *filter, *input, *multiply;
+    trine__kernel *filter, *input, *multiply;      /* forward, backward_data */
+    trine__kernel *gradient, *accumulate, *unpack; /* backward_weights, with `input` */
     trine_buffer *u;
     int mo, planes; /* MO, A*A */
     int tt;         /* tiles in registers */
+    int ct;         /* channels in registers, for backward_weights */
     int cb, in_channels, out_channels, in_blocks, out_blocks;
     int in_h, in_w, out_h, out_w, pad_h, pad_w;
     int tile_rows, tile_columns;
@@ -32,6 +34,7 @@ typedef struct cut {
     int groups;      /* of TT tiles in a work-item */
     int blocks;      /* of groups * TT tiles, in a chunk */
     size_t v_floats; /* of a chunk */
+    size_t m_floats; /* backward_weights: the gradient's */
 } cut;
 
 static bool plan(const trine_conv2d *op, trine_direction direction, int mo, winograd_state *s)
@@ -40,7 +43,6 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     const trine__caps *caps = &op->context->caps;
     const bool back = direction == TRINE_BACKWARD_DATA;
     *s = (winograd_state){.mo = mo, .planes = (mo + 2) * (mo + 2)};
-    if (direction == TRINE_BACKWARD_WEIGHTS) return false;
     if (d->kernel_h != 3 || d->kernel_w != 3 || d->stride_h != 1 || d->stride_w != 1) return false;
     if (d->dilation_h != 1 || d->dilation_w != 1 || d->groups != 1 || d->pad_h > 2 || d->pad_w > 2)
         return false;
@@ -58,26 +60,31 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     const int width = caps->vector_width < 4 ? 4 : caps->vector_width;
     const int registers = s->cb > width ? s->cb / width : 1; /* of a channel block */
     s->tt = (caps->vector_registers - registers - 1) / registers;
+    for (s->ct = s->cb; s->ct > 1 && s->ct * registers > caps->vector_registers / 2;) s->ct /= 2;
     s->u_count = (size_t)s->planes * (size_t)(s->in_blocks * s->cb) * (size_t)(s->out_blocks * s->cb);
     return s->tt >= 1 && s->u_count < (size_t)1 << 31 &&
            (size_t)(s->planes * s->tt * s->cb) * sizeof(float) <= caps->local_bytes;
 }
 
-static cut cut_call(const trine_context *ctx, const winograd_state *s, int n)
+/* @param weights: backward_weights, which needs no local memory and keeps the gradient's tiles too */
+static cut cut_call(const trine_context *ctx, const winograd_state *s, int n, bool weights)
 {
     cut c = {.tiles = n * s->tile_rows * s->tile_columns, .groups = MOST_GROUPS};
+    const size_t planes = (size_t)s->planes;
     const size_t wanted = (size_t)ctx->caps.compute_units * MIN_ITEMS_PER_UNIT;
     while (c.groups > 1 &&
            ((size_t)(s->planes * c.groups * s->tt * s->cb) * sizeof(float) > ctx->caps.local_bytes ||
             (size_t)(trine__ceil_div(c.tiles, c.groups * s->tt) * s->out_blocks) < wanted))
         c.groups--;
     const int all = trine__ceil_div(c.tiles, c.groups * s->tt);
-    const size_t block_floats =
-        (size_t)s->planes * (size_t)(s->in_blocks * s->cb) * (size_t)(c.groups * s->tt);
-    const size_t fit = CHUNK_BYTES / (block_floats * sizeof(float));
+    const size_t v_floats = planes * (size_t)(s->in_blocks * s->cb) * (size_t)(c.groups * s->tt),
+                 m_floats =
+                     weights ? planes * (size_t)(s->out_blocks * s->cb) * (size_t)(c.groups * s->tt) : 0;
+    const size_t fit = CHUNK_BYTES / ((v_floats + m_floats) * sizeof(float));
     const int most = fit < 2 ? 2 : fit < (size_t)all ? (int)fit : all;
     c.blocks = trine__ceil_div(all, trine__ceil_div(all, most)); /* chunks of one size */
-    c.v_floats = (size_t)c.blocks * block_floats;
+    c.v_floats = (size_t)c.blocks * v_floats;
+    c.m_floats = (size_t)c.blocks * m_floats;
     return c;
 }
 
@@ -96,32 +103,43 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
 static void destroy(void *state)
 {
     winograd_state *s = state;
-    trine__kernel_destroy(&s->filter);
-    trine__kernel_destroy(&s->input);
-    trine__kernel_destroy(&s->multiply);
+    trine__kernel **const kernels[] = {&s->filter,   &s->input,      &s->multiply,
+                                       &s->gradient, &s->accumulate, &s->unpack};
+    for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
     trine_buffer_release(&s->u);
     free(s);
+}
+
+static trine_status create_kernels(trine_context *ctx, trine_direction direction, winograd_state *s)
+{
+    char plain[80], tiled[80];
+    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d", s->cb, s->mo);
+    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
+    if (direction == TRINE_BACKWARD_WEIGHTS) {
+        snprintf(tiled, sizeof tiled, "-DCB=%d -DMO=%d -DCT=%d", s->cb, s->mo, s->ct);
+        TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_gradient", plain, &s->gradient));
+        TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_accumulate", tiled, &s->accumulate));
+        return trine__kernel_create(ctx, "conv2d_winograd_unpack", plain, &s->unpack);
+    }
+    snprintf(tiled, sizeof tiled, "-DCB=%d -DMO=%d -DTT=%d", s->cb, s->mo, s->tt);
+    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_filter", plain, &s->filter));
+    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply));
+    return trine_buffer_create(ctx, s->u_count * sizeof(float), &s->u);
 }
 
 static trine_status create(trine_conv2d *op, trine_direction direction, int mo, void **state)
 {
     void *memory = NULL;
-    char options[80];
     TRINE_TRY(trine__calloc(1, sizeof(winograd_state), &memory));
     winograd_state *s = memory;
-    trine_status status;
     plan(op, direction, mo, s);
-    snprintf(options, sizeof options, "-DCB=%d -DMO=%d", s->cb, mo);
-    TRINE_TRY_GOTO(trine__kernel_create(op->context, "conv2d_winograd_filter", options, &s->filter));
-    TRINE_TRY_GOTO(trine__kernel_create(op->context, "conv2d_winograd_input", options, &s->input));
-    snprintf(options, sizeof options, "-DCB=%d -DMO=%d -DTT=%d", s->cb, mo, s->tt);
-    TRINE_TRY_GOTO(trine__kernel_create(op->context, "conv2d_winograd_multiply", options, &s->multiply));
-    TRINE_TRY_GOTO(trine_buffer_create(op->context, s->u_count * sizeof(float), &s->u));
+    const trine_status status = create_kernels(op->context, direction, s);
+    if (status != TRINE_OK) {
+        destroy(s);
+        return status;
+    }
     *state = s;
     return TRINE_OK;
-cleanup:
-    destroy(s);
-    return status;
 }
 
 static trine_status create4(trine_conv2d *op, trine_direction direction, void **state)
@@ -147,7 +165,23 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
 
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
 {
-    return cut_call(op->context, op->state[direction], n).v_floats * sizeof(float);
+    const winograd_state *s = op->state[direction];
+    const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
+    const cut c = cut_call(op->context, s, n, weights);
+    return (c.v_floats + c.m_floats + (weights ? s->u_count : 0)) * sizeof(float);
+}
+
+/* Patches of x (or dy) of a chunk of tiles, transformed, at the workspace's beginning. */
+static trine_status launch_input(trine_stream *stream, const winograd_state *s, const cut *c, int first,
+                                 int blocks, const trine_tensor *in, trine_buffer *work, const char *label)
+{
+    const trine__arg args[] = {
+        trine__arg_tensor(in),    trine__arg_buffer(work),      trine__arg_i32(s->in_h),
+        trine__arg_i32(s->in_w),  trine__arg_i32(s->tile_rows), trine__arg_i32(s->tile_columns),
+        trine__arg_i32(c->tiles), trine__arg_i32(first),        trine__arg_i32(c->groups * s->tt),
+        trine__arg_i32(s->pad_h), trine__arg_i32(s->pad_w)};
+    return trine__launch(stream, s->input, args, TRINE_COUNTOF(args),
+                         trine__grid_tiles((size_t)s->in_blocks, (size_t)blocks, 1), label);
 }
 
 static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s, const cut *c, int first,
@@ -157,14 +191,7 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
     const int t_count = c->groups * s->tt;
     const char *label = call->dy ? "backward_data" : "forward";
     const trine_conv2d_epilogue *e = call->epilogue;
-    const trine__arg input[] = {trine__arg_tensor(in),        trine__arg_buffer(call->workspace),
-                                trine__arg_i32(s->in_h),      trine__arg_i32(s->in_w),
-                                trine__arg_i32(s->tile_rows), trine__arg_i32(s->tile_columns),
-                                trine__arg_i32(c->tiles),     trine__arg_i32(first),
-                                trine__arg_i32(t_count),      trine__arg_i32(s->pad_h),
-                                trine__arg_i32(s->pad_w)};
-    TRINE_TRY(trine__launch(stream, s->input, input, TRINE_COUNTOF(input),
-                            trine__grid_tiles((size_t)s->in_blocks, (size_t)blocks, 1), label));
+    TRINE_TRY(launch_input(stream, s, c, first, blocks, in, call->workspace, label));
     const trine__arg multiply[] = {trine__arg_buffer(call->workspace),
                                    trine__arg_buffer(s->u),
                                    trine__arg_buffer(e->scale),
@@ -186,20 +213,56 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
                          trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1), label);
 }
 
+static trine_status weights_chunk(trine_stream *stream, const winograd_state *s, const cut *c, int first,
+                                  int blocks, const trine__conv2d_call *call)
+{
+    const int t_count = c->groups * s->tt, m_at = (int)c->v_floats, du_at = (int)(c->v_floats + c->m_floats);
+    TRINE_TRY(launch_input(stream, s, c, first, blocks, call->x, call->workspace, "backward_weights"));
+    const trine__arg gradient[] = {
+        trine__arg_tensor(call->dy),     trine__arg_buffer(call->workspace), trine__arg_i32(m_at),
+        trine__arg_i32(s->out_h),        trine__arg_i32(s->out_w),           trine__arg_i32(s->tile_rows),
+        trine__arg_i32(s->tile_columns), trine__arg_i32(c->tiles),           trine__arg_i32(first),
+        trine__arg_i32(t_count)};
+    TRINE_TRY(trine__launch(stream, s->gradient, gradient, TRINE_COUNTOF(gradient),
+                            trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1), NULL));
+    const trine__arg accumulate[] = {trine__arg_buffer(call->workspace),
+                                     trine__arg_i32(m_at),
+                                     trine__arg_i32(du_at),
+                                     trine__arg_i32(blocks),
+                                     trine__arg_i32(t_count),
+                                     trine__arg_i32(first > 0)};
+    return trine__launch(stream, s->accumulate, accumulate, TRINE_COUNTOF(accumulate),
+                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, (size_t)s->planes),
+                         NULL);
+}
+
+static trine_status unpack(trine_stream *stream, const winograd_state *s, const cut *c,
+                           const trine__conv2d_call *call)
+{
+    const trine__arg args[] = {
+        trine__arg_buffer(call->workspace), trine__arg_i32((int)(c->v_floats + c->m_floats)),
+        trine__arg_buffer(call->dw),        trine__arg_i32(s->in_channels),
+        trine__arg_i32(s->out_channels),    trine__arg_i32(call->beta)};
+    return trine__launch(stream, s->unpack, args, TRINE_COUNTOF(args),
+                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, 1), NULL);
+}
+
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call)
 {
     const winograd_state *s = op->state[direction];
+    const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
     const int flags =
         (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
-    const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;
-    const cut c = cut_call(op->context, s, in->shape.n);
+    const trine_tensor *in = direction == TRINE_BACKWARD_DATA ? call->dy : call->x;
+    const cut c = cut_call(op->context, s, in->shape.n, weights);
     const int t_count = c.groups * s->tt, all = trine__ceil_div(c.tiles, t_count);
     for (int block = 0; block < all; block += c.blocks) {
         const int blocks = all - block < c.blocks ? all - block : c.blocks;
-        TRINE_TRY(enqueue_chunk(stream, s, &c, block * t_count, blocks, in, call, flags));
+        TRINE_TRY(weights ? weights_chunk(stream, s, &c, block * t_count, blocks, call)
+                          : enqueue_chunk(stream, s, &c, block * t_count, blocks, in, call, flags));
     }
-    return TRINE_OK;
+    return weights ? unpack(stream, s, &c, call) : TRINE_OK;
 }
 
 const trine__conv2d_impl trine__conv2d_winograd4 = {
