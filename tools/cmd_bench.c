@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* trine bench: time of inference or of a training step of one network on random data. */
-#include "cli_common.h"
+#include "cli_layers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARM_UP = 3, PROFILED = 3 };
+enum { WARM_UP = 3 };
 
 static const cli_option own_options[] = {
     {"arch", CLI_TEXT, CLI_AT(arch), "A", "resnet18", 0, 0, "variant"},
@@ -16,7 +16,8 @@ static const cli_option own_options[] = {
     {"mode", CLI_CHOICE, CLI_AT(mode), "infer|train", "infer", 0, 0,
      "train: forward, softmax cross-entropy, backward, SGD with momentum, batch statistics"},
     {"runs", CLI_INT, CLI_AT(runs), "N", "11", 7, 100000, "timed runs, after a warm-up"},
-    {"layers", CLI_FLAG, CLI_AT(layers), NULL, NULL, 0, 0, "then profile the launches and print a table"},
+    {"layers", CLI_FLAG, CLI_AT(layers), NULL, NULL, 0, 0,
+     "then profile: every distinct convolution, everything else, and the time outside kernels"},
 };
 static const cli_section own_section = CLI_SECTION("Benchmark", own_options);
 static const cli_section *const sections[] = {&own_section};
@@ -141,34 +142,24 @@ cleanup:
     return code;
 }
 
-/* The same steps on a stream that times every launch. */
+/* The same steps on a stream that times every launch; the step's time is that of these runs. */
 static int profile(cli_run *run, const trine_shape *shape)
 {
     const trine_profile_row *rows = NULL;
     size_t count = 0;
-    double all = 0;
+    double first_s, median_ms, min_ms;
     bench_job job = {0};
     int code = CLI_OK;
     trine_stream_destroy(&run->stream);
     CLI_TRY(trine_stream_create(run->context, 1, &run->stream));
     CLI_RUN(open_job(run, shape, &job));
     CLI_RUN(step(run, &job));
+    CLI_RUN(step(run, &job));
     CLI_TRY(trine_stream_profile(run->stream, &rows, &count));
-    for (int i = 0; i < PROFILED; i++) CLI_RUN(step(run, &job));
+    const int warm_up = WARM_UP + 1; /* of measure() */
+    CLI_RUN(measure(run, &job, &first_s, &median_ms, &min_ms));
     CLI_TRY(trine_stream_profile(run->stream, &rows, &count));
-    cJSON *array = cJSON_AddArrayToObject(run->json, "layers");
-    for (size_t i = 0; i < count; i++) all += rows[i].ms;
-    cli_print(run, "\n%-53s %9s %9s %6s\n", "launch", "per run", "ms", "share");
-    for (size_t i = 0; i < count; i++) {
-        cli_print(run, "%-53s %9.1f %9.3f %5.1f%%\n", rows[i].name, (double)rows[i].launches / PROFILED,
-                  rows[i].ms / PROFILED, all > 0 ? 100 * rows[i].ms / all : 0);
-        cJSON *row = cJSON_CreateObject();
-        cli_set_text(row, "name", rows[i].name);
-        cli_set(row, "launches", (double)rows[i].launches / PROFILED);
-        cli_set(row, "ms", rows[i].ms / PROFILED);
-        cJSON_AddItemToArray(array, row);
-    }
-    cli_print(run, "%-53s %9s %9.3f\n", "all launches", "", all / PROFILED);
+    CLI_RUN(cli_print_layers(run, job.session, shape->n, rows, count, run->v.runs + warm_up, median_ms));
 cleanup:
     close_job(&job);
     return code;

@@ -71,8 +71,12 @@ TRINE_API void trine_stream_destroy(trine_stream **stream);
 /** Time of one kind of launch. */
 typedef struct trine_profile_row {
     const char *name; /**< kernel, and what it was launched for */
+    const char
+        *scope; /**< of a session's launches: the convolution, BatchNorm or other layer they belong to; "" */
     int launches;
     double ms; /**< on the device, all launches together */
+    double
+        bytes; /**< of the tensors that the launches read and wrote, each argument once; weights and workspace left out */
 } trine_profile_row;
 
 /** Wait, then give every row since the last call, most expensive first. The array belongs to the stream and is valid until the

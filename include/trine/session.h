@@ -38,6 +38,17 @@ TRINE_API void trine_session_destroy(trine_session **session);
 /** Device bytes of the session's activations and workspace; packed weights, about as large as the parameters, come on top. */
 TRINE_API size_t trine_session_bytes(const trine_session *session);
 
+/** One convolution of a session's plan. */
+typedef struct trine_session_conv {
+    const char *name; /**< canonical, e.g. "layer1.0.conv1": the scope of its launches in a profile */
+    int in_channels, out_channels, kernel, stride, groups;
+    int h, w, p, q; /**< rows and columns of input and output */
+    double macs;    /**< multiply-adds of one image, by the definition (not what an algorithm saves) */
+    const char *algorithm[3]; /**< by trine_direction; NULL: the session does not go this way */
+} trine_session_conv;
+/** Convolution i in the network's order. @return 1; 0: there is none, or the session leaves it out */
+TRINE_API int trine_session_convolution(const trine_session *session, int i, trine_session_conv *out);
+
 /** Enqueue a forward pass. @param x [n,C,H,W] NCHW (cb 1), 1 <= n <= the planned batch; must stay as it is until backward has run
  *  @return TRINE_ERR_SHAPE: another image size, or (naming the layer and the remedies) one value per channel for a layer that
  *          normalises with batch statistics */

@@ -50,6 +50,7 @@
 #include "trine/linear.h"
 #include "trine/loss.h"
 #include "trine/optimizer.h"
+#include "trine/measure.h"
 #include "trine/resnet.h"
 #include "trine/session.h"
 #include "trine/retrieval.h"

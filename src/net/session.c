@@ -234,7 +234,10 @@ static trine_status forward(trine_session *s, const trine_tensor *x, bool update
     for (size_t i = 0; i < s->forward_count; i++) {
         const trine__node *node = &s->nodes[i];
         if (updates_only && updates == 0) return TRINE_OK;
-        TRINE_TRY(run_forward(s, node));
+        trine__stream_scope(s->stream, trine__node_scope(s, node));
+        const trine_status status = run_forward(s, node);
+        trine__stream_scope(s->stream, NULL);
+        TRINE_TRY(status);
         if (node->kind == TRINE__NODE_BN) updates -= s->units[node->unit].mode.update;
     }
     s->batch = x->shape.n;
@@ -375,8 +378,12 @@ static trine_status backward(trine_session *s, const trine_tensor *d_embedding, 
         a->c, a->h, a->w, d_embedding->cb, b->n, b->c, want->cb);
     s->values[s->d_embedding].tensor.buffer = d_embedding->buffer;
     s->batch = 0; /* the pass overwrites what it read */
-    for (size_t i = s->forward_count; i < s->node_count; i++)
-        TRINE_TRY(run_backward(s, &s->nodes[i], gradients));
+    for (size_t i = s->forward_count; i < s->node_count; i++) {
+        trine__stream_scope(s->stream, trine__node_scope(s, &s->nodes[i]));
+        const trine_status status = run_backward(s, &s->nodes[i], gradients);
+        trine__stream_scope(s->stream, NULL);
+        TRINE_TRY(status);
+    }
     return TRINE_OK;
 }
 

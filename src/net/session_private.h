@@ -111,6 +111,9 @@ trine_status trine__session_create_tail(trine_resnet *net, trine_stream *stream,
 /* A view of the value at `to`, alive until the next forward pass. */
 trine_tensor trine__session_output(const trine_session *session);
 
+/* The layer that a node belongs to, for the profile. */
+const char *trine__node_scope(const trine_session *session, const trine__node *node);
+
 /* Operators, values, nodes, arena. Leaves a half-made session for trine__plan_free() on failure. */
 trine_status trine__plan_make(trine_session *session);
 void trine__plan_free(trine_session *session);

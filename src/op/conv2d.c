@@ -11,8 +11,8 @@
 enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
 
 /* Best first where several support a problem; `trine tune` will reorder by measurement. */
-static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_winograd4, &trine__conv2d_winograd2, &trine__conv2d_direct,
-                                                            &trine__conv2d_plain};
+static const trine__conv2d_impl *const implementations[] = {
+    &trine__conv2d_winograd4, &trine__conv2d_winograd2, &trine__conv2d_direct, &trine__conv2d_plain};
 
 trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, int kernel)
 {
@@ -62,9 +62,14 @@ static int output_size(int in, int pad, int dilation, int kernel, int stride)
     return room < 0 ? 0 : room / stride + 1;
 }
 
+const char *trine__direction_name(trine_direction direction)
+{
+    static const char *const names[] = {"forward", "backward_data", "backward_weights"};
+    return names[direction];
+}
+
 static trine_status choose(trine_conv2d *op, trine_direction direction, const char *algorithm)
 {
-    static const char *const direction_names[] = {"forward", "backward_data", "backward_weights"};
     for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
         const trine__conv2d_impl *impl = implementations[i];
         if (algorithm ? strcmp(algorithm, impl->name) != 0
@@ -81,7 +86,7 @@ static trine_status choose(trine_conv2d *op, trine_direction direction, const ch
     return trine__fail(
         TRINE_ERR_UNSUPPORTED,
         "conv2d %s: no implementation%s%s takes %d -> %d channels, %d x %d, stride %d, groups %d",
-        direction_names[direction], algorithm ? " named " : "", algorithm ? algorithm : "",
+        trine__direction_name(direction), algorithm ? " named " : "", algorithm ? algorithm : "",
         op->desc.in_channels, op->desc.out_channels, op->desc.kernel_h, op->desc.kernel_w, op->desc.stride_h,
         op->desc.groups);
 }

@@ -259,7 +259,7 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **s
 
 /* The packing's description, in the order of conv2d_pack's and conv2d_unpack's arguments, behind `args[2]`. */
 static trine_status launch_packing(trine_conv2d *op, trine_stream *stream, const direct_state *s,
-                                   trine__arg *args, const int *more, size_t more_count)
+                                   trine__arg *args, const int *more, size_t more_count, const char *label)
 {
     const sides *side = &s->side;
     const int values[] = {side->out_per_group, side->in_per_group, side->merge,
@@ -270,7 +270,7 @@ static trine_status launch_packing(trine_conv2d *op, trine_stream *stream, const
     for (size_t i = 0; i < more_count; i++) args[count++] = trine__arg_i32(more[i]);
     return trine__launch(
         stream, s->pack, args, count,
-        trine__grid_tiles((size_t)side->group_in, (size_t)(side->groups * side->group_kb), 1), NULL);
+        trine__grid_tiles((size_t)side->group_in, (size_t)(side->groups * side->group_kb), 1), label);
 }
 
 static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direction direction,
@@ -279,7 +279,7 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
     direct_state *s = op->state[direction];
     trine__arg args[16] = {trine__arg_buffer(weights), trine__arg_buffer(s->packed)};
     const int transposed = direction == TRINE_BACKWARD_DATA;
-    return launch_packing(op, stream, s, args, &transposed, 1);
+    return launch_packing(op, stream, s, args, &transposed, 1, "prepare");
 }
 
 /* Tiles that one work-item takes: about a cache-friendly row, fewer where that leaves the device short of
@@ -341,7 +341,7 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const d
     const size_t chunks = (size_t)trine__ceil_div(tiles, chunk);
     return trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
                          trine__grid_tiles(chunks * (size_t)r->count, blocks, batch),
-                         call->dy ? "backward_data" : "forward");
+                         trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD));
 }
 
 /* Parts of the batch that get partial sums of their own, so that narrow layers keep every core busy. */
@@ -391,10 +391,11 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
     TRINE_TRY(trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
                             trine__grid_tiles((size_t)(side->group_in * taps),
                                               (size_t)(side->groups * side->group_kb), (size_t)splits),
-                            NULL));
+                            trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
     trine__arg unpack[16] = {trine__arg_buffer(call->workspace), trine__arg_buffer(call->dw)};
     const int more[] = {splits, (int)s->packed_count, call->beta};
-    return launch_packing(op, stream, s, unpack, more, TRINE_COUNTOF(more));
+    return launch_packing(op, stream, s, unpack, more, TRINE_COUNTOF(more),
+                          trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,

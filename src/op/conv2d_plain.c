@@ -88,7 +88,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
                            d->dilation_h,  d->dilation_w,   d->groups,   d->in_cb,    d->out_cb};
     for (size_t i = 0; i < TRINE_COUNTOF(problem); i++) args[count++] = trine__arg_i32(problem[i]);
     args[count++] = trine__arg_i32(direction == TRINE_FORWARD ? d->relu : call->beta);
-    return trine__launch(stream, s->kernel, args, count, grid, NULL);
+    return trine__launch(stream, s->kernel, args, count, grid, trine__direction_name(direction));
 }
 
 const trine__conv2d_impl trine__conv2d_plain = {

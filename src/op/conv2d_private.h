@@ -45,6 +45,9 @@ struct trine__conv2d_impl {
     void (*destroy)(void *state);
 };
 
+/* "forward", "backward_data", "backward_weights": also the labels of their launches; of prepare's it is "prepare" */
+const char *trine__direction_name(trine_direction direction);
+
 extern const trine__conv2d_impl trine__conv2d_direct;
 extern const trine__conv2d_impl trine__conv2d_plain;
 extern const trine__conv2d_impl trine__conv2d_winograd4, trine__conv2d_winograd2;

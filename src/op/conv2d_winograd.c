@@ -160,7 +160,7 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
                                trine__arg_i32(s->in_channels), trine__arg_i32(s->out_channels),
                                trine__arg_i32(direction == TRINE_BACKWARD_DATA)};
     return trine__launch(stream, s->filter, args, TRINE_COUNTOF(args),
-                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, 1), NULL);
+                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, 1), "prepare");
 }
 
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
@@ -189,7 +189,7 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
                                   int flags)
 {
     const int t_count = c->groups * s->tt;
-    const char *label = call->dy ? "backward_data" : "forward";
+    const char *label = trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD);
     const trine_conv2d_epilogue *e = call->epilogue;
     TRINE_TRY(launch_input(stream, s, c, first, blocks, in, call->workspace, label));
     const trine__arg multiply[] = {trine__arg_buffer(call->workspace),
@@ -217,14 +217,16 @@ static trine_status weights_chunk(trine_stream *stream, const winograd_state *s,
                                   int blocks, const trine__conv2d_call *call)
 {
     const int t_count = c->groups * s->tt, m_at = (int)c->v_floats, du_at = (int)(c->v_floats + c->m_floats);
-    TRINE_TRY(launch_input(stream, s, c, first, blocks, call->x, call->workspace, "backward_weights"));
+    TRINE_TRY(launch_input(stream, s, c, first, blocks, call->x, call->workspace,
+                           trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
     const trine__arg gradient[] = {
         trine__arg_tensor(call->dy),     trine__arg_buffer(call->workspace), trine__arg_i32(m_at),
         trine__arg_i32(s->out_h),        trine__arg_i32(s->out_w),           trine__arg_i32(s->tile_rows),
         trine__arg_i32(s->tile_columns), trine__arg_i32(c->tiles),           trine__arg_i32(first),
         trine__arg_i32(t_count)};
     TRINE_TRY(trine__launch(stream, s->gradient, gradient, TRINE_COUNTOF(gradient),
-                            trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1), NULL));
+                            trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1),
+                            trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
     const trine__arg accumulate[] = {trine__arg_buffer(call->workspace),
                                      trine__arg_i32(m_at),
                                      trine__arg_i32(du_at),
@@ -233,7 +235,7 @@ static trine_status weights_chunk(trine_stream *stream, const winograd_state *s,
                                      trine__arg_i32(first > 0)};
     return trine__launch(stream, s->accumulate, accumulate, TRINE_COUNTOF(accumulate),
                          trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, (size_t)s->planes),
-                         NULL);
+                         trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
 static trine_status unpack(trine_stream *stream, const winograd_state *s, const cut *c,
@@ -244,7 +246,8 @@ static trine_status unpack(trine_stream *stream, const winograd_state *s, const 
         trine__arg_buffer(call->dw),        trine__arg_i32(s->in_channels),
         trine__arg_i32(s->out_channels),    trine__arg_i32(call->beta)};
     return trine__launch(stream, s->unpack, args, TRINE_COUNTOF(args),
-                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, 1), NULL);
+                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, 1),
+                         trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,

@@ -36,6 +36,6 @@ trine_status trine__blas_sgemm(trine_stream *stream, const trine__gemm *g, const
                   g->b_offset, (size_t)g->ldb, g->beta, c->mem, g->c_offset, (size_t)g->ldc, &stream->queue,
                   stream->profiling ? &event : NULL, workspace ? workspace->mem : NULL),
               "enqueue", g));
-    if (event) trine__stream_time(stream, event, "clblast_sgemm", NULL);
+    if (event) trine__stream_time(stream, event, "clblast_sgemm", NULL, 0);
     return TRINE_OK;
 }

@@ -28,7 +28,11 @@ static trine_status set_argument(const trine__kernel *kernel, cl_uint index, con
 trine_status trine__launch(trine_stream *stream, trine__kernel *kernel, const trine__arg *args, size_t count,
                            trine__grid grid, const char *label)
 {
-    for (size_t i = 0; i < count; i++) TRINE_TRY(set_argument(kernel, (cl_uint)i, &args[i]));
+    double bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        TRINE_TRY(set_argument(kernel, (cl_uint)i, &args[i]));
+        bytes += (double)args[i].tensor_bytes;
+    }
     size_t global[3];
     for (int i = 0; i < 3; i++) {
         TRINE_CHECK(grid.global[i] > 0 && grid.local[i] > 0, TRINE_ERR_ARG, "kernel %s: empty grid",
@@ -42,7 +46,7 @@ trine_status trine__launch(trine_stream *stream, trine__kernel *kernel, const tr
                 code == CL_MEM_OBJECT_ALLOCATION_FAILURE ? TRINE_ERR_NOMEM : TRINE_ERR_OPENCL,
                 "kernel %s: launch of %zu x %zu x %zu refused: %s", kernel->name, global[0], global[1],
                 global[2], trine__cl_name(code));
-    if (event) trine__stream_time(stream, event, kernel->name, label);
+    if (event) trine__stream_time(stream, event, kernel->name, label, bytes);
     trine__program_ran(kernel->program);
     return TRINE_OK;
 }

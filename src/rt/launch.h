@@ -16,27 +16,29 @@ typedef struct trine__arg {
         float f32;
         size_t local_bytes;
     } value;
+    size_t tensor_bytes; /* for the profile: what a tensor's shape takes */
 } trine__arg;
 
 static inline trine__arg trine__arg_buffer(const trine_buffer *b) /* NULL: a null pointer in the kernel */
 {
-    return (trine__arg){TRINE__ARG_BUFFER, {.buffer = b}};
+    return (trine__arg){TRINE__ARG_BUFFER, {.buffer = b}, 0};
 }
 static inline trine__arg trine__arg_tensor(const trine_tensor *t) /* NULL: a null pointer in the kernel */
 {
-    return (trine__arg){TRINE__ARG_BUFFER, {.buffer = t ? t->buffer : NULL}};
+    return (trine__arg){
+        TRINE__ARG_BUFFER, {.buffer = t ? t->buffer : NULL}, t ? trine_tensor_bytes(&t->shape, t->cb) : 0};
 }
 static inline trine__arg trine__arg_i32(int v)
 {
-    return (trine__arg){TRINE__ARG_I32, {.i32 = v}};
+    return (trine__arg){TRINE__ARG_I32, {.i32 = v}, 0};
 }
 static inline trine__arg trine__arg_f32(float v)
 {
-    return (trine__arg){TRINE__ARG_F32, {.f32 = v}};
+    return (trine__arg){TRINE__ARG_F32, {.f32 = v}, 0};
 }
 static inline trine__arg trine__arg_local(size_t bytes)
 {
-    return (trine__arg){TRINE__ARG_LOCAL, {.local_bytes = bytes}};
+    return (trine__arg){TRINE__ARG_LOCAL, {.local_bytes = bytes}, 0};
 }
 
 typedef struct trine__grid {

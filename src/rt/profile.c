@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Per-launch device times, summed by kernel and label. */
+/* Per-launch device times, summed by scope, kernel and label. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +7,8 @@
 #include "base/text.h"
 #include "rt/stream.h"
 
-void trine__stream_time(trine_stream *stream, cl_event event, const char *name, const char *label)
+void trine__stream_time(trine_stream *stream, cl_event event, const char *name, const char *label,
+                        double bytes)
 {
     void *items = stream->timed;
     if (trine__reserve(&items, &stream->timed_capacity, stream->timed_count + 1, sizeof *stream->timed) !=
@@ -16,7 +17,7 @@ void trine__stream_time(trine_stream *stream, cl_event event, const char *name, 
         return;
     }
     stream->timed = items;
-    stream->timed[stream->timed_count++] = (trine__timed){event, name, label};
+    stream->timed[stream->timed_count++] = (trine__timed){event, name, label, stream->scope, bytes};
 }
 
 static double event_ms(cl_event event)
@@ -32,14 +33,17 @@ static double event_ms(cl_event event)
 static int by_name(const void *a, const void *b)
 {
     const trine__timed *x = a, *y = b;
-    const int order = strcmp(x->name, y->name);
-    return order ? order : strcmp(x->label ? x->label : "", y->label ? y->label : "");
+    int order = strcmp(x->name, y->name);
+    if (order == 0) order = strcmp(x->label ? x->label : "", y->label ? y->label : "");
+    return order ? order : strcmp(x->scope ? x->scope : "", y->scope ? y->scope : "");
 }
 
 static int by_time(const void *a, const void *b)
 {
     const trine_profile_row *x = a, *y = b;
-    return x->ms < y->ms ? 1 : x->ms > y->ms ? -1 : strcmp(x->name, y->name);
+    if (x->ms != y->ms) return x->ms < y->ms ? 1 : -1;
+    const int order = strcmp(x->name, y->name);
+    return order ? order : strcmp(x->scope, y->scope);
 }
 
 trine_status trine_stream_profile(trine_stream *stream, const trine_profile_row **rows, size_t *count)
@@ -65,10 +69,12 @@ trine_status trine_stream_profile(trine_stream *stream, const trine_profile_row 
             trine__text_add(&name, "%s%s%s", t->name, t->label ? " " : "", t->label ? t->label : "");
             TRINE_TRY(trine__text_take(&name, &stream->row_names[stream->row_count]));
             stream->rows[stream->row_count].name = stream->row_names[stream->row_count];
+            stream->rows[stream->row_count].scope = t->scope ? t->scope : "";
             stream->row_count++;
         }
         trine_profile_row *row = &stream->rows[stream->row_count - 1];
         row->launches++;
+        row->bytes += t->bytes;
         row->ms += event_ms(t->event);
     }
     for (size_t i = 0; i < stream->timed_count; i++) clReleaseEvent(stream->timed[i].event);

@@ -9,12 +9,15 @@ typedef struct trine__timed {
     cl_event event;
     const char *name;  /* kernel's name, owned by the kernel cache */
     const char *label; /* string constant or NULL */
+    const char *scope; /* the stream's at that time */
+    double bytes;      /* of the tensors among the arguments */
 } trine__timed;
 
 struct trine_stream {
     trine_context *context;
     cl_command_queue queue;
     bool profiling;
+    const char *scope;   /* what is being enqueued, for the profile; or NULL */
     trine__timed *timed; /* launches since the last read-out */
     size_t timed_count, timed_capacity;
     trine_profile_row *rows;
@@ -48,6 +51,13 @@ trine_status trine__stream_mark(trine_stream *stream, trine__event *out);
 void trine__event_release(trine__event *event);
 
 /* Remember a launch's event for the profile (takes the event over). */
-void trine__stream_time(trine_stream *stream, cl_event event, const char *name, const char *label);
+void trine__stream_time(trine_stream *stream, cl_event event, const char *name, const char *label,
+                        double bytes);
+
+/* What launches from now on are for; NULL: nothing in particular. The string lives until the profile is read. */
+static inline void trine__stream_scope(trine_stream *stream, const char *scope)
+{
+    stream->scope = scope;
+}
 
 #endif
