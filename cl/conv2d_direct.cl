@@ -13,11 +13,16 @@
  * taps make compilers share loads across taps and spill. Pixels that may lie beyond the border (the first and last E of a tile)
  * have a pointer each, to a row of zeros where they do. A last tile that would overhang is shifted back and stores its new part.
  * Needs q >= TW, E <= 4 (the host chooses another tile or implementation otherwise).
- * -D CB (output block) CBI (input block) KV TW IS E
+ * Images in NCHW whose rows are padded (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the
+ * same; one column of taps is left.
+ * -D CB (output block) CBI (input block) XS KV TW IS E
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c   after: Georganas et al., SC 2018 (direct convolution) */
 #include "block.clh"
 #ifndef CBI
-#define CBI CB /* 1: the stem reads images as NCHW */
+#define CBI CB /* values of a pixel */
+#endif
+#ifndef XS
+#define XS CBI /* floats from a pixel to its neighbour */
 #endif
 #ifndef KV
 #define KV 2 /* channel blocks of a tile */
@@ -50,7 +55,7 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
     const int first = ((int)get_global_id(0) % chunks) * chunk;
     const int kb = (int)get_global_id(1), n = (int)get_global_id(2);
     const int group = kb / group_kb;
-    __global const float *xn = x + (size_t)(n * in_blocks + group * group_in) * h * width * CBI;
+    __global const float *xn = x + (size_t)(n * in_blocks + group * group_in) * h * width * XS;
     __global const float *wk = w + (size_t)kb * group_in * taps * (CBI * KV * CB);
 
     for (int tile = first; tile < min(first + chunk, tiles); tile++) {
@@ -66,17 +71,17 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
             for (int tr = 0; tr < nr; tr++) {
                 const int row = iy + j * IS + tr * dy;
                 if (row < 0 || row >= h) continue;
-                __global const float *xr = xn + ((size_t)c * h + row) * width * CBI;
+                __global const float *xr = xn + ((size_t)c * h + row) * width * XS;
 #pragma unroll 1
                 for (int ts = 0; ts < ns; ts++) {
                     const int column = ix + x0 * IS + ts * dx;
                     __global const float *wp =
                         wk + (size_t)(c * taps + (r0 + tr * rstep) * s_count + s0 + ts * sstep) * (CBI * KV * CB);
-                    __global const float *xp = xr + column * CBI;
+                    __global const float *xp = xr + column * XS;
                     __global const float *edge[TW];
 #pragma unroll
                     for (int i = 0; i < TW; i++)
-                        if (EDGE(i)) edge[i] = (uint)(column + i * IS) < (uint)width ? xp + i * IS * CBI : zeros;
+                        if (EDGE(i)) edge[i] = (uint)(column + i * IS) < (uint)width ? xp + i * IS * XS : zeros;
 #pragma unroll 1
                     for (int l = 0; l < CBI; l++) {
                         floatV wv[KV];
@@ -85,7 +90,7 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
                         wp += KV * CB;
 #pragma unroll
                         for (int i = 0; i < TW; i++) {
-                            const float value = EDGE(i) ? edge[i][l] : xp[i * IS * CBI + l];
+                            const float value = EDGE(i) ? edge[i][l] : xp[i * IS * XS + l];
 #pragma unroll
                             for (int v = 0; v < KV; v++) acc[v][i] = fma((floatV)(value), wv[v], acc[v][i]);
                         }

@@ -40,7 +40,9 @@ typedef struct phase {
 
 typedef struct direct_state {
     trine__kernel *kernel, *pack; /* `pack` is conv2d_unpack for backward_weights */
-    trine_buffer *packed;         /* forward, backward_data */
+    trine__kernel *pad; /* NCHW images: their rows, padded to `padded` floats in the workspace; or NULL */
+    int padded;
+    trine_buffer *packed; /* forward, backward_data */
     sides side;
     size_t packed_count;  /* floats */
     int tile, edge, step; /* TW, E, IS */
@@ -170,6 +172,11 @@ static void plan_phases(const trine_conv2d *op, trine_direction direction, direc
     s->phase_count = 1;
     s->phases[0] = (phase){forward_axis(p, d->kernel_h, d->pad_h, d->dilation_h),
                            forward_axis(q, d->kernel_w, d->pad_w, d->dilation_w)};
+    if (direction == TRINE_FORWARD && s->side.cbi == 1 && d->kernel_w > 1 && d->dilation_w == 1) {
+        s->padded = w + 2 * d->pad_w;
+        s->in_w = s->padded;
+        s->phases[0].columns = forward_axis(q, 1, 0, 1); /* the taps of a row are a pixel's values */
+    }
 }
 
 /* Fill in everything but kernels and buffers; false if this implementation does not take the problem. */
@@ -207,6 +214,7 @@ static void destroy(void *state)
     direct_state *s = state;
     trine__kernel_destroy(&s->kernel);
     trine__kernel_destroy(&s->pack);
+    trine__kernel_destroy(&s->pad);
     trine_buffer_release(&s->packed);
     free(s);
 }
@@ -235,8 +243,9 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
         TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
         return trine__kernel_create(op->context, "conv2d_unpack", "", &s->pack);
     }
-    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DKV=%d -DTW=%d -DIS=%d -DE=%d", side->cb, side->cbi,
-             side->kv, s->tile, s->step, s->edge);
+    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d -DE=%d", side->cb,
+             s->padded ? op->desc.kernel_w : side->cbi, side->cbi, side->kv, s->tile, s->step, s->edge);
+    if (s->padded) TRINE_TRY(trine__kernel_create(op->context, "conv2d_pad_rows", "", &s->pad));
     TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct", options, &s->kernel));
     TRINE_TRY(trine__kernel_create(op->context, "conv2d_pack", "", &s->pack));
     return trine_buffer_create(op->context, s->packed_count * sizeof(float), &s->packed);
@@ -298,12 +307,12 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const d
 {
     const sides *side = &s->side;
     const axis *r = &f->rows, *c = &f->columns;
-    const int taps = op->desc.kernel_h * op->desc.kernel_w;
+    const int row_taps = s->padded ? 1 : op->desc.kernel_w, taps = op->desc.kernel_h * row_taps;
     const int tiles = trine__ceil_div(c->count, s->tile);
     const size_t blocks = (size_t)(side->groups * side->group_kb), batch = (size_t)in->shape.n;
     const int chunk = tiles_per_item(op->context, tiles, s->tile, (size_t)r->count * blocks * batch);
     const trine_conv2d_epilogue *e = call->epilogue;
-    const trine__arg args[] = {trine__arg_tensor(in),
+    const trine__arg args[] = {s->padded ? trine__arg_buffer(call->workspace) : trine__arg_tensor(in),
                                trine__arg_buffer(s->packed),
                                trine__arg_buffer(e->scale),
                                trine__arg_buffer(e->shift),
@@ -321,7 +330,7 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const d
                                trine__arg_i32(side->out_blocks),
                                trine__arg_i32(side->group_kb),
                                trine__arg_i32(taps),
-                               trine__arg_i32(op->desc.kernel_w),
+                               trine__arg_i32(row_taps),
                                trine__arg_i32(r->first),
                                trine__arg_i32(c->first),
                                trine__arg_i32(r->step),
@@ -356,7 +365,8 @@ static int weight_splits(const trine_conv2d *op, const direct_state *s, int n)
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
 {
     const direct_state *s = op->state[direction];
-    if (direction != TRINE_BACKWARD_WEIGHTS) return 0;
+    if (direction != TRINE_BACKWARD_WEIGHTS)
+        return sizeof(float) * (size_t)n * (size_t)op->desc.in_channels * (size_t)op->h * (size_t)s->padded;
     return s->packed_count * (size_t)weight_splits(op, s, n) * sizeof(float);
 }
 
@@ -398,6 +408,19 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
                           trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
+static trine_status pad_rows(trine_conv2d *op, trine_stream *stream, const direct_state *s,
+                             const trine__conv2d_call *call)
+{
+    const trine_shape *x = &call->x->shape;
+    const int rows = x->n * x->c * x->h;
+    const trine__arg args[] = {trine__arg_tensor(call->x), trine__arg_buffer(call->workspace),
+                               trine__arg_i32(rows),       trine__arg_i32(x->w),
+                               trine__arg_i32(s->padded),  trine__arg_i32(op->desc.pad_w)};
+    return trine__launch(stream, s->pad, args, TRINE_COUNTOF(args),
+                         trine__grid_lines((size_t)rows, 1, 1, TRINE__LOCAL),
+                         trine__direction_name(TRINE_FORWARD));
+}
+
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call)
 {
@@ -406,6 +429,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
     const int flags =
         (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
     const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;
+    if (s->padded) TRINE_TRY(pad_rows(op, stream, s, call));
     for (int i = 0; i < s->phase_count; i++)
         TRINE_TRY(launch_phase(op, stream, s, &s->phases[i], in, call, flags));
     return TRINE_OK;
