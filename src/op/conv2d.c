@@ -10,9 +10,9 @@
 /* Of kernel, stride, padding and dilation, and of images: positions fit 32 bits. */
 enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
 
-/* Best first where several support a problem; `trine tune` will reorder by measurement. */
-static const trine__conv2d_impl *const implementations[] = {
-    &trine__conv2d_winograd4, &trine__conv2d_winograd2, &trine__conv2d_direct, &trine__conv2d_plain};
+/* Best first where several support and prefer a problem; `trine tune` will reorder by measurement. */
+static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_winograd4, &trine__conv2d_direct,
+                                                            &trine__conv2d_winograd2, &trine__conv2d_plain};
 
 trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, int kernel)
 {
@@ -68,20 +68,35 @@ const char *trine__direction_name(trine_direction direction)
     return names[direction];
 }
 
+/* Of row i of the table, lower is better, -1 is out of the question: by name, by $TRINE_ALGORITHMS, or by its preference. */
+static int rank_of(const trine_conv2d *op, trine_direction direction, const char *algorithm, size_t i)
+{
+    const trine__conv2d_impl *impl = implementations[i];
+    if (algorithm) return strcmp(algorithm, impl->name) == 0 ? 0 : -1;
+    if (!op->context->algorithms && impl->prefers && !impl->prefers(op, direction)) return -1;
+    return trine__algorithm_rank(op->context, impl->name);
+}
+
 static trine_status choose(trine_conv2d *op, trine_direction direction, const char *algorithm)
 {
-    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
-        const trine__conv2d_impl *impl = implementations[i];
-        if (algorithm ? strcmp(algorithm, impl->name) != 0
-                      : !trine__algorithm_allowed(op->context, impl->name))
-            continue;
-        if (!impl->supports(op, direction)) continue;
-        op->impl[direction] = impl;
+    bool tried[TRINE_COUNTOF(implementations)] = {false};
+    for (;;) {
+        int best = -1, best_rank = 0;
+        for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
+            const int rank = tried[i] ? -1 : rank_of(op, direction, algorithm, i);
+            if (rank < 0 || (best >= 0 && rank >= best_rank) || !implementations[i]->supports(op, direction))
+                continue;
+            best = (int)i;
+            best_rank = rank;
+        }
+        if (best < 0) break;
+        const trine__conv2d_impl *impl = op->impl[direction] = implementations[best];
         const trine_status status = impl->create(op, direction, &op->state[direction]);
         if (status != TRINE_ERR_BUILD || algorithm) return status;
         trine__log(op->context, "conv2d: %s left out: %s", impl->name,
                    trine_last_error()); /* the next one may do */
         op->impl[direction] = NULL;
+        tried[best] = true;
     }
     return trine__fail(
         TRINE_ERR_UNSUPPORTED,

@@ -36,6 +36,8 @@ struct trine__conv2d_impl {
     double error_class; /* c of the error bound c * eps * K * max|a| * max|b| */
     int spread;         /* outputs so far from those that see a NaN may become NaN too */
     bool (*supports)(const trine_conv2d *op, trine_direction direction);
+    bool (*prefers)(const trine_conv2d *op,
+                    trine_direction direction); /* NULL: always. Of what it supports, what it is good at */
     size_t (*workspace)(const trine_conv2d *op, trine_direction direction, int n); /* NULL: none */
     trine_status (*create)(trine_conv2d *op, trine_direction direction, void **state);
     trine_status (*prepare)(trine_conv2d *op, trine_stream *stream, trine_direction direction,

@@ -20,7 +20,7 @@ typedef struct winograd_state {
     trine__kernel *gradient, *accumulate, *unpack; /* backward_weights, with `input` */
     trine_buffer *u;
     int mo, planes; /* MO, A*A */
-    int tt;         /* tiles in registers */
+    int kv, tt;     /* channel blocks and tiles in registers */
     int ct;         /* channels in registers, for backward_weights */
     int cb, in_channels, out_channels, in_blocks, out_blocks;
     int in_h, in_w, out_h, out_w, pad_h, pad_w;
@@ -36,6 +36,12 @@ typedef struct cut {
     size_t v_floats; /* of a chunk */
     size_t m_floats; /* backward_weights: the gradient's */
 } cut;
+
+/* Bytes of local memory that keep the products of `groups` times TT tiles. */
+static size_t multiply_local(const winograd_state *s, int groups)
+{
+    return (size_t)(s->planes * s->kv * groups * s->tt * s->cb) * sizeof(float);
+}
 
 static bool plan(const trine_conv2d *op, trine_direction direction, int mo, winograd_state *s)
 {
@@ -59,11 +65,12 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     s->tile_columns = trine__ceil_div(s->out_w, mo);
     const int width = caps->vector_width < 4 ? 4 : caps->vector_width;
     const int registers = s->cb > width ? s->cb / width : 1; /* of a channel block */
-    s->tt = (caps->vector_registers - registers - 1) / registers;
+    s->kv =
+        caps->vector_width >= s->cb && s->out_blocks % 2 == 0 && direction != TRINE_BACKWARD_WEIGHTS ? 2 : 1;
+    s->tt = (caps->vector_registers - s->kv * registers - 1) / (s->kv * registers);
     for (s->ct = s->cb; s->ct > 1 && s->ct * registers > caps->vector_registers / 2;) s->ct /= 2;
     s->u_count = (size_t)s->planes * (size_t)(s->in_blocks * s->cb) * (size_t)(s->out_blocks * s->cb);
-    return s->tt >= 1 && s->u_count < (size_t)1 << 31 &&
-           (size_t)(s->planes * s->tt * s->cb) * sizeof(float) <= caps->local_bytes;
+    return s->tt >= 1 && s->u_count < (size_t)1 << 31 && multiply_local(s, 1) <= caps->local_bytes;
 }
 
 /* @param weights: backward_weights, which needs no local memory and keeps the gradient's tiles too */
@@ -73,8 +80,8 @@ static cut cut_call(const trine_context *ctx, const winograd_state *s, int n, bo
     const size_t planes = (size_t)s->planes;
     const size_t wanted = (size_t)ctx->caps.compute_units * MIN_ITEMS_PER_UNIT;
     while (c.groups > 1 &&
-           ((size_t)(s->planes * c.groups * s->tt * s->cb) * sizeof(float) > ctx->caps.local_bytes ||
-            (size_t)(trine__ceil_div(c.tiles, c.groups * s->tt) * s->out_blocks) < wanted))
+           ((!weights && multiply_local(s, c.groups) > ctx->caps.local_bytes) ||
+            (size_t)(trine__ceil_div(c.tiles, c.groups * s->tt) * s->out_blocks / s->kv) < wanted))
         c.groups--;
     const int all = trine__ceil_div(c.tiles, c.groups * s->tt);
     const size_t v_floats = planes * (size_t)(s->in_blocks * s->cb) * (size_t)(c.groups * s->tt),
@@ -100,6 +107,14 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
     return plan(op, direction, 2, &s);
 }
 
+/* Enough channels for the products to outweigh the transforms, and tiles that are not mostly border. */
+static bool prefers4(const trine_conv2d *op, trine_direction direction)
+{
+    winograd_state s;
+    return plan(op, direction, 4, &s) && op->context->caps.cpu && s.in_channels >= 16 &&
+           s.out_channels >= 16 && s.out_h >= 4 && s.out_w >= 4;
+}
+
 static void destroy(void *state)
 {
     winograd_state *s = state;
@@ -121,7 +136,8 @@ static trine_status create_kernels(trine_context *ctx, trine_direction direction
         TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_accumulate", tiled, &s->accumulate));
         return trine__kernel_create(ctx, "conv2d_winograd_unpack", plain, &s->unpack);
     }
-    snprintf(tiled, sizeof tiled, "-DCB=%d -DMO=%d -DTT=%d", s->cb, s->mo, s->tt);
+    snprintf(tiled, sizeof tiled, "-DCB=%d -DMO=%d -DKV=%d -DTT=%d", s->cb, s->mo, s->kv, s->tt);
+    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DKV=%d", s->cb, s->mo, s->kv);
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_filter", plain, &s->filter));
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply));
     return trine_buffer_create(ctx, s->u_count * sizeof(float), &s->u);
@@ -160,7 +176,8 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
                                trine__arg_i32(s->in_channels), trine__arg_i32(s->out_channels),
                                trine__arg_i32(direction == TRINE_BACKWARD_DATA)};
     return trine__launch(stream, s->filter, args, TRINE_COUNTOF(args),
-                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, 1), "prepare");
+                         trine__grid_tiles((size_t)s->in_blocks, (size_t)(s->out_blocks / s->kv), 1),
+                         "prepare");
 }
 
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
@@ -188,7 +205,6 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
                                   int blocks, const trine_tensor *in, const trine__conv2d_call *call,
                                   int flags)
 {
-    const int t_count = c->groups * s->tt;
     const char *label = trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD);
     const trine_conv2d_epilogue *e = call->epilogue;
     TRINE_TRY(launch_input(stream, s, c, first, blocks, in, call->workspace, label));
@@ -198,7 +214,7 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
                                    trine__arg_buffer(e->shift),
                                    trine__arg_tensor(e->residual),
                                    trine__arg_tensor(call->out),
-                                   trine__arg_local((size_t)(s->planes * t_count * s->cb) * sizeof(float)),
+                                   trine__arg_local(multiply_local(s, c->groups)),
                                    trine__arg_i32(s->out_h),
                                    trine__arg_i32(s->out_w),
                                    trine__arg_i32(s->tile_rows),
@@ -210,7 +226,7 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
                                    trine__arg_i32(s->out_blocks),
                                    trine__arg_i32(flags)};
     return trine__launch(stream, s->multiply, multiply, TRINE_COUNTOF(multiply),
-                         trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1), label);
+                         trine__grid_tiles((size_t)(s->out_blocks / s->kv), (size_t)blocks, 1), label);
 }
 
 static trine_status weights_chunk(trine_stream *stream, const winograd_state *s, const cut *c, int first,
@@ -273,6 +289,7 @@ const trine__conv2d_impl trine__conv2d_winograd4 = {
     .error_class = 16.0,
     .spread = 3,
     .supports = supports4,
+    .prefers = prefers4,
     .workspace = workspace,
     .create = create4,
     .prepare = prepare,

@@ -14,7 +14,7 @@ static const trine__linear_impl *choose(const trine_context *context, const char
 {
     for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
         const char *name = implementations[i]->name;
-        if (algorithm ? strcmp(algorithm, name) == 0 : trine__algorithm_allowed(context, name))
+        if (algorithm ? strcmp(algorithm, name) == 0 : trine__algorithm_rank(context, name) >= 0)
             return implementations[i];
     }
     return NULL;

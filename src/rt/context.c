@@ -118,15 +118,16 @@ int trine__trunk_block(const trine_context *context)
     return context->caps.cpu ? 16 : 1;
 }
 
-bool trine__algorithm_allowed(const trine_context *context, const char *name)
+int trine__algorithm_rank(const trine_context *context, const char *name)
 {
-    if (!context->algorithms) return true;
-    for (const char *p = context->algorithms; *p;) {
+    int rank = 0;
+    if (!context->algorithms) return 0;
+    for (const char *p = context->algorithms; *p; rank++) {
         const size_t length = strcspn(p, ",");
         char glob[128];
         snprintf(glob, sizeof glob, "%.*s", (int)length, p);
-        if (trine__glob_match(glob, name)) return true;
+        if (trine__glob_match(glob, name)) return rank;
         p += length + (p[length] == ',');
     }
-    return false;
+    return -1;
 }

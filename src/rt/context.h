@@ -45,7 +45,8 @@ void trine__log(const trine_context *context, const char *format, ...) TRINE_PRI
  * slower than 8 there, with half the tap overhead), 1 (NCHW) elsewhere. */
 int trine__trunk_block(const trine_context *context);
 
-/* False if $TRINE_ALGORITHMS is set and names no pattern that matches. */
-bool trine__algorithm_allowed(const trine_context *context, const char *name);
+/* Position of the first pattern of $TRINE_ALGORITHMS that matches: lower is preferred, -1 is not allowed. 0 where it is not
+ * set. */
+int trine__algorithm_rank(const trine_context *context, const char *name);
 
 #endif
