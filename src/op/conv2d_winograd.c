@@ -68,7 +68,8 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     s->kv =
         caps->vector_width >= s->cb && s->out_blocks % 2 == 0 && direction != TRINE_BACKWARD_WEIGHTS ? 2 : 1;
     s->tt = (caps->vector_registers - s->kv * registers - 1) / (s->kv * registers);
-    for (s->ct = s->cb; s->ct > 1 && s->ct * registers > caps->vector_registers / 2;) s->ct /= 2;
+    s->ct = (caps->vector_registers - registers - 1) / registers;
+    if (s->ct > s->cb) s->ct = s->cb;
     s->u_count = (size_t)s->planes * (size_t)(s->in_blocks * s->cb) * (size_t)(s->out_blocks * s->cb);
     return s->tt >= 1 && s->u_count < (size_t)1 << 31 && multiply_local(s, 1) <= caps->local_bytes;
 }
