@@ -16,13 +16,58 @@
 #define KV 1
 #endif
 #ifndef CT
-#define CT 4 /* input channels at a time; divides CBI */
+#define CT 4 /* input channels at a time; what is left of CBI goes last */
 #endif
 #ifndef PX
 #define PX 1 /* pixels in flight */
 #endif
 #ifndef ST
 #define ST 1
+#endif
+
+/* Rows y0 .. y1 and columns u0 .. u1 of dy into sum, for COUNT channels from l0 on. x and g are those of dy's first pixel. */
+#define DEFINE_PART(NAME, COUNT)                                                                                               \
+    void NAME(__global const float *restrict x, __global const float *restrict g, floatV *sum, const int width,              \
+              const int q, const int plane, const int y0, const int y1, const int u0, const int u1, const int l0)            \
+    {                                                                                                                         \
+        floatV acc[PX][COUNT][KV];                                                                                            \
+        _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                      \
+        {                                                                                                                     \
+            acc[0][i][v] = sum[(l0 + i) * KV + v];                                                                            \
+            _Pragma("unroll") for (int j = 1; j < PX; j++) acc[j][i][v] = 0.0f;                                               \
+        }                                                                                                                     \
+        _Pragma("unroll 1") for (int y = y0; y < y1; y++)                                                                     \
+        {                                                                                                                     \
+            __global const float *xr = x + (long)y * ST * width * CBI + l0;                                                   \
+            __global const float *gr = g + (size_t)y * q * CB;                                                                \
+            int u = u0;                                                                                                       \
+            _Pragma("unroll 1") for (; u + PX <= u1; u += PX)                                                                 \
+            {                                                                                                                 \
+                _Pragma("unroll") for (int j = 0; j < PX; j++) _Pragma("unroll") for (int v = 0; v < KV; v++)                 \
+                {                                                                                                             \
+                    const floatV d = LOADV(v * plane + u + j, gr);                                                            \
+                    _Pragma("unroll") for (int i = 0; i < COUNT; i++)                                                         \
+                        acc[j][i][v] = fma((floatV)(xr[(u + j) * ST * CBI + i]), d, acc[j][i][v]);                            \
+                }                                                                                                             \
+            }                                                                                                                 \
+            _Pragma("unroll 1") for (; u < u1; u++) _Pragma("unroll") for (int v = 0; v < KV; v++)                            \
+            {                                                                                                                 \
+                const floatV d = LOADV(v * plane + u, gr);                                                                    \
+                _Pragma("unroll") for (int i = 0; i < COUNT; i++)                                                             \
+                    acc[0][i][v] = fma((floatV)(xr[u * ST * CBI + i]), d, acc[0][i][v]);                                      \
+            }                                                                                                                 \
+        }                                                                                                                     \
+        _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                      \
+        {                                                                                                                     \
+            floatV total = acc[0][i][v];                                                                                      \
+            _Pragma("unroll") for (int j = 1; j < PX; j++) total += acc[j][i][v];                                             \
+            sum[(l0 + i) * KV + v] = total;                                                                                   \
+        }                                                                                                                     \
+    }
+
+DEFINE_PART(part, CT)
+#if CBI % CT
+DEFINE_PART(rest, (CBI % CT))
 #endif
 
 __kernel void conv2d_direct_backward_weights(__global const float *restrict x, __global const float *restrict dy,
@@ -41,71 +86,25 @@ __kernel void conv2d_direct_backward_weights(__global const float *restrict x, _
     const int q_low = column0 >= 0 ? 0 : (-column0 + ST - 1) / ST;
     const int q_high = min(q, width - 1 - column0 < 0 ? 0 : (width - 1 - column0) / ST + 1);
     const int block_in = (kb / group_kb) * group_in + c;
-    floatV sum[CBI][KV];
+    floatV sum[CBI * KV];
 #pragma unroll 1
-    for (int l = 0; l < CBI; l++)
-        for (int v = 0; v < KV; v++) sum[l][v] = 0.0f;
+    for (int i = 0; i < CBI * KV; i++) sum[i] = 0.0f;
 
     for (int n = split; n < batch; n += splits) {
-        __global const float *xn = x + (size_t)(n * in_blocks + block_in) * h * width * CBI;
+        __global const float *xn =
+            x + (size_t)(n * in_blocks + block_in) * h * width * CBI + ((long)row0 * width + column0) * CBI;
         __global const float *gn = dy + (size_t)(n * out_blocks + kb * KV) * p * q * CB;
         for (int y0 = p_low; y0 < p_high; y0 += row_block)
             for (int u0 = q_low; u0 < q_high; u0 += column_block) {
                 const int y1 = min(y0 + row_block, p_high), u1 = min(u0 + column_block, q_high);
 #pragma unroll 1
-                for (int l0 = 0; l0 < CBI; l0 += CT) {
-                    floatV acc[PX][CT][KV];
-#pragma unroll
-                    for (int i = 0; i < CT; i++)
-#pragma unroll
-                        for (int v = 0; v < KV; v++) {
-                            acc[0][i][v] = sum[l0 + i][v];
-#pragma unroll
-                            for (int j = 1; j < PX; j++) acc[j][i][v] = 0.0f;
-                        }
-#pragma unroll 1
-                    for (int y = y0; y < y1; y++) {
-                        __global const float *xr = xn + ((size_t)(y * ST + row0) * width + column0) * CBI + l0;
-                        __global const float *gr = gn + (size_t)y * q * CB;
-                        int u = u0;
-#pragma unroll 1
-                        for (; u + PX <= u1; u += PX) {
-#pragma unroll
-                            for (int j = 0; j < PX; j++)
-#pragma unroll
-                                for (int v = 0; v < KV; v++) {
-                                    const floatV g = LOADV(v * p * q + u + j, gr);
-#pragma unroll
-                                    for (int i = 0; i < CT; i++)
-                                        acc[j][i][v] = fma((floatV)(xr[(u + j) * ST * CBI + i]), g, acc[j][i][v]);
-                                }
-                        }
-#if PX > 1
-#pragma unroll 1
-                        for (; u < u1; u++)
-#pragma unroll
-                            for (int v = 0; v < KV; v++) {
-                                const floatV g = LOADV(v * p * q + u, gr);
-#pragma unroll
-                                for (int i = 0; i < CT; i++)
-                                    acc[0][i][v] = fma((floatV)(xr[u * ST * CBI + i]), g, acc[0][i][v]);
-                            }
+                for (int l0 = 0; l0 + CT <= CBI; l0 += CT) part(xn, gn, sum, width, q, p * q, y0, y1, u0, u1, l0);
+#if CBI % CT
+                rest(xn, gn, sum, width, q, p * q, y0, y1, u0, u1, CBI - CBI % CT);
 #endif
-                    }
-#pragma unroll
-                    for (int i = 0; i < CT; i++)
-#pragma unroll
-                        for (int v = 0; v < KV; v++) {
-                            floatV total = acc[0][i][v];
-#pragma unroll
-                            for (int j = 1; j < PX; j++) total += acc[j][i][v];
-                            sum[l0 + i][v] = total;
-                        }
-                }
             }
     }
     __global float *out = partial + ((((size_t)split * get_global_size(1) + kb) * group_in + c) * taps + tap) * (CBI * KV * CB);
 #pragma unroll 1
-    for (int l = 0; l < CBI; l++)
-        for (int v = 0; v < KV; v++) STOREV(sum[l][v], l * KV + v, out);
+    for (int i = 0; i < CBI * KV; i++) STOREV(sum[i], i, out);
 }

@@ -223,8 +223,9 @@ static void destroy(void *state)
 static void weight_gradient_tile(const trine_context *ctx, const sides *s, int *channels, int *pixels)
 {
     const int per_channel = registers_per_pixel(ctx, s);
-    int ct = s->cbi;
-    while (ct > 1 && ct * per_channel > ctx->caps.vector_registers / 2) ct /= 2;
+    int ct = (ctx->caps.vector_registers - per_channel - 1) / per_channel;
+    if (ct > s->cbi) ct = s->cbi;
+    if (ct < 1) ct = 1;
     int px = 1;
     while (ct * per_channel * px * 2 <= ctx->caps.vector_registers / 2) px *= 2;
     *channels = ct;
