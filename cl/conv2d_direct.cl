@@ -12,10 +12,12 @@
  * Each tap and channel: KV weight vectors, TW broadcasts, TW*KV fused multiply-adds; only the tile is unrolled, because unrolled
  * taps make compilers share loads across taps and spill. Pixels that may lie beyond the border (the first and last E of a tile)
  * have a pointer each, to a row of zeros where they do. A last tile that would overhang is shifted back and stores its new part.
+ * The next channel block's pixels are prefetched, because no hardware prefetcher follows the step from plane to plane. POINTWISE:
+ * one tap that never lies beyond the border, no tap loops.
  * Needs q >= TW, E <= 4 (the host chooses another tile or implementation otherwise).
  * Images in NCHW whose rows are padded (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the
  * same; one column of taps is left.
- * -D CB (output block) CBI (input block) XS KV TW IS E
+ * -D CB (output block) CBI (input block) XS KV TW IS E POINTWISE
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c   after: Georganas et al., SC 2018 (direct convolution) */
 #include "block.clh"
 #ifndef CBI
@@ -65,6 +67,28 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
         for (int i = 0; i < TW; i++)
 #pragma unroll
             for (int v = 0; v < KV; v++) acc[v][i] = 0.0f;
+#ifdef POINTWISE
+        __global const float *xp = xn + ((size_t)j * IS * width + x0 * IS) * XS, *wp = wk;
+        const size_t plane = (size_t)h * width * XS;
+#pragma unroll 1
+        for (int c = 0; c < group_in; c++, xp += plane) {
+#pragma unroll
+            for (int i = 0; i < TW; i++) PREFETCH(xp + plane + i * IS * XS);
+#pragma unroll 1
+            for (int l = 0; l < CBI; l++) {
+                floatV wv[KV];
+#pragma unroll
+                for (int v = 0; v < KV; v++) wv[v] = LOADV(v, wp);
+                wp += KV * CB;
+#pragma unroll
+                for (int i = 0; i < TW; i++) {
+                    const float value = xp[i * IS * XS + l];
+#pragma unroll
+                    for (int v = 0; v < KV; v++) acc[v][i] = fma((floatV)(value), wv[v], acc[v][i]);
+                }
+            }
+        }
+#else
 #pragma unroll 1
         for (int c = 0; c < group_in; c++) {
 #pragma unroll 1
@@ -72,6 +96,10 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
                 const int row = iy + j * IS + tr * dy;
                 if (row < 0 || row >= h) continue;
                 __global const float *xr = xn + ((size_t)c * h + row) * width * XS;
+#if XS > 1
+#pragma unroll
+                for (int i = 0; i < TW * IS; i++) PREFETCH(xr + ((size_t)h * width + x0 * IS + i) * XS);
+#endif
 #pragma unroll 1
                 for (int ts = 0; ts < ns; ts++) {
                     const int column = ix + x0 * IS + ts * dx;
@@ -98,6 +126,7 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
                 }
             }
         }
+#endif
         const int skip = tile * TW - x0; /* pixels that the tile before has stored */
 #pragma unroll
         for (int v = 0; v < KV; v++) {

@@ -51,11 +51,16 @@ typedef struct direct_state {
     int in_h, in_w, out_h, out_w; /* images as the kernel sees them (1x1: one row) */
 } direct_state;
 
+/* One tap that never lies beyond the border. */
+static bool one_tap(const trine_conv2d_desc *d)
+{
+    return d->kernel_h == 1 && d->kernel_w == 1 && d->pad_h == 0 && d->pad_w == 0;
+}
+
 /* A 1x1 convolution of stride 1 sees the image as one row. */
 static bool is_pointwise(const trine_conv2d_desc *d)
 {
-    return d->kernel_h == 1 && d->kernel_w == 1 && d->stride_h == 1 && d->stride_w == 1 && d->pad_h == 0 &&
-           d->pad_w == 0;
+    return one_tap(d) && d->stride_h == 1 && d->stride_w == 1;
 }
 
 static bool choose_sides(const trine_conv2d *op, trine_direction direction, sides *s)
@@ -244,8 +249,9 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
         TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
         return trine__kernel_create(op->context, "conv2d_unpack", "", &s->pack);
     }
-    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d -DE=%d", side->cb,
-             s->padded ? op->desc.kernel_w : side->cbi, side->cbi, side->kv, s->tile, s->step, s->edge);
+    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d -DE=%d%s", side->cb,
+             s->padded ? op->desc.kernel_w : side->cbi, side->cbi, side->kv, s->tile, s->step, s->edge,
+             one_tap(&op->desc) && s->phase_count == 1 ? " -DPOINTWISE" : "");
     if (s->padded) TRINE_TRY(trine__kernel_create(op->context, "conv2d_pad_rows", "", &s->pad));
     TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct", options, &s->kernel));
     TRINE_TRY(trine__kernel_create(op->context, "conv2d_pack", "", &s->pack));
