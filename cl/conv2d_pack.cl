@@ -21,6 +21,15 @@ __kernel void conv2d_pack(__global const float *restrict weights, __global float
     m.transposed = transposed;
     const int c = (int)get_global_id(0), kb = (int)get_global_id(1);
     __global float *to = packed + (size_t)(kb * group_in + c) * taps * block_in * block_out;
+    if (merge == 1) {
+        const packing_grid g = dense_grid(&m, kb, c);
+        for (int i = 0; g.lanes < block_out || g.count < block_in ? i < taps * block_in * block_out : 0; i++) to[i] = 0.0f;
+        for (int lane = 0; lane < g.lanes; lane++)
+            for (int l = 0; l < g.count; l++)
+                for (int tap = 0; tap < taps; tap++)
+                    to[(tap * block_in + l) * block_out + lane] = weights[g.first + lane * g.lane_step + l * g.l_step + tap];
+        return;
+    }
     for (int l = 0; l < block_in; l++)
         for (int lane = 0; lane < block_out; lane++) {
             const int at = dense_index(&m, kb, c, lane, l);

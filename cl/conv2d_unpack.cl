@@ -22,6 +22,19 @@ __kernel void conv2d_unpack(__global const float *restrict partial, __global flo
     m.transposed = 0;
     const int c = (int)get_global_id(0), kb = (int)get_global_id(1);
     __global const float *from = partial + (size_t)(kb * group_in + c) * taps * block_in * block_out;
+    if (merge == 1) {
+        const packing_grid g = dense_grid(&m, kb, c);
+        for (int lane = 0; lane < g.lanes; lane++)
+            for (int l = 0; l < g.count; l++)
+                for (int tap = 0; tap < taps; tap++) {
+                    const int at = g.first + lane * g.lane_step + l * g.l_step + tap;
+                    float sum = beta ? dw[at] : 0.0f;
+                    for (int split = 0; split < splits; split++)
+                        sum += from[(size_t)split * count + (tap * block_in + l) * block_out + lane];
+                    dw[at] = sum;
+                }
+        return;
+    }
     for (int lane = 0; lane < block_out; lane++)
         for (int l = 0; l < block_in; l++) {
             const int at = dense_index(&m, kb, c, lane, l);

@@ -13,7 +13,8 @@ enum {
     FLAG_RELU = 1,
     FLAG_BETA = 2,
     TILE_PIXELS_PER_ITEM = 64,
-    MIN_ITEMS_PER_UNIT = 8
+    MIN_ITEMS_PER_UNIT = 8,
+    WEIGHT_BLOCKS = 4 /* most channel blocks of a filter gradient's work-item, either side */
 };
 
 /* Channels as one direction's packed product sees them (cl/conv2d_packing.clh). */
@@ -244,8 +245,8 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     if (direction == TRINE_BACKWARD_WEIGHTS) {
         int channels, pixels;
         weight_gradient_tile(op->context, side, &channels, &pixels);
-        snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DKV=%d -DCT=%d -DPX=%d -DST=%d", side->cb,
-                 side->cbi, side->kv, channels, pixels, s->step);
+        snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DKV=%d -DCT=%d -DPX=%d -DST=%d -DBLOCKS=%d",
+                 side->cb, side->cbi, side->kv, channels, pixels, s->step, WEIGHT_BLOCKS);
         TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
         return trine__kernel_create(op->context, "conv2d_unpack", "", &s->pack);
     }
@@ -360,13 +361,30 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const d
                          trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD));
 }
 
-/* Parts of the batch that get partial sums of their own, so that narrow layers keep every core busy. */
-static int weight_splits(const trine_conv2d *op, const direct_state *s, int n)
+/* How the filter gradient is shared out. */
+typedef struct weight_cut {
+    int splits;           /* parts of the batch that get partial sums of their own */
+    int c_count, k_count; /* channel blocks of a work-item */
+} weight_cut;
+
+/* As many blocks an item as leave every core busy; narrow layers split the batch too. */
+static weight_cut cut_weights(const trine_conv2d *op, const direct_state *s, int n)
 {
-    const int items =
-        s->side.groups * s->side.group_kb * s->side.group_in * op->desc.kernel_h * op->desc.kernel_w;
-    const int wanted = trine__ceil_div(op->context->caps.compute_units * MIN_ITEMS_PER_UNIT, items);
-    return wanted < n ? wanted : n;
+    const sides *side = &s->side;
+    const int taps = op->desc.kernel_h * op->desc.kernel_w,
+              wanted = op->context->caps.compute_units * MIN_ITEMS_PER_UNIT;
+    weight_cut cut = {.c_count = WEIGHT_BLOCKS, .k_count = WEIGHT_BLOCKS};
+    for (;;) {
+        const int items = taps * side->groups * trine__ceil_div(side->group_in, cut.c_count) *
+                          trine__ceil_div(side->group_kb, cut.k_count);
+        cut.splits = trine__ceil_div(wanted, items);
+        if (cut.splits > n) cut.splits = n;
+        if (items * cut.splits >= wanted || (cut.c_count == 1 && cut.k_count == 1)) return cut;
+        if (cut.c_count >= cut.k_count)
+            cut.c_count /= 2;
+        else
+            cut.k_count /= 2;
+    }
 }
 
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
@@ -374,7 +392,7 @@ static size_t workspace(const trine_conv2d *op, trine_direction direction, int n
     const direct_state *s = op->state[direction];
     if (direction != TRINE_BACKWARD_WEIGHTS)
         return sizeof(float) * (size_t)n * (size_t)op->desc.in_channels * (size_t)op->h * (size_t)s->padded;
-    return s->packed_count * (size_t)weight_splits(op, s, n) * sizeof(float);
+    return s->packed_count * (size_t)cut_weights(op, s, n).splits * sizeof(float);
 }
 
 static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, const direct_state *s,
@@ -382,7 +400,8 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
 {
     const trine_conv2d_desc *d = &op->desc;
     const sides *side = &s->side;
-    const int n = call->x->shape.n, splits = weight_splits(op, s, n), taps = d->kernel_h * d->kernel_w;
+    const int n = call->x->shape.n, taps = d->kernel_h * d->kernel_w;
+    const weight_cut cut = cut_weights(op, s, n);
     const int row_block = trine__ceil_div(TILE_PIXELS_PER_ITEM, s->out_w),
               column_block = 2 * TILE_PIXELS_PER_ITEM;
     const trine__arg args[] = {trine__arg_tensor(call->x),
@@ -404,13 +423,16 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
                                trine__arg_i32(d->dilation_h),
                                trine__arg_i32(d->dilation_w),
                                trine__arg_i32(row_block),
-                               trine__arg_i32(column_block)};
+                               trine__arg_i32(column_block),
+                               trine__arg_i32(cut.c_count),
+                               trine__arg_i32(cut.k_count)};
+    const size_t c_items = (size_t)trine__ceil_div(side->group_in, cut.c_count),
+                 k_items = (size_t)(side->groups * trine__ceil_div(side->group_kb, cut.k_count));
     TRINE_TRY(trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
-                            trine__grid_tiles((size_t)(side->group_in * taps),
-                                              (size_t)(side->groups * side->group_kb), (size_t)splits),
+                            trine__grid_tiles(c_items * (size_t)taps, k_items, (size_t)cut.splits),
                             trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
     trine__arg unpack[16] = {trine__arg_buffer(call->workspace), trine__arg_buffer(call->dw)};
-    const int more[] = {splits, (int)s->packed_count, call->beta};
+    const int more[] = {cut.splits, (int)s->packed_count, call->beta};
     return launch_packing(op, stream, s, unpack, more, TRINE_COUNTOF(more),
                           trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
