@@ -42,23 +42,22 @@
         }                                                                                                                     \
         _Pragma("unroll 1") for (int y = y0; y < y1; y++)                                                                     \
         {                                                                                                                     \
-            __global const float *xr = x + (long)y * ST * width * CBI + l0;                                                   \
-            __global const float *gr = g + (size_t)y * q * CB;                                                                \
+            __global const float *xp = x + ((long)y * ST * width + (long)u0 * ST) * CBI + l0;                                 \
+            __global const float *gp = g + ((size_t)y * q + u0) * CB;                                                         \
             int u = u0;                                                                                                       \
-            _Pragma("unroll 1") for (; u + PX <= u1; u += PX)                                                                 \
+            _Pragma("unroll 1") for (; u + PX <= u1; u += PX, xp += PX * ST * CBI, gp += PX * CB)                             \
             {                                                                                                                 \
                 _Pragma("unroll") for (int j = 0; j < PX; j++) _Pragma("unroll") for (int v = 0; v < KV; v++)                 \
                 {                                                                                                             \
-                    const floatV d = LOADV(v * plane + u + j, gr);                                                            \
+                    const floatV d = LOADV(v * plane + j, gp);                                                                \
                     _Pragma("unroll") for (int i = 0; i < COUNT; i++)                                                         \
-                        acc[j][i][v] = fma((floatV)(xr[(u + j) * ST * CBI + i]), d, acc[j][i][v]);                            \
+                        acc[j][i][v] = fma((floatV)(xp[j * ST * CBI + i]), d, acc[j][i][v]);                                  \
                 }                                                                                                             \
             }                                                                                                                 \
-            _Pragma("unroll 1") for (; u < u1; u++) _Pragma("unroll") for (int v = 0; v < KV; v++)                            \
+            _Pragma("unroll 1") for (; u < u1; u++, xp += ST * CBI, gp += CB) _Pragma("unroll") for (int v = 0; v < KV; v++)  \
             {                                                                                                                 \
-                const floatV d = LOADV(v * plane + u, gr);                                                                    \
-                _Pragma("unroll") for (int i = 0; i < COUNT; i++)                                                             \
-                    acc[0][i][v] = fma((floatV)(xr[u * ST * CBI + i]), d, acc[0][i][v]);                                      \
+                const floatV d = LOADV(v * plane, gp);                                                                        \
+                _Pragma("unroll") for (int i = 0; i < COUNT; i++) acc[0][i][v] = fma((floatV)(xp[i]), d, acc[0][i][v]);       \
             }                                                                                                                 \
         }                                                                                                                     \
         _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                      \

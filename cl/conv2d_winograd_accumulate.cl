@@ -23,6 +23,8 @@
             __global const float *vp = v + tb * v_step + l, *mp = m + tb * m_step;                                          \
             _Pragma("unroll 1") for (int t = 0; t < t_count; t++)                                                           \
             {                                                                                                               \
+                PREFETCH(vp + v_step + t * CB);                                                                             \
+                PREFETCH(mp + m_step + t * CB);                                                                             \
                 const floatV g = LOADV(t, mp);                                                                              \
                 _Pragma("unroll") for (int i = 0; i < COUNT; i++) acc[i] = fma((floatV)(vp[t * CB + i]), g, acc[i]);        \
             }                                                                                                               \
