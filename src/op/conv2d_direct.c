@@ -9,6 +9,7 @@
 
 enum {
     MAX_EDGE = 4,
+    MAX_ROW = 16, /* taps of a row that make a pixel's values */
     MAX_PHASES = 16,
     FLAG_RELU = 1,
     FLAG_BETA = 2,
@@ -178,7 +179,7 @@ static void plan_phases(const trine_conv2d *op, trine_direction direction, direc
     s->phase_count = 1;
     s->phases[0] = (phase){forward_axis(p, d->kernel_h, d->pad_h, d->dilation_h),
                            forward_axis(q, d->kernel_w, d->pad_w, d->dilation_w)};
-    if (direction == TRINE_FORWARD && s->side.cbi == 1 && d->kernel_w > 1 && d->dilation_w == 1) {
+    if (s->side.cbi == 1 && d->kernel_w > 1 && d->kernel_w <= MAX_ROW && d->dilation_w == 1) {
         s->padded = w + 2 * d->pad_w;
         s->in_w = s->padded;
         s->phases[0].columns = forward_axis(q, 1, 0, 1); /* the taps of a row are a pixel's values */
@@ -226,11 +227,13 @@ static void destroy(void *state)
 }
 
 /* Input channels at a time, and pixels in flight where those are too few to hide the multiply-add's latency. */
-static void weight_gradient_tile(const trine_context *ctx, const sides *s, int *channels, int *pixels)
+static void weight_gradient_tile(const trine_context *ctx, const sides *s, int values, int *channels,
+                                 int *pixels)
 {
     const int per_channel = registers_per_pixel(ctx, s);
     int ct = (ctx->caps.vector_registers - per_channel - 1) / per_channel;
-    if (ct > s->cbi) ct = s->cbi;
+    if (ct > values) ct = values;
+    ct = trine__ceil_div(values, trine__ceil_div(values, ct)); /* parts of one size, about */
     if (ct < 1) ct = 1;
     int px = 1;
     while (ct * per_channel * px * 2 <= ctx->caps.vector_registers / 2) px *= 2;
@@ -244,9 +247,12 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     const sides *side = &s->side;
     if (direction == TRINE_BACKWARD_WEIGHTS) {
         int channels, pixels;
-        weight_gradient_tile(op->context, side, &channels, &pixels);
-        snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DKV=%d -DCT=%d -DPX=%d -DST=%d -DBLOCKS=%d",
-                 side->cb, side->cbi, side->kv, channels, pixels, s->step, WEIGHT_BLOCKS);
+        const int values = s->padded ? op->desc.kernel_w : side->cbi; /* of a pixel */
+        weight_gradient_tile(op->context, side, values, &channels, &pixels);
+        snprintf(options, sizeof options,
+                 "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DCT=%d -DPX=%d -DST=%d -DBLOCKS=%d", side->cb, values,
+                 side->cbi, side->kv, channels, pixels, s->step, WEIGHT_BLOCKS);
+        if (s->padded) TRINE_TRY(trine__kernel_create(op->context, "conv2d_pad_rows", "", &s->pad));
         TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
         return trine__kernel_create(op->context, "conv2d_unpack", "", &s->pack);
     }
@@ -371,7 +377,7 @@ typedef struct weight_cut {
 static weight_cut cut_weights(const trine_conv2d *op, const direct_state *s, int n)
 {
     const sides *side = &s->side;
-    const int taps = op->desc.kernel_h * op->desc.kernel_w,
+    const int taps = op->desc.kernel_h * (s->padded ? 1 : op->desc.kernel_w),
               wanted = op->context->caps.compute_units * MIN_ITEMS_PER_UNIT;
     weight_cut cut = {.c_count = WEIGHT_BLOCKS, .k_count = WEIGHT_BLOCKS};
     for (;;) {
@@ -387,12 +393,32 @@ static weight_cut cut_weights(const trine_conv2d *op, const direct_state *s, int
     }
 }
 
+/* Floats of the partial sums, behind which padded rows lie. */
+static size_t partial_count(const trine_conv2d *op, const direct_state *s, int n)
+{
+    return s->packed_count * (size_t)cut_weights(op, s, n).splits;
+}
+
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
 {
     const direct_state *s = op->state[direction];
-    if (direction != TRINE_BACKWARD_WEIGHTS)
-        return sizeof(float) * (size_t)n * (size_t)op->desc.in_channels * (size_t)op->h * (size_t)s->padded;
-    return s->packed_count * (size_t)cut_weights(op, s, n).splits * sizeof(float);
+    const size_t padded = (size_t)n * (size_t)op->desc.in_channels * (size_t)op->h * (size_t)s->padded;
+    return sizeof(float) * (padded + (direction == TRINE_BACKWARD_WEIGHTS ? partial_count(op, s, n) : 0));
+}
+
+/* The image's rows, padded, from float `at` of the workspace on. */
+static trine_status pad_rows(trine_conv2d *op, trine_stream *stream, const direct_state *s,
+                             const trine__conv2d_call *call, size_t at, trine_direction direction)
+{
+    const trine_shape *x = &call->x->shape;
+    const int rows = x->n * x->c * x->h;
+    const trine__arg args[] = {trine__arg_tensor(call->x),    trine__arg_buffer(call->workspace),
+                               trine__arg_i32((int)at),       trine__arg_i32(rows),
+                               trine__arg_i32(x->w),          trine__arg_i32(s->padded),
+                               trine__arg_i32(op->desc.pad_w)};
+    return trine__launch(stream, s->pad, args, TRINE_COUNTOF(args),
+                         trine__grid_lines((size_t)rows, 1, 1, TRINE__LOCAL),
+                         trine__direction_name(direction));
 }
 
 static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, const direct_state *s,
@@ -400,13 +426,16 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
 {
     const trine_conv2d_desc *d = &op->desc;
     const sides *side = &s->side;
-    const int n = call->x->shape.n, taps = d->kernel_h * d->kernel_w;
+    const int n = call->x->shape.n, row_taps = s->padded ? 1 : d->kernel_w, taps = d->kernel_h * row_taps;
+    const size_t x_at = s->padded ? partial_count(op, s, n) : 0;
     const weight_cut cut = cut_weights(op, s, n);
     const int row_block = trine__ceil_div(TILE_PIXELS_PER_ITEM, s->out_w),
               column_block = 2 * TILE_PIXELS_PER_ITEM;
-    const trine__arg args[] = {trine__arg_tensor(call->x),
+    if (s->padded) TRINE_TRY(pad_rows(op, stream, s, call, x_at, TRINE_BACKWARD_WEIGHTS));
+    const trine__arg args[] = {s->padded ? trine__arg_buffer(call->workspace) : trine__arg_tensor(call->x),
                                trine__arg_tensor(call->dy),
                                trine__arg_buffer(call->workspace),
+                               trine__arg_i32((int)x_at),
                                trine__arg_i32(n),
                                trine__arg_i32(s->in_h),
                                trine__arg_i32(s->in_w),
@@ -417,9 +446,9 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
                                trine__arg_i32(side->out_blocks),
                                trine__arg_i32(side->group_kb),
                                trine__arg_i32(taps),
-                               trine__arg_i32(d->kernel_w),
+                               trine__arg_i32(row_taps),
                                trine__arg_i32(d->pad_h),
-                               trine__arg_i32(d->pad_w),
+                               trine__arg_i32(s->padded ? 0 : d->pad_w),
                                trine__arg_i32(d->dilation_h),
                                trine__arg_i32(d->dilation_w),
                                trine__arg_i32(row_block),
@@ -437,19 +466,6 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
                           trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
-static trine_status pad_rows(trine_conv2d *op, trine_stream *stream, const direct_state *s,
-                             const trine__conv2d_call *call)
-{
-    const trine_shape *x = &call->x->shape;
-    const int rows = x->n * x->c * x->h;
-    const trine__arg args[] = {trine__arg_tensor(call->x), trine__arg_buffer(call->workspace),
-                               trine__arg_i32(rows),       trine__arg_i32(x->w),
-                               trine__arg_i32(s->padded),  trine__arg_i32(op->desc.pad_w)};
-    return trine__launch(stream, s->pad, args, TRINE_COUNTOF(args),
-                         trine__grid_lines((size_t)rows, 1, 1, TRINE__LOCAL),
-                         trine__direction_name(TRINE_FORWARD));
-}
-
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call)
 {
@@ -458,7 +474,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
     const int flags =
         (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
     const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;
-    if (s->padded) TRINE_TRY(pad_rows(op, stream, s, call));
+    if (s->padded) TRINE_TRY(pad_rows(op, stream, s, call, 0, TRINE_FORWARD));
     for (int i = 0; i < s->phase_count; i++)
         TRINE_TRY(launch_phase(op, stream, s, &s->phases[i], in, call, flags));
     return TRINE_OK;
