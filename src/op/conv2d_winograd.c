@@ -109,11 +109,19 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
 }
 
 /* Enough channels for the products to outweigh the transforms, and tiles that are not mostly border. */
-static bool prefers4(const trine_conv2d *op, trine_direction direction)
+static bool prefers2(const trine_conv2d *op, trine_direction direction)
 {
     winograd_state s;
-    return plan(op, direction, 4, &s) && op->context->caps.cpu && s.in_channels >= 16 &&
+    return plan(op, direction, 2, &s) && op->context->caps.cpu && s.in_channels >= 16 &&
            s.out_channels >= 16 && s.out_h >= 4 && s.out_w >= 4;
+}
+
+/* Never by itself: its rounding, ten times that of F(2x2), shows in gradients that lie on a ReLU's edge. */
+static bool prefers4(const trine_conv2d *op, trine_direction direction)
+{
+    (void)op;
+    (void)direction;
+    return false;
 }
 
 static void destroy(void *state)
@@ -181,12 +189,17 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
                          "prepare");
 }
 
+/* The most that any batch up to n takes: smaller batches are cut otherwise, and may take more. */
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
 {
     const winograd_state *s = op->state[direction];
     const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
-    const cut c = cut_call(op->context, s, n, weights);
-    return (c.v_floats + c.m_floats + (weights ? s->u_count : 0)) * sizeof(float);
+    size_t most = 0;
+    for (int m = 1; m <= n; m++) {
+        const cut c = cut_call(op->context, s, m, weights);
+        if (c.v_floats + c.m_floats > most) most = c.v_floats + c.m_floats;
+    }
+    return (most + (weights ? s->u_count : 0)) * sizeof(float);
 }
 
 /* Patches of x (or dy) of a chunk of tiles, transformed, at the workspace's beginning. */
@@ -303,6 +316,7 @@ const trine__conv2d_impl trine__conv2d_winograd2 = {
     .error_class = 2.0,
     .spread = 1,
     .supports = supports2,
+    .prefers = prefers2,
     .workspace = workspace,
     .create = create2,
     .prepare = prepare,
