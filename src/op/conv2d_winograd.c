@@ -74,25 +74,34 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     return s->tt >= 1 && s->u_count < (size_t)1 << 31 && multiply_local(s, 1) <= caps->local_bytes;
 }
 
+/* Transformed patches, and for the filter gradient the gradient's tiles too, of `groups` times TT tiles. */
+static size_t block_floats(const winograd_state *s, int groups, bool weights)
+{
+    const int blocks = s->in_blocks + (weights ? s->out_blocks : 0);
+    return (size_t)s->planes * (size_t)(blocks * s->cb) * (size_t)(groups * s->tt);
+}
+
+/* At most so many blocks of `floats` each in a chunk, of `all`. */
+static int blocks_of_chunk(size_t floats, int all)
+{
+    const size_t fit = CHUNK_BYTES / (floats * sizeof(float)), most = fit < 2 ? 2 : fit;
+    return most < (size_t)all ? (int)most : all;
+}
+
 /* @param weights: backward_weights, which needs no local memory and keeps the gradient's tiles too */
 static cut cut_call(const trine_context *ctx, const winograd_state *s, int n, bool weights)
 {
     cut c = {.tiles = n * s->tile_rows * s->tile_columns, .groups = MOST_GROUPS};
-    const size_t planes = (size_t)s->planes;
     const size_t wanted = (size_t)ctx->caps.compute_units * MIN_ITEMS_PER_UNIT;
     while (c.groups > 1 &&
            ((!weights && multiply_local(s, c.groups) > ctx->caps.local_bytes) ||
             (size_t)(trine__ceil_div(c.tiles, c.groups * s->tt) * s->out_blocks / s->kv) < wanted))
         c.groups--;
-    const int all = trine__ceil_div(c.tiles, c.groups * s->tt);
-    const size_t v_floats = planes * (size_t)(s->in_blocks * s->cb) * (size_t)(c.groups * s->tt),
-                 m_floats =
-                     weights ? planes * (size_t)(s->out_blocks * s->cb) * (size_t)(c.groups * s->tt) : 0;
-    const size_t fit = CHUNK_BYTES / ((v_floats + m_floats) * sizeof(float));
-    const int most = fit < 2 ? 2 : fit < (size_t)all ? (int)fit : all;
+    const int all = trine__ceil_div(c.tiles, c.groups * s->tt),
+              most = blocks_of_chunk(block_floats(s, c.groups, weights), all);
     c.blocks = trine__ceil_div(all, trine__ceil_div(all, most)); /* chunks of one size */
-    c.v_floats = (size_t)c.blocks * v_floats;
-    c.m_floats = (size_t)c.blocks * m_floats;
+    c.v_floats = (size_t)c.blocks * block_floats(s, c.groups, false);
+    c.m_floats = weights ? (size_t)c.blocks * block_floats(s, c.groups, true) - c.v_floats : 0;
     return c;
 }
 
@@ -189,15 +198,17 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
                          "prepare");
 }
 
-/* The most that any batch up to n takes: smaller batches are cut otherwise, and may take more. */
+/* The most that any batch up to n takes, however it is cut: a smaller one may have more groups of tiles, or fewer. */
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
 {
     const winograd_state *s = op->state[direction];
     const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
     size_t most = 0;
-    for (int m = 1; m <= n; m++) {
-        const cut c = cut_call(op->context, s, m, weights);
-        if (c.v_floats + c.m_floats > most) most = c.v_floats + c.m_floats;
+    for (int groups = 1; groups <= MOST_GROUPS; groups++) {
+        const size_t block = block_floats(s, groups, weights);
+        const int all = trine__ceil_div(n * s->tile_rows * s->tile_columns, groups * s->tt);
+        const size_t need = (size_t)blocks_of_chunk(block, all) * block;
+        if (need > most) most = need;
     }
     return (most + (weights ? s->u_count : 0)) * sizeof(float);
 }
