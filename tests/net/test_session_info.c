@@ -124,6 +124,41 @@ START_TEST(algorithms_in_order)
 }
 END_TEST
 
+/* A workspace for a batch serves every smaller one, however those are cut. */
+START_TEST(workspaces_serve_smaller_batches)
+{
+    static const struct {
+        int channels, size;
+    } cases[] = {{16, 32}, {64, 56}, {256, 14}, {512, 7}};
+    for (size_t i = 0; i < TRINE_COUNTOF(cases); i++) {
+        trine_conv2d_desc desc = trine_conv2d_desc_default(cases[i].channels, cases[i].channels, 3);
+        trine_conv2d *probe = NULL;
+        const char *names[8];
+        desc.pad_h = desc.pad_w = 1;
+        desc.in_cb = desc.out_cb = 16;
+        for (int d = 0; d <= TRINE_BACKWARD_WEIGHTS; d++) {
+            const trine_direction direction = (trine_direction)d;
+            desc.algorithm = NULL;
+            ASSERT_OK(trine_conv2d_create(dev.context, &desc, cases[i].size, cases[i].size, 1u << d, &probe));
+            const size_t count = trine_conv2d_algorithms(probe, direction, names, TRINE_COUNTOF(names));
+            trine_conv2d_destroy(&probe);
+            for (size_t a = 0; a < count && a < TRINE_COUNTOF(names); a++) {
+                trine_conv2d *op = NULL;
+                desc.algorithm = names[a];
+                ASSERT_OK(
+                    trine_conv2d_create(dev.context, &desc, cases[i].size, cases[i].size, 1u << d, &op));
+                for (int n = 1; n < 40; n++)
+                    ck_assert_msg(trine_conv2d_workspace_bytes(op, direction, n) <=
+                                      trine_conv2d_workspace_bytes(op, direction, n + 1),
+                                  "%s, %d channels: a batch of %d takes more than one of %d", names[a],
+                                  cases[i].channels, n, n + 1);
+                trine_conv2d_destroy(&op);
+            }
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     test_device_open();
@@ -135,6 +170,7 @@ int main(void)
     tcase_add_test(tc, scopes);
     tcase_add_test(tc, device_speed);
     tcase_add_test(tc, algorithms_in_order);
+    tcase_add_test(tc, workspaces_serve_smaller_batches);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);
     test_device_close();
