@@ -7,25 +7,29 @@
 Each statement sets a resnet20 up as a user of PyTorch would, runs training-mode passes, evaluations and SGD steps on both sides
 (tests/net/bn_tool.c), and compares
   outputs      1e-4 of the largest
-  gradients    of each tensor's norm: median 1e-3, worst 6e-2 (one value that float32 has on the other side of a ReLU's 0 costs
-               5e-3 of a tensor; without one it is 1e-5); and which parameters have any
+  gradients    1e-4 of each tensor's norm; and which parameters have any. A value that float32 has on the other side of a ReLU's
+               0 costs up to 3e-2 of a tensor, so a step's images are drawn until float64 has none within EDGE of one
   statistics   1e-5 of each tensor's norm (after passes); counters exactly
   changes      as gradients, of each tensor's change, less float32's rounding of the value
   the rest     what must not move: every byte; what must move: that it does
 Exit 77 (skipped) where torch is missing.
 """
+import copy
 import os
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 from torch_parity import SLACK, CifarResNet, check, failures, smooth_input
 import numpy as np
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
-OUTPUT, STATISTIC, MEDIAN, WORST = 1e-4, 1e-5, 1e-3, 6e-2
+OUTPUT, STATISTIC, GRADIENT = 1e-4, 1e-5, 1e-4
+EDGE, DRAWS = 1e-5, 500  # of the mean size of the ReLU's inputs, several times float32's error there
 PASSES, STEPS, RATE = 3, 3, 1e-3
 BATCH, SIZE = 6, 16  # few activations: fewer beside a ReLU's 0
 BN_PARAMETERS = "bn1.*,*.bn?.*"
@@ -103,9 +107,20 @@ def evaluated(model, x):
 
 def check_errors(title, errors):
     """Of trained tensors; NaN is worse than anything."""
-    order = sorted(errors, key=lambda e: (e != e, e))
-    check("%s: median of %d" % (title, len(order)), order[len(order) // 2], MEDIAN)
-    check("%s: worst" % title, order[-1], WORST)
+    check("%s: worst of %d" % (title, len(errors)), max(errors, key=lambda e: (e != e, e)), GRADIENT)
+
+
+def nearest_edge(model, x):
+    """How close to 0 any ReLU's input comes in a training-mode pass, over the mean size of that ReLU's inputs. The model stays."""
+    nearest = []
+    relu = F.relu
+
+    def watched(v):
+        nearest.append((v.abs().min() / v.abs().mean()).item())
+        return relu(v)
+    with torch.no_grad(), mock.patch.object(F, "relu", watched):
+        copy.deepcopy(model)(x.double())
+    return min(nearest)
 
 
 class Pair:
@@ -153,8 +168,17 @@ class Pair:
             y = self.model(x.double())
         self.lines.append("eval %s %s" % (self.write(x), self.compare_output(what, y)))
 
+    def clear_images(self, x):
+        """x, or the first of other images on which no ReLU is undecided, by the reference alone."""
+        for _ in range(DRAWS):
+            if nearest_edge(self.model, x) > EDGE:
+                return x
+            x = smooth_input(BATCH, SIZE, SIZE)
+        sys.exit("%s: %d draws of images, each with a value at a ReLU's edge" % (self.title, DRAWS))
+
     def step(self, x, d):
         self.training(self.model)
+        x = self.clear_images(x)
         for p in self.model.parameters():
             p.grad = None
         y = self.model(x.double())
