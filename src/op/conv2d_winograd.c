@@ -117,20 +117,31 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
     return plan(op, direction, 2, &s);
 }
 
-/* Enough channels for the products to outweigh the transforms, and tiles that are not mostly border. */
+/* Products of a channel pair for one image. */
+static int products(const winograd_state *s)
+{
+    return s->tile_rows * s->tile_columns * s->planes;
+}
+
+/* Enough channels for the products to outweigh the transforms, and images that are not mostly border. */
+static bool worthwhile(const trine_conv2d *op, const winograd_state *s)
+{
+    return op->context->caps.cpu && s->in_channels >= 16 && s->out_channels >= 16 && s->out_h >= 4 &&
+           s->out_w >= 4;
+}
+
+/* The larger tile where it multiplies less: not where it is mostly beyond the border. */
+static bool prefers4(const trine_conv2d *op, trine_direction direction)
+{
+    winograd_state s, other;
+    return plan(op, direction, 4, &s) && worthwhile(op, &s) &&
+           !(plan(op, direction, 2, &other) && products(&other) <= products(&s));
+}
+
 static bool prefers2(const trine_conv2d *op, trine_direction direction)
 {
     winograd_state s;
-    return plan(op, direction, 2, &s) && op->context->caps.cpu && s.in_channels >= 16 &&
-           s.out_channels >= 16 && s.out_h >= 4 && s.out_w >= 4;
-}
-
-/* Never by itself: its rounding, ten times that of F(2x2), shows in gradients that lie on a ReLU's edge. */
-static bool prefers4(const trine_conv2d *op, trine_direction direction)
-{
-    (void)op;
-    (void)direction;
-    return false;
+    return plan(op, direction, 2, &s) && worthwhile(op, &s);
 }
 
 static void destroy(void *state)
