@@ -33,11 +33,11 @@ typedef enum trine_direction {
     TRINE_BACKWARD_WEIGHTS = 2
 } trine_direction;
 
-/** A convolution on images of one size; any batch. Owns packed weights; used by one thread at a time. */
+/** A convolution on images of one size; any batch. Used by one thread at a time. */
 typedef struct trine_conv2d trine_conv2d;
 
 /** @param h,w        input rows and columns, both >= 1 and large enough for the kernel
- *  @param directions bit mask of 1 << trine_direction that will be used: kernels and packed weights exist for these
+ *  @param directions bit mask of 1 << trine_direction that will be used: kernels exist for these
  *  @return TRINE_ERR_ARG, TRINE_ERR_SHAPE (sentence with the values), TRINE_ERR_UNSUPPORTED (algorithm), TRINE_ERR_BUILD */
 TRINE_API trine_status trine_conv2d_create(trine_context *context, const trine_conv2d_desc *desc, int h,
                                            int w, unsigned directions, trine_conv2d **out);
@@ -51,11 +51,24 @@ TRINE_API size_t trine_conv2d_algorithms(const trine_conv2d *op, trine_direction
 /** Bytes of workspace for a batch of n; 0 if none. */
 TRINE_API size_t trine_conv2d_workspace_bytes(const trine_conv2d *op, trine_direction direction, int n);
 
-/** Pack or transform the weights for forward and backward_data; again after every change of theirs. Does not wait.
+/** Pack or transform the weights for forward and backward_data, in memory of the operator's own, which the first call allocates;
+ *  again after every change of theirs. Does not wait.
  *  @param weights [K][C/groups][R][S] f32 dense; must live until the next prepare or the last use of the operator (some
  *                 implementations read it at every call) */
 TRINE_API trine_status trine_conv2d_prepare(trine_conv2d *op, trine_stream *stream,
                                             const trine_buffer *weights);
+/** Bytes of the packed or transformed weights that a direction reads; 0 where it reads the weights themselves, and for
+ *  TRINE_BACKWARD_WEIGHTS, which needs none. */
+TRINE_API size_t trine_conv2d_prepared_bytes(const trine_conv2d *op, trine_direction direction);
+/** trine_conv2d_prepare() for one direction, in memory of the caller's. Operators that run one after the other on a stream can share
+ *  it if each prepares right before its calls.
+ *  @param direction TRINE_FORWARD or TRINE_BACKWARD_DATA, asked for at creation
+ *  @param weights   as for trine_conv2d_prepare()
+ *  @param prepared  >= trine_conv2d_prepared_bytes(), NULL where that is 0; left alone until the direction's last use
+ *  @return TRINE_ERR_ARG, TRINE_ERR_SHAPE, TRINE_ERR_STATE (direction): nothing enqueued; TRINE_ERR_OPENCL */
+TRINE_API trine_status trine_conv2d_prepare_in(trine_conv2d *op, trine_stream *stream,
+                                               trine_direction direction, const trine_buffer *weights,
+                                               trine_buffer *prepared);
 
 /** What rides in forward's epilogue: y = relu?(conv * scale[k] + shift[k] + residual). NULL: left out. */
 typedef struct trine_conv2d_epilogue {

@@ -357,6 +357,22 @@ static trine_status create_unit(trine_session *s, int unit)
     return trine__buffer_set_create(&s->buffers, ctx, bytes, &u->shift);
 }
 
+/* Memory for prepared weights: each frozen convolution's own, and what the largest of those that train takes. */
+static trine_status create_prepared(trine_session *s)
+{
+    size_t most = 0;
+    for (int i = 0; i < s->net->spec.unit_count; i++) {
+        trine__session_unit *u = &s->units[i];
+        for (int d = 0; u->planned && d < (int)TRINE_COUNTOF(u->prepared); d++) {
+            const size_t bytes = trine_conv2d_prepared_bytes(u->conv, (trine_direction)d);
+            if (u->conv_trains && bytes > most) most = bytes;
+            if (bytes && !u->conv_trains)
+                TRINE_TRY(trine__buffer_set_create(&s->buffers, s->net->context, bytes, &u->prepared[d]));
+        }
+    }
+    return most ? trine__buffer_set_create(&s->buffers, s->net->context, most, &s->prepared) : TRINE_OK;
+}
+
 /* The largest temporary memory that any node wants; they share it, because a stream runs in order. */
 static size_t workspace_bytes(const trine_session *s)
 {
@@ -414,6 +430,7 @@ trine_status trine__plan_make(trine_session *s)
     if (s->trains) TRINE_TRY(plan_backward(s));
     for (int i = 0; i < s->net->spec.unit_count; i++)
         if (s->units[i].planned) TRINE_TRY(create_unit(s, i));
+    TRINE_TRY(create_prepared(s));
     const size_t workspace = workspace_bytes(s);
     if (workspace) TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, workspace, &s->workspace));
     size_t arena;
@@ -440,7 +457,7 @@ void trine__plan_free(trine_session *s)
     s->values = NULL;
     s->nodes = NULL;
     s->value_count = s->value_capacity = s->node_count = s->node_capacity = s->forward_count = 0;
-    s->workspace = NULL;
+    s->workspace = s->prepared = NULL;
     s->input = s->output = s->features = s->logits = s->d_embedding = s->pool_index = TRINE__NO_VALUE;
     s->plan_version = 0; /* no network's: the next forward pass plans */
     s->bytes = 0;

@@ -102,18 +102,30 @@ int trine_session_trains(const trine_session *session)
     return session->trains;
 }
 
-/* Packed weights and folded statistics, where the network has changed since. */
+/* Weights as `direction` reads them: those that train change at every step and are prepared for every use, in memory that all
+ * share; the others are kept, for both directions, until they are written. */
+static trine_status prepare_weights(trine_session *s, int unit, trine_direction direction)
+{
+    trine__session_unit *u = &s->units[unit];
+    const trine__parameter *conv = &s->net->params[trine__conv_parameter(s->net, unit)];
+    if (u->conv_trains)
+        return trine_conv2d_prepare_in(u->conv, s->stream, direction, conv->view, s->prepared);
+    if (u->packed_version == conv->version) return TRINE_OK;
+    for (int d = 0; d < (int)TRINE_COUNTOF(u->prepared); d++)
+        if (trine_conv2d_algorithm(u->conv, (trine_direction)d))
+            TRINE_TRY(
+                trine_conv2d_prepare_in(u->conv, s->stream, (trine_direction)d, conv->view, u->prepared[d]));
+    u->packed_version = conv->version;
+    return TRINE_OK;
+}
+
+/* Folded statistics, where the network has changed since. */
 static trine_status refresh(trine_session *s, int unit)
 {
     const trine_resnet *net = s->net;
     trine__session_unit *u = &s->units[unit];
-    const trine__parameter *conv = &net->params[trine__conv_parameter(net, unit)];
     const int gamma = trine__gamma_parameter(net, unit), beta = trine__beta_parameter(net, unit);
     const trine__bn_layer *bn = &net->bns[unit];
-    if (u->packed_version != conv->version) {
-        TRINE_TRY(trine_conv2d_prepare(u->conv, s->stream, conv->view));
-        u->packed_version = conv->version;
-    }
     if (u->mode.batch) return TRINE_OK;
     uint64_t newest = bn->version;
     if (trine__parameter_version(net, gamma) > newest) newest = trine__parameter_version(net, gamma);
@@ -190,6 +202,7 @@ static trine_status run_forward(trine_session *s, const trine__node *node)
         trine__session_unit *u = &s->units[node->unit];
         const trine_conv2d_epilogue epilogue = {
             .scale = u->scale, .shift = u->shift, .residual = tensor(s, node->extra)};
+        TRINE_TRY(prepare_weights(s, node->unit, TRINE_FORWARD));
         TRINE_TRY(refresh(s, node->unit));
         return trine_conv2d_forward(u->conv, s->stream, x, &epilogue, y, s->workspace);
     }
@@ -341,6 +354,7 @@ static trine_status run_backward(trine_session *s, const trine__node *node, trin
                                              s->workspace);
     }
     case TRINE__NODE_CONV_DATA:
+        TRINE_TRY(prepare_weights(s, node->unit, TRINE_BACKWARD_DATA));
         return trine_conv2d_backward_data(s->units[node->unit].conv, s->stream, dy, node->accumulate, dx,
                                           s->workspace);
     case TRINE__NODE_SUBSAMPLE_BACKWARD: {

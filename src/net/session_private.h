@@ -59,6 +59,8 @@ typedef struct trine__session_unit {
     int x, z, y, residual; /* values; z is y where nothing is kept */
     trine_batchnorm_saved saved;
     trine_buffer *scale, *shift;
+    trine_buffer
+        *prepared[2]; /* frozen: weights as forward and backward_data read them; NULL where as they are */
     uint64_t packed_version, folded_version;
 } trine__session_unit;
 
@@ -84,6 +86,8 @@ struct trine_session {
     trine_elementwise *elementwise;
     trine__buffer_set buffers;
     trine_buffer *workspace;
+    trine_buffer
+        *prepared; /* weights that train, as the convolution at work reads them: made anew for each */
     size_t bytes;
     int batch; /* of the last forward pass; 0: none */
 };

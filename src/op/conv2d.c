@@ -182,12 +182,39 @@ static trine_status check_weights(const char *name, const trine_conv2d *op, cons
     return TRINE_OK;
 }
 
+size_t trine_conv2d_prepared_bytes(const trine_conv2d *op, trine_direction direction)
+{
+    const trine__conv2d_impl *impl = op->impl[direction];
+    return impl && impl->prepared_bytes && direction != TRINE_BACKWARD_WEIGHTS
+               ? impl->prepared_bytes(op, direction)
+               : 0;
+}
+
+trine_status trine_conv2d_prepare_in(trine_conv2d *op, trine_stream *stream, trine_direction direction,
+                                     const trine_buffer *weights, trine_buffer *prepared)
+{
+    TRINE_CHECK(direction == TRINE_FORWARD || direction == TRINE_BACKWARD_DATA, TRINE_ERR_ARG,
+                "conv2d: weights are prepared for forward and backward_data, not for %s",
+                trine__direction_name(direction));
+    TRINE_CHECK(op->impl[direction], TRINE_ERR_STATE, "conv2d: this direction was not asked for at creation");
+    TRINE_TRY(check_weights("weights", op, weights));
+    const size_t need = trine_conv2d_prepared_bytes(op, direction);
+    TRINE_CHECK(need == 0 || (prepared && trine_buffer_bytes(prepared) >= need), TRINE_ERR_SHAPE,
+                "conv2d: the buffer for prepared weights has %zu bytes, needs %zu",
+                prepared ? trine_buffer_bytes(prepared) : 0, need);
+    if (need) TRINE_TRY(op->impl[direction]->prepare(op, stream, direction, weights, prepared));
+    op->weights[direction] = need ? prepared : weights;
+    return TRINE_OK;
+}
+
 trine_status trine_conv2d_prepare(trine_conv2d *op, trine_stream *stream, const trine_buffer *weights)
 {
-    TRINE_TRY(check_weights("weights", op, weights));
-    for (int i = 0; i < TRINE_BACKWARD_WEIGHTS; i++)
-        if (op->impl[i]) TRINE_TRY(op->impl[i]->prepare(op, stream, (trine_direction)i, weights));
-    op->prepared = true;
+    for (int i = 0; i < TRINE__PREPARED; i++) {
+        if (!op->impl[i]) continue;
+        const size_t bytes = trine_conv2d_prepared_bytes(op, (trine_direction)i);
+        if (bytes && !op->own[i]) TRINE_TRY(trine_buffer_create(op->context, bytes, &op->own[i]));
+        TRINE_TRY(trine_conv2d_prepare_in(op, stream, (trine_direction)i, weights, op->own[i]));
+    }
     return TRINE_OK;
 }
 
@@ -209,7 +236,7 @@ static trine_status check_call(const trine_conv2d *op, trine_direction direction
 {
     const trine_conv2d_desc *d = &op->desc;
     TRINE_CHECK(op->impl[direction], TRINE_ERR_STATE, "conv2d: this direction was not asked for at creation");
-    TRINE_CHECK(op->prepared || direction == TRINE_BACKWARD_WEIGHTS, TRINE_ERR_STATE,
+    TRINE_CHECK(direction == TRINE_BACKWARD_WEIGHTS || op->weights[direction], TRINE_ERR_STATE,
                 "conv2d: trine_conv2d_prepare() must come before the first use");
     const int n = x->shape.n;
     TRINE_CHECK(n >= 1, TRINE_ERR_SHAPE, "conv2d: batch of %d: need at least 1", n);
@@ -275,6 +302,7 @@ void trine_conv2d_destroy(trine_conv2d **op)
     if (!op || !*op) return;
     for (int d = 0; d < TRINE__DIRECTIONS; d++)
         if ((*op)->state[d]) (*op)->impl[d]->destroy((*op)->state[d]);
+    for (int d = 0; d < TRINE__PREPARED; d++) trine_buffer_release(&(*op)->own[d]);
     trine_batchnorm_destroy(&(*op)->statistics);
     free(*op);
     *op = NULL;

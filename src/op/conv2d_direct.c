@@ -44,7 +44,6 @@ typedef struct direct_state {
     trine__kernel *kernel, *pack; /* `pack` is conv2d_unpack for backward_weights */
     trine__kernel *pad; /* NCHW images: their rows, padded to `padded` floats in the workspace; or NULL */
     int padded;
-    trine_buffer *packed; /* forward, backward_data */
     sides side;
     size_t packed_count;  /* floats */
     int tile, edge, step; /* TW, E, IS */
@@ -222,7 +221,6 @@ static void destroy(void *state)
     trine__kernel_destroy(&s->kernel);
     trine__kernel_destroy(&s->pack);
     trine__kernel_destroy(&s->pad);
-    trine_buffer_release(&s->packed);
     free(s);
 }
 
@@ -261,8 +259,7 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
              one_tap(&op->desc) && s->phase_count == 1 ? " -DPOINTWISE" : "");
     if (s->padded) TRINE_TRY(trine__kernel_create(op->context, "conv2d_pad_rows", "", &s->pad));
     TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct", options, &s->kernel));
-    TRINE_TRY(trine__kernel_create(op->context, "conv2d_pack", "", &s->pack));
-    return trine_buffer_create(op->context, s->packed_count * sizeof(float), &s->packed);
+    return trine__kernel_create(op->context, "conv2d_pack", "", &s->pack);
 }
 
 static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
@@ -296,11 +293,16 @@ static trine_status launch_packing(trine_conv2d *op, trine_stream *stream, const
         trine__grid_tiles((size_t)side->group_in, (size_t)(side->groups * side->group_kb), 1), label);
 }
 
+static size_t prepared_bytes(const trine_conv2d *op, trine_direction direction)
+{
+    return ((const direct_state *)op->state[direction])->packed_count * sizeof(float);
+}
+
 static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direction direction,
-                            const trine_buffer *weights)
+                            const trine_buffer *weights, trine_buffer *prepared)
 {
     direct_state *s = op->state[direction];
-    trine__arg args[16] = {trine__arg_buffer(weights), trine__arg_buffer(s->packed)};
+    trine__arg args[16] = {trine__arg_buffer(weights), trine__arg_buffer(prepared)};
     const int transposed = direction == TRINE_BACKWARD_DATA;
     return launch_packing(op, stream, s, args, &transposed, 1, "prepare");
 }
@@ -327,7 +329,7 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const d
     const int chunk = tiles_per_item(op->context, tiles, s->tile, (size_t)r->count * blocks * batch);
     const trine_conv2d_epilogue *e = call->epilogue;
     const trine__arg args[] = {s->padded ? trine__arg_buffer(call->workspace) : trine__arg_tensor(in),
-                               trine__arg_buffer(s->packed),
+                               trine__arg_buffer(op->weights[call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD]),
                                trine__arg_buffer(e->scale),
                                trine__arg_buffer(e->shift),
                                trine__arg_tensor(e->residual),
@@ -486,6 +488,7 @@ const trine__conv2d_impl trine__conv2d_direct = {
     .supports = supports,
     .workspace = workspace,
     .create = create,
+    .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,
     .destroy = destroy,

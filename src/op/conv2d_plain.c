@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* conv2d by one work-item per result: slow, takes everything. Reads the caller's dense weights: they must
- * outlive the next enqueue. */
+/* conv2d by one work-item per result: slow, takes everything. Reads the caller's weights. */
 #include <stdlib.h>
 
 #include "op/conv2d_private.h"
 
 typedef struct plain_state {
     trine__kernel *kernel;
-    const trine_buffer *weights; /* the caller's, dense */
 } plain_state;
 
 static bool supports(const trine_conv2d *op, trine_direction direction)
@@ -40,14 +38,6 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **s
     return TRINE_OK;
 }
 
-static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direction direction,
-                            const trine_buffer *weights)
-{
-    (void)stream;
-    ((plain_state *)op->state[direction])->weights = weights;
-    return TRINE_OK;
-}
-
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call)
 {
@@ -62,7 +52,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
     if (direction == TRINE_FORWARD) {
         const trine_conv2d_epilogue *e = call->epilogue;
         args[count++] = trine__arg_tensor(call->x);
-        args[count++] = trine__arg_buffer(s->weights);
+        args[count++] = trine__arg_buffer(op->weights[direction]);
         args[count++] = trine__arg_buffer(e->scale);
         args[count++] = trine__arg_buffer(e->shift);
         args[count++] = trine__arg_tensor(e->residual);
@@ -71,7 +61,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
             trine__grid_lines((size_t)op->p * (size_t)op->q, filters, (size_t)call->x->shape.n, TRINE__LOCAL);
     } else if (direction == TRINE_BACKWARD_DATA) {
         args[count++] = trine__arg_tensor(call->dy);
-        args[count++] = trine__arg_buffer(s->weights);
+        args[count++] = trine__arg_buffer(op->weights[direction]);
         args[count++] = trine__arg_tensor(call->out);
         grid = trine__grid_lines((size_t)op->h * (size_t)op->w, channels, (size_t)call->dy->shape.n,
                                  TRINE__LOCAL);
@@ -96,7 +86,6 @@ const trine__conv2d_impl trine__conv2d_plain = {
     .error_class = 1.0,
     .supports = supports,
     .create = create,
-    .prepare = prepare,
     .enqueue = enqueue,
     .destroy = destroy,
 };

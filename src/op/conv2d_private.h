@@ -7,7 +7,7 @@
 #include "trine/batchnorm.h"
 #include "trine/conv2d.h"
 
-enum { TRINE__DIRECTIONS = 3 };
+enum { TRINE__DIRECTIONS = 3, TRINE__PREPARED = 2 /* forward and backward_data read weights */ };
 
 typedef struct trine__conv2d_impl trine__conv2d_impl;
 
@@ -18,7 +18,8 @@ struct trine_conv2d {
     const trine__conv2d_impl *impl[TRINE__DIRECTIONS]; /* NULL: direction not asked for */
     void *state[TRINE__DIRECTIONS];                    /* of the implementation */
     trine_batchnorm *statistics;                       /* for emit_bn_partials */
-    bool prepared;
+    const trine_buffer *weights[TRINE__PREPARED]; /* what a direction reads; NULL: prepare was not called */
+    trine_buffer *own[TRINE__PREPARED];           /* of trine_conv2d_prepare() */
 };
 
 /* Operands of one enqueue; which are set follows from the direction. Shapes are already checked. */
@@ -40,8 +41,9 @@ struct trine__conv2d_impl {
                     trine_direction direction); /* NULL: always. Of what it supports, what it is good at */
     size_t (*workspace)(const trine_conv2d *op, trine_direction direction, int n); /* NULL: none */
     trine_status (*create)(trine_conv2d *op, trine_direction direction, void **state);
+    size_t (*prepared_bytes)(const trine_conv2d *op, trine_direction direction); /* NULL: reads the weights */
     trine_status (*prepare)(trine_conv2d *op, trine_stream *stream, trine_direction direction,
-                            const trine_buffer *weights);
+                            const trine_buffer *weights, trine_buffer *prepared);
     trine_status (*enqueue)(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call);
     void (*destroy)(void *state);

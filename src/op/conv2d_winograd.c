@@ -18,10 +18,9 @@ enum {
 typedef struct winograd_state {
     trine__kernel *filter, *input, *multiply;      /* forward, backward_data */
     trine__kernel *gradient, *accumulate, *unpack; /* backward_weights, with `input` */
-    trine_buffer *u;
-    int mo, planes; /* MO, A*A */
-    int kv, tt;     /* channel blocks and tiles in registers */
-    int ct;         /* channels in registers, for backward_weights */
+    int mo, planes;                                /* MO, A*A */
+    int kv, tt;                                    /* channel blocks and tiles in registers */
+    int ct;                                        /* channels in registers, for backward_weights */
     int cb, in_channels, out_channels, in_blocks, out_blocks;
     int in_h, in_w, out_h, out_w, pad_h, pad_w;
     int tile_rows, tile_columns;
@@ -150,7 +149,6 @@ static void destroy(void *state)
     trine__kernel **const kernels[] = {&s->filter,   &s->input,      &s->multiply,
                                        &s->gradient, &s->accumulate, &s->unpack};
     for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
-    trine_buffer_release(&s->u);
     free(s);
 }
 
@@ -168,8 +166,7 @@ static trine_status create_kernels(trine_context *ctx, trine_direction direction
     snprintf(tiled, sizeof tiled, "-DCB=%d -DMO=%d -DKV=%d -DTT=%d", s->cb, s->mo, s->kv, s->tt);
     snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DKV=%d", s->cb, s->mo, s->kv);
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_filter", plain, &s->filter));
-    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply));
-    return trine_buffer_create(ctx, s->u_count * sizeof(float), &s->u);
+    return trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply);
 }
 
 static trine_status create(trine_conv2d *op, trine_direction direction, int mo, void **state)
@@ -197,11 +194,16 @@ static trine_status create2(trine_conv2d *op, trine_direction direction, void **
     return create(op, direction, 2, state);
 }
 
+static size_t prepared_bytes(const trine_conv2d *op, trine_direction direction)
+{
+    return ((const winograd_state *)op->state[direction])->u_count * sizeof(float);
+}
+
 static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direction direction,
-                            const trine_buffer *weights)
+                            const trine_buffer *weights, trine_buffer *prepared)
 {
     const winograd_state *s = op->state[direction];
-    const trine__arg args[] = {trine__arg_buffer(weights), trine__arg_buffer(s->u),
+    const trine__arg args[] = {trine__arg_buffer(weights), trine__arg_buffer(prepared),
                                trine__arg_i32(s->in_channels), trine__arg_i32(s->out_channels),
                                trine__arg_i32(direction == TRINE_BACKWARD_DATA)};
     return trine__launch(stream, s->filter, args, TRINE_COUNTOF(args),
@@ -238,14 +240,14 @@ static trine_status launch_input(trine_stream *stream, const winograd_state *s, 
 }
 
 static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s, const cut *c, int first,
-                                  int blocks, const trine_tensor *in, const trine__conv2d_call *call,
-                                  int flags)
+                                  int blocks, const trine_tensor *in, const trine_buffer *u,
+                                  const trine__conv2d_call *call, int flags)
 {
     const char *label = trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD);
     const trine_conv2d_epilogue *e = call->epilogue;
     TRINE_TRY(launch_input(stream, s, c, first, blocks, in, call->workspace, label));
     const trine__arg multiply[] = {trine__arg_buffer(call->workspace),
-                                   trine__arg_buffer(s->u),
+                                   trine__arg_buffer(u),
                                    trine__arg_buffer(e->scale),
                                    trine__arg_buffer(e->shift),
                                    trine__arg_tensor(e->residual),
@@ -315,7 +317,8 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
     for (int block = 0; block < all; block += c.blocks) {
         const int blocks = all - block < c.blocks ? all - block : c.blocks;
         TRINE_TRY(weights ? weights_chunk(stream, s, &c, block * t_count, blocks, call)
-                          : enqueue_chunk(stream, s, &c, block * t_count, blocks, in, call, flags));
+                          : enqueue_chunk(stream, s, &c, block * t_count, blocks, in, op->weights[direction],
+                                          call, flags));
     }
     return weights ? unpack(stream, s, &c, call) : TRINE_OK;
 }
@@ -328,6 +331,7 @@ const trine__conv2d_impl trine__conv2d_winograd4 = {
     .prefers = prefers4,
     .workspace = workspace,
     .create = create4,
+    .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,
     .destroy = destroy,
@@ -341,6 +345,7 @@ const trine__conv2d_impl trine__conv2d_winograd2 = {
     .prefers = prefers2,
     .workspace = workspace,
     .create = create2,
+    .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,
     .destroy = destroy,
