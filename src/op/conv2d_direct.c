@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "op/conv2d_private.h"
+#include "op/conv2d_arrange.h"
+#include "rt/buffer.h"
 
 enum {
-    MAX_EDGE = 4,
     MAX_ROW = 16, /* taps of a row that make a pixel's values */
     MAX_PHASES = 16,
+    MAX_TAPS = 256,
     FLAG_RELU = 1,
     FLAG_BETA = 2,
     TILE_PIXELS_PER_ITEM = 64,
@@ -27,42 +28,38 @@ typedef struct sides {
     int out_blocks, in_blocks;
 } sides;
 
-/* Taps of one axis that reach one phase of the result: input = base + j * step_in + t * delta, weight = first
- * + t * step. */
+/* Taps of one axis that reach one phase of the result: they read position base + j + t * delta of the gradient
+ * for result j, and weight first + t * step. */
 typedef struct axis {
-    int count;       /* results of this phase */
-    int offset;      /* first result */
-    int base, delta; /* in the input */
+    int count; /* results of this phase */
+    int base, delta;
     int first, step, taps;
 } axis;
 
+/* One launch: what it computes and which taps it needs. */
 typedef struct phase {
-    axis rows, columns;
+    int rows, columns, oy, ox;
+    int first_tap, tap_count;
 } phase;
+
+typedef struct tap {
+    int32_t x, w; /* floats from a pixel, from a block's weights */
+} tap;
 
 typedef struct direct_state {
     trine__kernel *kernel, *pack; /* `pack` is conv2d_unpack for backward_weights */
-    trine__kernel *pad; /* NCHW images: their rows, padded to `padded` floats in the workspace; or NULL */
-    int padded;
+    trine__kernel *arrange;       /* NULL: images are read as they are */
+    trine_buffer *table;          /* of taps */
     sides side;
-    size_t packed_count;  /* floats */
-    int tile, edge, step; /* TW, E, IS */
-    int phase_count, phase_stride;
+    trine__arrangement in; /* of x, or dy for backward_data */
+    bool merged_rows;      /* NCHW: the taps of a row are a pixel's values */
+    size_t packed_count;   /* floats */
+    int tile, step;        /* TW; IS and ST */
+    int flat;              /* pixels from row to row of the result, as tiles count them */
+    tap taps[MAX_TAPS];
+    int tap_count, phase_count, phase_stride;
     phase phases[MAX_PHASES];
-    int in_h, in_w, out_h, out_w; /* images as the kernel sees them (1x1: one row) */
 } direct_state;
-
-/* One tap that never lies beyond the border. */
-static bool one_tap(const trine_conv2d_desc *d)
-{
-    return d->kernel_h == 1 && d->kernel_w == 1 && d->pad_h == 0 && d->pad_w == 0;
-}
-
-/* A 1x1 convolution of stride 1 sees the image as one row. */
-static bool is_pointwise(const trine_conv2d_desc *d)
-{
-    return one_tap(d) && d->stride_h == 1 && d->stride_w == 1;
-}
 
 static bool choose_sides(const trine_conv2d *op, trine_direction direction, sides *s)
 {
@@ -99,47 +96,19 @@ static int registers_per_pixel(const trine_context *ctx, const sides *s)
     return registers < 1 ? 1 : registers;
 }
 
-/* The tile of at most `q` pixels with the least estimated time for a row of q: per tile and tap-channel, half
- * a cycle for each accumulator register (two multiply-adds a cycle, latency of four) and one for the loop. */
-static int choose_tile(const trine_context *ctx, const sides *s, int q)
+/* Pixels of a tile: what the accumulators leave room for, at most `pixels`. */
+static int choose_tile(const trine_context *ctx, const sides *s, int pixels)
 {
     const int per_pixel = registers_per_pixel(ctx, s);
-    int largest = (ctx->caps.vector_registers - per_pixel - 1) / per_pixel;
-    if (largest > q) largest = q;
-    int best = 1;
-    double best_cost = 1e30;
-    for (int tile = largest < 1 ? 1 : largest; tile >= 1; tile--) {
-        const double work = 0.5 * tile * per_pixel;
-        const double cost = trine__ceil_div(q, tile) * ((work < 4.0 ? 4.0 : work) + 1.0);
-        if (cost < best_cost) {
-            best = tile;
-            best_cost = cost;
-        }
-    }
-    return best;
-}
-
-/* Pixels at either end of a row's tiles that some tap may look up beyond the border. */
-static int edge_pixels(const axis *a, int step, int width, int tile)
-{
-    const int reach = (a->taps - 1) * a->delta;
-    const int lowest = a->base + (reach < 0 ? reach : 0), highest = a->base + (reach > 0 ? reach : 0);
-    const int left = lowest < 0 ? trine__ceil_div(-lowest, step) : 0;
-    const int beyond = highest + (a->count - 1) * step - (width - 1);
-    const int right = beyond > 0 ? trine__ceil_div(beyond, step) : 0;
-    const int edge = left > right ? left : right;
-    return edge > tile ? tile : edge;
-}
-
-static axis forward_axis(int out, int kernel, int pad, int dilation)
-{
-    return (axis){.count = out, .base = -pad, .delta = dilation, .step = 1, .taps = kernel};
+    int tile = (ctx->caps.vector_registers - per_pixel - 1) / per_pixel;
+    if (tile > pixels) tile = pixels;
+    return tile < 1 ? 1 : tile;
 }
 
 /* Taps r with (offset + pad - r*dilation) divisible by stride form an arithmetic progression. */
 static axis backward_axis(int in, int offset, int kernel, int stride, int pad, int dilation)
 {
-    axis a = {.count = trine__ceil_div(in - offset, stride), .offset = offset, .step = 1};
+    axis a = {.count = trine__ceil_div(in - offset, stride), .step = 1};
     for (int r = 0; r < kernel; r++) {
         const int reach = offset + pad - r * dilation;
         if (reach % stride != 0) continue;
@@ -155,34 +124,91 @@ static axis backward_axis(int in, int offset, int kernel, int stride, int pad, i
     return a;
 }
 
-static void plan_phases(const trine_conv2d *op, trine_direction direction, direct_state *s)
+static void add_tap(direct_state *s, const trine_conv2d_desc *d, int u, int v, int weight)
+{
+    const int values = s->merged_rows ? d->kernel_w : s->side.cbi;
+    s->taps[s->tap_count++] =
+        (tap){trine__arrangement_at(&s->in, u, v), weight * values * s->side.kv * s->side.cb};
+}
+
+/* forward, and x of backward_weights */
+static void plan_forward(const trine_conv2d *op, direct_state *s)
 {
     const trine_conv2d_desc *d = &op->desc;
-    const bool flat = is_pointwise(d);
-    const int h = flat ? 1 : op->h, w = flat ? op->h * op->w : op->w, p = flat ? 1 : op->p,
-              q = flat ? op->p * op->q : op->q;
-    if (direction == TRINE_BACKWARD_DATA) {
-        s->in_h = p, s->in_w = q, s->out_h = h, s->out_w = w;
-        s->step = 1;
-        s->phase_stride = d->stride_h;
-        for (int y = 0; y < d->stride_h && y < h; y++)
-            for (int x = 0; x < d->stride_w && x < w; x++)
-                s->phases[s->phase_count++] =
-                    (phase){backward_axis(h, y, d->kernel_h, d->stride_h, d->pad_h, d->dilation_h),
-                            backward_axis(w, x, d->kernel_w, d->stride_w, d->pad_w, d->dilation_w)};
-        return;
-    }
-    s->in_h = h, s->in_w = w, s->out_h = p, s->out_w = q;
-    s->step = d->stride_h;
+    s->merged_rows = s->side.cbi == 1 && d->kernel_w > 1 && d->kernel_w <= MAX_ROW && d->dilation_w == 1;
+    const bool merged = s->merged_rows;
+    const trine__reach rows = {.image = op->h,
+                               .pad = d->pad_h,
+                               .stride = d->stride_h,
+                               .planes = d->kernel_h > 1 ? d->stride_h : 1,
+                               .count = op->p + (d->kernel_h - 1) * d->dilation_h / d->stride_h},
+                       columns = {.image = op->w,
+                                  .pad = d->pad_w,
+                                  .stride = merged ? 1 : d->stride_w,
+                                  .planes = d->kernel_w > 1 && !merged ? d->stride_w : 1,
+                                  .least = merged ? op->q * d->stride_w : op->q,
+                                  .count = merged ? (op->q - 1) * d->stride_w + d->kernel_w
+                                                  : op->q + (d->kernel_w - 1) * d->dilation_w / d->stride_w};
+    s->step = merged ? d->stride_w : 1;
+    s->in = trine__arrangement_make(&rows, &columns, s->side.cbi, s->step);
+    s->flat = s->in.width / s->step;
+    const int row_taps = merged ? 1 : d->kernel_w;
+    for (int r = 0; r < d->kernel_h; r++)
+        for (int c = 0; c < row_taps; c++)
+            add_tap(s, d, r * d->dilation_h, c * d->dilation_w, r * row_taps + c);
     s->phase_stride = 1;
     s->phase_count = 1;
-    s->phases[0] = (phase){forward_axis(p, d->kernel_h, d->pad_h, d->dilation_h),
-                           forward_axis(q, d->kernel_w, d->pad_w, d->dilation_w)};
-    if (s->side.cbi == 1 && d->kernel_w > 1 && d->kernel_w <= MAX_ROW && d->dilation_w == 1) {
-        s->padded = w + 2 * d->pad_w;
-        s->in_w = s->padded;
-        s->phases[0].columns = forward_axis(q, 1, 0, 1); /* the taps of a row are a pixel's values */
+    s->phases[0] = (phase){.rows = op->p, .columns = op->q, .tap_count = s->tap_count};
+}
+
+/* What the phases of one axis read of the gradient, whose size is `image`. */
+static trine__reach backward_reach(const axis *a, int count, int image)
+{
+    int lowest = 0, highest = 0, least = 1;
+    for (int i = 0; i < count; i++) {
+        if (a[i].count > least) least = a[i].count;
+        if (a[i].taps == 0) continue;
+        const int other = a[i].base + (a[i].taps - 1) * a[i].delta; /* delta <= 0 */
+        if (other < lowest) lowest = other;
+        if (a[i].base + a[i].count - 1 > highest) highest = a[i].base + a[i].count - 1;
     }
+    const int read = highest - lowest + 1;
+    return (trine__reach){image, -lowest, 1, 1, read < least ? least : read, least};
+}
+
+static void plan_backward_data(const trine_conv2d *op, direct_state *s)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    axis rows[MAX_PHASES], columns[MAX_PHASES];
+    const int row_count = d->stride_h < op->h ? d->stride_h : op->h,
+              column_count = d->stride_w < op->w ? d->stride_w : op->w;
+    for (int i = 0; i < row_count; i++)
+        rows[i] = backward_axis(op->h, i, d->kernel_h, d->stride_h, d->pad_h, d->dilation_h);
+    for (int i = 0; i < column_count; i++)
+        columns[i] = backward_axis(op->w, i, d->kernel_w, d->stride_w, d->pad_w, d->dilation_w);
+    const trine__reach row_reach = backward_reach(rows, row_count, op->p),
+                       column_reach = backward_reach(columns, column_count, op->q);
+    s->step = 1;
+    s->in = trine__arrangement_make(&row_reach, &column_reach, s->side.cbi, 1);
+    s->flat = s->in.width;
+    s->phase_stride = d->stride_h;
+    for (int i = 0; i < row_count; i++)
+        for (int j = 0; j < column_count; j++) {
+            const axis *r = &rows[i], *c = &columns[j];
+            phase *f = &s->phases[s->phase_count++];
+            *f = (phase){r->count, c->count, i, j, s->tap_count, 0};
+            for (int tr = 0; tr < r->taps; tr++)
+                for (int tc = 0; tc < c->taps; tc++)
+                    add_tap(s, d, s->in.top + r->base + tr * r->delta, s->in.left + c->base + tc * c->delta,
+                            (r->first + tr * r->step) * d->kernel_w + c->first + tc * c->step);
+            f->tap_count = s->tap_count - f->first_tap;
+        }
+}
+
+/* Pixels of a phase, with those between its rows. */
+static int phase_pixels(const direct_state *s, const phase *f)
+{
+    return (f->rows - 1) * s->flat + f->columns;
 }
 
 /* Fill in everything but kernels and buffers; false if this implementation does not take the problem. */
@@ -190,23 +216,25 @@ static bool plan(const trine_conv2d *op, trine_direction direction, direct_state
 {
     const trine_conv2d_desc *d = &op->desc;
     *s = (direct_state){.packed_count = 0};
-    if (d->stride_h != d->stride_w || d->stride_h * d->stride_w > MAX_PHASES) return false;
+    if (d->stride_h != d->stride_w || d->stride_h * d->stride_w > MAX_PHASES ||
+        d->kernel_h * d->kernel_w > MAX_TAPS)
+        return false;
     if (!choose_sides(op, direction, &s->side)) return false;
-    plan_phases(op, direction, s);
-    const size_t count = (size_t)s->side.groups * (size_t)s->side.group_kb * (size_t)s->side.group_in *
-                         (size_t)d->kernel_h * (size_t)d->kernel_w *
-                         (size_t)(s->side.cbi * s->side.kv * s->side.cb);
-    if (count >= (size_t)1 << 31) return false;
-    s->packed_count = count;
-    int narrowest = s->phases[0].columns.count;
+    const sides *side = &s->side;
+    const size_t weights = (size_t)(side->groups * side->group_kb) *
+                           (size_t)(side->group_in * side->cbi * side->kv * side->cb) *
+                           (size_t)(d->kernel_h * d->kernel_w);
+    if (direction == TRINE_BACKWARD_DATA)
+        plan_backward_data(op, s);
+    else
+        plan_forward(op, s);
+    if (weights >= (size_t)1 << 31 || trine__arrangement_floats(&s->in) >= (size_t)1 << 31) return false;
+    s->packed_count = weights;
+    int fewest = phase_pixels(s, &s->phases[0]);
     for (int i = 1; i < s->phase_count; i++)
-        if (s->phases[i].columns.count < narrowest) narrowest = s->phases[i].columns.count;
-    s->tile = choose_tile(op->context, &s->side, narrowest);
-    for (int i = 0; i < s->phase_count; i++) {
-        const int edge = edge_pixels(&s->phases[i].columns, s->step, s->in_w, s->tile);
-        if (edge > s->edge) s->edge = edge;
-    }
-    return s->edge <= MAX_EDGE;
+        if (phase_pixels(s, &s->phases[i]) < fewest) fewest = phase_pixels(s, &s->phases[i]);
+    s->tile = choose_tile(op->context, side, fewest);
+    return true;
 }
 
 static bool supports(const trine_conv2d *op, trine_direction direction)
@@ -220,22 +248,23 @@ static void destroy(void *state)
     direct_state *s = state;
     trine__kernel_destroy(&s->kernel);
     trine__kernel_destroy(&s->pack);
-    trine__kernel_destroy(&s->pad);
+    trine__kernel_destroy(&s->arrange);
+    trine_buffer_release(&s->table);
     free(s);
 }
 
-/* Input channels at a time, and pixels in flight where those are too few to hide the multiply-add's latency. */
-static void weight_gradient_tile(const trine_context *ctx, const sides *s, int values, int *channels,
+/* Parts that input channels are taken in, and pixels in flight where a part is too small to hide the
+ * multiply-add's latency. */
+static void weight_gradient_tile(const trine_context *ctx, const sides *s, int values, int *parts,
                                  int *pixels)
 {
     const int per_channel = registers_per_pixel(ctx, s);
     int ct = (ctx->caps.vector_registers - per_channel - 1) / per_channel;
     if (ct > values) ct = values;
-    ct = trine__ceil_div(values, trine__ceil_div(values, ct)); /* parts of one size, about */
-    if (ct < 1) ct = 1;
+    *parts = trine__ceil_div(values, ct < 1 ? 1 : ct);
+    ct = trine__ceil_div(values, *parts);
     int px = 1;
     while (ct * per_channel * px * 2 <= ctx->caps.vector_registers / 2) px *= 2;
-    *channels = ct;
     *pixels = px;
 }
 
@@ -243,23 +272,24 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
 {
     char options[160];
     const sides *side = &s->side;
+    trine_context *ctx = op->context;
+    const int values = s->merged_rows ? op->desc.kernel_w : side->cbi; /* of a pixel */
+    if (!s->in.identity) TRINE_TRY(trine__arrangement_kernel(ctx, &s->in, &s->arrange));
+    TRINE_TRY(trine__buffer_from_host(ctx, s->taps, (size_t)s->tap_count * sizeof *s->taps, &s->table));
     if (direction == TRINE_BACKWARD_WEIGHTS) {
-        int channels, pixels;
-        const int values = s->padded ? op->desc.kernel_w : side->cbi; /* of a pixel */
-        weight_gradient_tile(op->context, side, values, &channels, &pixels);
+        int parts, pixels;
+        weight_gradient_tile(ctx, side, values, &parts, &pixels);
         snprintf(options, sizeof options,
-                 "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DCT=%d -DPX=%d -DST=%d -DBLOCKS=%d", side->cb, values,
-                 side->cbi, side->kv, channels, pixels, s->step, WEIGHT_BLOCKS);
-        if (s->padded) TRINE_TRY(trine__kernel_create(op->context, "conv2d_pad_rows", "", &s->pad));
-        TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
-        return trine__kernel_create(op->context, "conv2d_unpack", "", &s->pack);
+                 "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DPARTS=%d -DPX=%d -DST=%d -DBLOCKS=%d", side->cb, values,
+                 side->cbi, side->kv, parts, pixels, s->step, WEIGHT_BLOCKS);
+        TRINE_TRY(trine__kernel_create(ctx, "conv2d_direct_backward_weights", options, &s->kernel));
+        return trine__kernel_create(ctx, "conv2d_unpack", "", &s->pack);
     }
-    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d -DE=%d%s", side->cb,
-             s->padded ? op->desc.kernel_w : side->cbi, side->cbi, side->kv, s->tile, s->step, s->edge,
-             one_tap(&op->desc) && s->phase_count == 1 ? " -DPOINTWISE" : "");
-    if (s->padded) TRINE_TRY(trine__kernel_create(op->context, "conv2d_pad_rows", "", &s->pad));
-    TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct", options, &s->kernel));
-    return trine__kernel_create(op->context, "conv2d_pack", "", &s->pack);
+    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d%s", side->cb, values,
+             side->cbi, side->kv, s->tile, s->step,
+             s->tap_count == 1 && s->taps[0].x == 0 ? " -DPOINTWISE" : "");
+    TRINE_TRY(trine__kernel_create(ctx, "conv2d_direct", options, &s->kernel));
+    return trine__kernel_create(ctx, "conv2d_pack", "", &s->pack);
 }
 
 static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
@@ -322,51 +352,42 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const d
                                  int flags)
 {
     const sides *side = &s->side;
-    const axis *r = &f->rows, *c = &f->columns;
-    const int row_taps = s->padded ? 1 : op->desc.kernel_w, taps = op->desc.kernel_h * row_taps;
-    const int tiles = trine__ceil_div(c->count, s->tile);
+    const int pixels = phase_pixels(s, f), tiles = trine__ceil_div(pixels, s->tile);
+    const int w_block = (int)(s->packed_count / (size_t)(side->groups * side->group_kb * side->group_in));
     const size_t blocks = (size_t)(side->groups * side->group_kb), batch = (size_t)in->shape.n;
-    const int chunk = tiles_per_item(op->context, tiles, s->tile, (size_t)r->count * blocks * batch);
+    const int chunk = tiles_per_item(op->context, tiles, s->tile, blocks * batch);
     const trine_conv2d_epilogue *e = call->epilogue;
-    const trine__arg args[] = {s->padded ? trine__arg_buffer(call->workspace) : trine__arg_tensor(in),
-                               trine__arg_buffer(op->weights[call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD]),
+    const trine_direction direction = call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD;
+    const trine_shape *out = &call->out->shape;
+    const trine__arg args[] = {s->arrange ? trine__arg_buffer(call->workspace) : trine__arg_tensor(in),
+                               trine__arg_buffer(op->weights[direction]),
+                               trine__arg_buffer(s->table),
                                trine__arg_buffer(e->scale),
                                trine__arg_buffer(e->shift),
                                trine__arg_tensor(e->residual),
                                trine__arg_tensor(call->out),
-                               trine__arg_buffer(op->context->zeros),
-                               trine__arg_i32(s->in_h),
-                               trine__arg_i32(s->in_w),
-                               trine__arg_i32(r->count),
-                               trine__arg_i32(c->count),
+                               trine__arg_i32((int)trine__arrangement_floats(&s->in)),
+                               trine__arg_i32(w_block),
+                               trine__arg_i32(f->first_tap),
+                               trine__arg_i32(f->tap_count),
+                               trine__arg_i32(s->flat),
+                               trine__arg_i32(f->columns),
+                               trine__arg_i32(pixels),
                                trine__arg_i32(tiles),
                                trine__arg_i32(chunk),
                                trine__arg_i32(side->in_blocks),
-                               trine__arg_i32(side->group_in),
+                               trine__arg_i32(f->tap_count > 0 ? side->group_in : 0),
                                trine__arg_i32(side->out_blocks),
                                trine__arg_i32(side->group_kb),
-                               trine__arg_i32(taps),
-                               trine__arg_i32(row_taps),
-                               trine__arg_i32(r->first),
-                               trine__arg_i32(c->first),
-                               trine__arg_i32(r->step),
-                               trine__arg_i32(c->step),
-                               trine__arg_i32(r->taps),
-                               trine__arg_i32(c->taps),
-                               trine__arg_i32(r->base),
-                               trine__arg_i32(c->base),
-                               trine__arg_i32(r->delta),
-                               trine__arg_i32(c->delta),
-                               trine__arg_i32(s->out_h),
-                               trine__arg_i32(s->out_w),
-                               trine__arg_i32(r->offset),
-                               trine__arg_i32(c->offset),
+                               trine__arg_i32(out->h),
+                               trine__arg_i32(out->w),
+                               trine__arg_i32(f->oy),
+                               trine__arg_i32(f->ox),
                                trine__arg_i32(s->phase_stride),
                                trine__arg_i32(flags)};
-    const size_t chunks = (size_t)trine__ceil_div(tiles, chunk);
     return trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
-                         trine__grid_tiles(chunks * (size_t)r->count, blocks, batch),
-                         trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD));
+                         trine__grid_tiles((size_t)trine__ceil_div(tiles, chunk), blocks, batch),
+                         trine__direction_name(direction));
 }
 
 /* How the filter gradient is shared out. */
@@ -379,8 +400,7 @@ typedef struct weight_cut {
 static weight_cut cut_weights(const trine_conv2d *op, const direct_state *s, int n)
 {
     const sides *side = &s->side;
-    const int taps = op->desc.kernel_h * (s->padded ? 1 : op->desc.kernel_w),
-              wanted = op->context->caps.compute_units * MIN_ITEMS_PER_UNIT;
+    const int taps = s->tap_count, wanted = op->context->caps.compute_units * MIN_ITEMS_PER_UNIT;
     weight_cut cut = {.c_count = WEIGHT_BLOCKS, .k_count = WEIGHT_BLOCKS};
     for (;;) {
         const int items = taps * side->groups * trine__ceil_div(side->group_in, cut.c_count) *
@@ -395,7 +415,7 @@ static weight_cut cut_weights(const trine_conv2d *op, const direct_state *s, int
     }
 }
 
-/* Floats of the partial sums, behind which padded rows lie. */
+/* Floats of the partial sums, behind which the arranged images lie. */
 static size_t partial_count(const trine_conv2d *op, const direct_state *s, int n)
 {
     return s->packed_count * (size_t)cut_weights(op, s, n).splits;
@@ -404,68 +424,50 @@ static size_t partial_count(const trine_conv2d *op, const direct_state *s, int n
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
 {
     const direct_state *s = op->state[direction];
-    const size_t padded = (size_t)n * (size_t)op->desc.in_channels * (size_t)op->h * (size_t)s->padded;
-    return sizeof(float) * (padded + (direction == TRINE_BACKWARD_WEIGHTS ? partial_count(op, s, n) : 0));
-}
-
-/* The image's rows, padded, from float `at` of the workspace on. */
-static trine_status pad_rows(trine_conv2d *op, trine_stream *stream, const direct_state *s,
-                             const trine__conv2d_call *call, size_t at, trine_direction direction)
-{
-    const trine_shape *x = &call->x->shape;
-    const int rows = x->n * x->c * x->h;
-    const trine__arg args[] = {trine__arg_tensor(call->x),    trine__arg_buffer(call->workspace),
-                               trine__arg_i32((int)at),       trine__arg_i32(rows),
-                               trine__arg_i32(x->w),          trine__arg_i32(s->padded),
-                               trine__arg_i32(op->desc.pad_w)};
-    return trine__launch(stream, s->pad, args, TRINE_COUNTOF(args),
-                         trine__grid_lines((size_t)rows, 1, 1, TRINE__LOCAL),
-                         trine__direction_name(direction));
+    const size_t copied =
+        s->arrange ? (size_t)(n * s->side.in_blocks) * trine__arrangement_floats(&s->in) : 0;
+    return sizeof(float) * (copied + (direction == TRINE_BACKWARD_WEIGHTS ? partial_count(op, s, n) : 0));
 }
 
 static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, const direct_state *s,
                                     const trine__conv2d_call *call)
 {
-    const trine_conv2d_desc *d = &op->desc;
     const sides *side = &s->side;
-    const int n = call->x->shape.n, row_taps = s->padded ? 1 : d->kernel_w, taps = d->kernel_h * row_taps;
-    const size_t x_at = s->padded ? partial_count(op, s, n) : 0;
+    const int n = call->x->shape.n;
+    const size_t x_at = s->arrange ? partial_count(op, s, n) : 0;
     const weight_cut cut = cut_weights(op, s, n);
-    const int row_block = trine__ceil_div(TILE_PIXELS_PER_ITEM, s->out_w),
-              column_block = 2 * TILE_PIXELS_PER_ITEM;
-    if (s->padded) TRINE_TRY(pad_rows(op, stream, s, call, x_at, TRINE_BACKWARD_WEIGHTS));
-    const trine__arg args[] = {s->padded ? trine__arg_buffer(call->workspace) : trine__arg_tensor(call->x),
+    const bool one_row = s->flat == op->q; /* nothing between the rows */
+    const int p = one_row ? 1 : op->p, q = one_row ? op->p * op->q : op->q;
+    const char *label = trine__direction_name(TRINE_BACKWARD_WEIGHTS);
+    if (s->arrange)
+        TRINE_TRY(trine__arrange(stream, s->arrange, &s->in, call->x, call->workspace, x_at, label));
+    const trine__arg args[] = {s->arrange ? trine__arg_buffer(call->workspace) : trine__arg_tensor(call->x),
                                trine__arg_tensor(call->dy),
                                trine__arg_buffer(call->workspace),
+                               trine__arg_buffer(s->table),
                                trine__arg_i32((int)x_at),
+                               trine__arg_i32((int)trine__arrangement_floats(&s->in)),
+                               trine__arg_i32(s->in.width * s->in.values),
                                trine__arg_i32(n),
-                               trine__arg_i32(s->in_h),
-                               trine__arg_i32(s->in_w),
-                               trine__arg_i32(s->out_h),
-                               trine__arg_i32(s->out_w),
+                               trine__arg_i32(p),
+                               trine__arg_i32(q),
                                trine__arg_i32(side->in_blocks),
                                trine__arg_i32(side->group_in),
                                trine__arg_i32(side->out_blocks),
                                trine__arg_i32(side->group_kb),
-                               trine__arg_i32(taps),
-                               trine__arg_i32(row_taps),
-                               trine__arg_i32(d->pad_h),
-                               trine__arg_i32(s->padded ? 0 : d->pad_w),
-                               trine__arg_i32(d->dilation_h),
-                               trine__arg_i32(d->dilation_w),
-                               trine__arg_i32(row_block),
-                               trine__arg_i32(column_block),
+                               trine__arg_i32(s->tap_count),
+                               trine__arg_i32(trine__ceil_div(TILE_PIXELS_PER_ITEM, q)),
+                               trine__arg_i32(2 * TILE_PIXELS_PER_ITEM),
                                trine__arg_i32(cut.c_count),
                                trine__arg_i32(cut.k_count)};
     const size_t c_items = (size_t)trine__ceil_div(side->group_in, cut.c_count),
                  k_items = (size_t)(side->groups * trine__ceil_div(side->group_kb, cut.k_count));
     TRINE_TRY(trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
-                            trine__grid_tiles(c_items * (size_t)taps, k_items, (size_t)cut.splits),
-                            trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
+                            trine__grid_tiles(c_items * (size_t)s->tap_count, k_items, (size_t)cut.splits),
+                            label));
     trine__arg unpack[16] = {trine__arg_buffer(call->workspace), trine__arg_buffer(call->dw)};
     const int more[] = {cut.splits, (int)s->packed_count, call->beta};
-    return launch_packing(op, stream, s, unpack, more, TRINE_COUNTOF(more),
-                          trine__direction_name(TRINE_BACKWARD_WEIGHTS));
+    return launch_packing(op, stream, s, unpack, more, TRINE_COUNTOF(more), label);
 }
 
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
@@ -476,9 +478,12 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
     const int flags =
         (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
     const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;
-    if (s->padded) TRINE_TRY(pad_rows(op, stream, s, call, 0, TRINE_FORWARD));
+    if (s->arrange)
+        TRINE_TRY(trine__arrange(stream, s->arrange, &s->in, in, call->workspace, 0,
+                                 trine__direction_name(direction)));
     for (int i = 0; i < s->phase_count; i++)
-        TRINE_TRY(launch_phase(op, stream, s, &s->phases[i], in, call, flags));
+        if (s->phases[i].tap_count > 0 || !call->beta)
+            TRINE_TRY(launch_phase(op, stream, s, &s->phases[i], in, call, flags));
     return TRINE_OK;
 }
 
