@@ -1,28 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /* bn_backward_partials - the two sums of batch normalization's backward pass over one chunk, and the rectifier's mask.
- *   g = y ? (y > 0 ? dy : 0) : dy, stored over dy if y is given     sums: sum(g), sum(g*(x - mean))
- * x, y (or null), dy [N][blocks][HW][CB]; mean [blocks*CB]; partials [blocks][N*chunks][2][CB]
+ *   g = y ? (y > 0 ? dy : 0), stored over dy : relu ? ((x - mean)*a + b > 0 ? dy : 0) : dy      sums: sum(g), sum(g*(x - mean))
+ * x, y (or null), dy [N][blocks][HW][CB]; mean, a, b [blocks*CB], a and b as in bn_apply, so that the mask is that of its y
+ * (read with relu only); partials [blocks][N*chunks][2][CB]
  * global (chunks, blocks, N), local (1, 1, 1).  -D CB.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c */
 #include "block.clh"
 
 __kernel void bn_backward_partials(__global const float *restrict x, __global const float *restrict y, __global float *dy,
-                                   __global const float *restrict mean, __global float *restrict partials, const int pixels,
-                                   const int chunk)
+                                   __global const float *restrict mean, __global const float *restrict a,
+                                   __global const float *restrict b, __global float *restrict partials, const int pixels,
+                                   const int chunk, const int relu)
 {
     const int part = (int)get_global_id(0), chunks = (int)get_global_size(0), block = (int)get_global_id(1);
     const int n = (int)get_global_id(2), blocks = (int)get_global_size(1), images = (int)get_global_size(2);
     const int first = part * chunk, count = min(chunk, pixels - first);
     const size_t base = (size_t)(n * blocks + block) * pixels + first;
     const floatV center = LOADV(block, mean);
+    const floatV scale = relu ? LOADV(block, a) : (floatV)(0.0f), shift = relu ? LOADV(block, b) : (floatV)(0.0f);
     floatV s0 = 0.0f, s1 = 0.0f, t0 = 0.0f, t1 = 0.0f;
     for (int i = 0; i < count; i++) {
         const size_t at = base + i;
+        const floatV d = LOADV(at, x) - center;
         floatV g = LOADV(at, dy);
         if (y) {
             g = SELECTV((floatV)(0.0f), g, LOADV(at, y) > (floatV)(0.0f));
             STOREV(g, at, dy);
+        } else if (relu) {
+            g = SELECTV((floatV)(0.0f), g, fma(d, scale, shift) > (floatV)(0.0f));
         }
-        const floatV d = LOADV(at, x) - center;
         if (i & 1) {
             s1 += g;
             t1 = fma(g, d, t1);

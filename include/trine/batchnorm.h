@@ -64,12 +64,15 @@ TRINE_API trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *
                                              const trine_buffer *beta, const trine_tensor *residual, int relu,
                                              trine_tensor *y);
 
-/** Gradients of trine_batchnorm_apply(). With g = dy where y > 0 (or dy itself without relu):
+/** Gradients of trine_batchnorm_apply(). With g = dy where y > 0 (or dy itself without a rectifier):
  *    dgamma = sum(g * xhat)   dbeta = sum(g)   xhat = (x - mean)*rstd
  *    batch statistics:    dx = gamma*rstd*(g - dbeta/m - xhat*dgamma/m)
  *    running statistics:  dx = gamma*rstd*g
- *  @param x       the input of the forward pass; may be NULL with running statistics if dgamma and dbeta are NULL
- *  @param y       the output if relu was on (its sign is the mask), else NULL
+ *  @param x       the input of the forward pass; may be NULL with running statistics if dgamma and dbeta are NULL and relu is 0
+ *  @param y       the output if relu was on and a residual was added (its sign is the mask), else NULL
+ *  @param relu    1 if relu was on without a residual: the mask is computed again from x, and nobody needs to keep y (which is
+ *                 NULL here); the same bits
+ *  @param beta    of the forward pass; read if relu is 1
  *  @param dy      read; overwritten with g if y is given (the gradient that goes on along the residual)
  *  @param batch   1 if saved are the batch's own statistics
  *  @param dgamma,dbeta [C] dense, or NULL; accumulate_affine 0: written, 1: added to
@@ -79,10 +82,10 @@ typedef struct trine_batchnorm_gradients {
     const trine_tensor *x, *y;
     trine_tensor *dy, *dx;
     const trine_batchnorm_saved *saved;
-    const trine_buffer *gamma;
+    const trine_buffer *gamma, *beta;
     trine_buffer *dgamma, *dbeta;
     trine_buffer *partials;
-    int batch, accumulate_affine;
+    int relu, batch, accumulate_affine;
 } trine_batchnorm_gradients;
 
 TRINE_API trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 
 #include "net/arena.h"
-#include "net/session_private.h"
+#include "net/plan.h"
 #include "rt/tensor.h"
 
-static trine_status new_value(trine_session *s, trine_shape shape, int cb, int *out)
+trine_status trine__plan_value(trine_session *s, trine_shape shape, int cb, int *out)
 {
     TRINE_TRY(trine__tensor_check(&shape, cb));
     void *items = s->values;
@@ -20,9 +20,9 @@ static trine_status new_value(trine_session *s, trine_shape shape, int cb, int *
     return TRINE_OK;
 }
 
-static trine_status new_like(trine_session *s, int value, int *out)
+trine_status trine__plan_like(trine_session *s, int value, int *out)
 {
-    return new_value(s, s->values[value].tensor.shape, s->values[value].tensor.cb, out);
+    return trine__plan_value(s, s->values[value].tensor.shape, s->values[value].tensor.cb, out);
 }
 
 static void touch(trine_session *s, int value)
@@ -34,7 +34,7 @@ static void touch(trine_session *s, int value)
     if (now > v->last) v->last = now;
 }
 
-static trine_status add_node(trine_session *s, trine__node node)
+trine_status trine__plan_node(trine_session *s, trine__node node)
 {
     void *items = s->nodes;
     TRINE_TRY(trine__reserve(&items, &s->node_capacity, s->node_count + 1, sizeof *s->nodes));
@@ -45,15 +45,10 @@ static trine_status add_node(trine_session *s, trine__node node)
     if (node.kind == TRINE__NODE_BN_BACKWARD) { /* reads the unit's own values too */
         const trine__session_unit *u = &s->units[node.unit];
         if (!u->fused) touch(s, u->z);
-        if (u->relu) touch(s, u->y);
+        if (u->relu && !u->y_again) touch(s, u->y);
     }
     s->nodes[s->node_count++] = node;
     return TRINE_OK;
-}
-
-static bool requires_grad(const trine_session *s, int value)
-{
-    return value >= 0 && s->values[value].requires_grad;
 }
 
 /* Convolution, BatchNorm, residual and ReLU of one unit; *y is its output. */
@@ -62,6 +57,7 @@ static trine_status forward_unit(trine_session *s, int unit, int x, int residual
     const trine__unit *spec = &s->net->spec.units[unit];
     trine__session_unit *u = &s->units[unit];
     u->planned = true;
+    u->y_copy = TRINE__NO_VALUE;
     u->x = x;
     u->residual = residual;
     u->relu = relu;
@@ -70,19 +66,20 @@ static trine_status forward_unit(trine_session *s, int unit, int x, int residual
                                (in->h + 2 * spec->pad - spec->kernel) / spec->stride + 1,
                                (in->w + 2 * spec->pad - spec->kernel) / spec->stride + 1};
     const int cb = trine__trunk_block(s->net->context);
-    const bool grads = s->backward && (requires_grad(s, x) || u->conv_trains || u->affine_trains);
+    const bool grads = s->backward && (trine__requires_grad(s, x) || u->conv_trains || u->affine_trains);
     u->fused = !u->mode.batch && !(grads && u->affine_trains);
-    TRINE_TRY(new_value(s, shape, cb, &u->y));
+    TRINE_TRY(trine__plan_value(s, shape, cb, &u->y));
     u->z = u->y;
-    if (!u->fused && grads) TRINE_TRY(new_like(s, u->y, &u->z));
-    s->values[u->y].requires_grad = grads || requires_grad(s, residual);
-    TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_CONV,
-                                        .unit = unit,
-                                        .in = x,
-                                        .out = u->z,
-                                        .extra = u->fused ? residual : TRINE__NO_VALUE}));
+    if (!u->fused && grads) TRINE_TRY(trine__plan_like(s, u->y, &u->z));
+    u->y_again = u->z != u->y && residual < 0;
+    s->values[u->y].requires_grad = grads || trine__requires_grad(s, residual);
+    TRINE_TRY(trine__plan_node(s, (trine__node){.kind = TRINE__NODE_CONV,
+                                                .unit = unit,
+                                                .in = x,
+                                                .out = u->z,
+                                                .extra = u->fused ? residual : TRINE__NO_VALUE}));
     if (!u->fused)
-        TRINE_TRY(add_node(
+        TRINE_TRY(trine__plan_node(
             s,
             (trine__node){.kind = TRINE__NODE_BN, .unit = unit, .in = u->z, .out = u->y, .extra = residual}));
     *y = u->y;
@@ -100,13 +97,13 @@ static trine_status forward_block(trine_session *s, int index, int x, int *y)
         shape.c = b->out_channels;
         shape.h = (shape.h - 1) / b->stride + 1;
         shape.w = (shape.w - 1) / b->stride + 1;
-        TRINE_TRY(new_value(s, shape, s->values[x].tensor.cb, &shortcut));
-        s->values[shortcut].requires_grad = requires_grad(s, x);
-        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_SUBSAMPLE,
-                                            .unit = index,
-                                            .in = x,
-                                            .out = shortcut,
-                                            .extra = TRINE__NO_VALUE}));
+        TRINE_TRY(trine__plan_value(s, shape, s->values[x].tensor.cb, &shortcut));
+        s->values[shortcut].requires_grad = trine__requires_grad(s, x);
+        TRINE_TRY(trine__plan_node(s, (trine__node){.kind = TRINE__NODE_SUBSAMPLE,
+                                                    .unit = index,
+                                                    .in = x,
+                                                    .out = shortcut,
+                                                    .extra = TRINE__NO_VALUE}));
     }
     for (int i = 0; i < b->count; i++) {
         const bool last = i == b->count - 1;
@@ -135,10 +132,10 @@ static trine_status forward_stem(trine_session *s, int *y)
         trine_shape shape;
         TRINE_TRY(trine_pool2d_create(s->net->context, &desc, cb, in.h, in.w, &s->max_pool));
         trine_pool2d_output_shape(s->max_pool, in.n, in.c, &shape);
-        TRINE_TRY(new_value(s, shape, cb, &current));
-        s->values[current].requires_grad = requires_grad(s, x);
-        if (requires_grad(s, x)) TRINE_TRY(new_value(s, shape, cb, &s->pool_index));
-        TRINE_TRY(add_node(
+        TRINE_TRY(trine__plan_value(s, shape, cb, &current));
+        s->values[current].requires_grad = trine__requires_grad(s, x);
+        if (trine__requires_grad(s, x)) TRINE_TRY(trine__plan_value(s, shape, cb, &s->pool_index));
+        TRINE_TRY(trine__plan_node(
             s, (trine__node){.kind = TRINE__NODE_MAX_POOL, .in = x, .out = current, .extra = s->pool_index}));
     }
     *y = current;
@@ -151,9 +148,9 @@ static trine_status forward_pool(trine_session *s, int x)
     const int cb = s->values[x].tensor.cb;
     const trine_pool2d_desc desc = {.kind = TRINE_POOL_ADAPTIVE_AVERAGE, .output_h = 1, .output_w = 1};
     TRINE_TRY(trine_pool2d_create(s->net->context, &desc, cb, in.h, in.w, &s->global_pool));
-    TRINE_TRY(new_value(s, (trine_shape){in.n, in.c, 1, 1}, cb, &s->features));
-    s->values[s->features].requires_grad = requires_grad(s, x);
-    return add_node(
+    TRINE_TRY(trine__plan_value(s, (trine_shape){in.n, in.c, 1, 1}, cb, &s->features));
+    s->values[s->features].requires_grad = trine__requires_grad(s, x);
+    return trine__plan_node(
         s, (trine__node){
                .kind = TRINE__NODE_GLOBAL_POOL, .in = x, .out = s->features, .extra = TRINE__NO_VALUE});
 }
@@ -163,8 +160,8 @@ static trine_status forward_fc(trine_session *s)
     const trine__spec *spec = &s->net->spec;
     const int n = s->values[s->features].tensor.shape.n;
     TRINE_TRY(trine_linear_create(s->net->context, spec->features, spec->outputs, NULL, &s->fc));
-    TRINE_TRY(new_value(s, (trine_shape){n, spec->outputs, 1, 1}, 1, &s->logits));
-    return add_node(
+    TRINE_TRY(trine__plan_value(s, (trine_shape){n, spec->outputs, 1, 1}, 1, &s->logits));
+    return trine__plan_node(
         s,
         (trine__node){.kind = TRINE__NODE_FC, .in = s->features, .out = s->logits, .extra = TRINE__NO_VALUE});
 }
@@ -174,7 +171,7 @@ static trine_status plan_forward(trine_session *s)
 {
     const trine_resnet *net = s->net;
     const bool images = s->from == TRINE__AT_IMAGES;
-    TRINE_TRY(new_value(s, s->shape, images ? 1 : trine__trunk_block(net->context), &s->input));
+    TRINE_TRY(trine__plan_value(s, s->shape, images ? 1 : trine__trunk_block(net->context), &s->input));
     s->values[s->input].external = true;
     int current = s->input;
     if (images) TRINE_TRY(forward_stem(s, &current));
@@ -193,115 +190,6 @@ static trine_status plan_forward(trine_session *s)
     s->values[s->output].last = INT_MAX;
     s->forward_count = s->node_count;
     return TRINE_OK;
-}
-
-/* Gradients of one unit. `dy` is overwritten: with the masked gradient if keep_dy, with dz otherwise. *dx is
- * the gradient of the unit's input: `target` (added to) where given, a new value otherwise, none where
- * nothing upstream trains. */
-static trine_status backward_unit(trine_session *s, int unit, int dy, bool keep_dy, int target, int *dx)
-{
-    const trine__session_unit *u = &s->units[unit];
-    const bool data = requires_grad(s, u->x), need_dz = data || u->conv_trains;
-    int dz = TRINE__NO_VALUE;
-    *dx = TRINE__NO_VALUE;
-    if (need_dz) {
-        dz = dy;
-        if (keep_dy) TRINE_TRY(new_like(s, dy, &dz));
-    }
-    if (need_dz || u->affine_trains || (keep_dy && u->relu))
-        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_BN_BACKWARD,
-                                            .unit = unit,
-                                            .in = dy,
-                                            .out = dz,
-                                            .extra = TRINE__NO_VALUE}));
-    if (u->conv_trains)
-        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_CONV_WEIGHTS,
-                                            .unit = unit,
-                                            .in = dz,
-                                            .out = TRINE__NO_VALUE,
-                                            .extra = u->x}));
-    if (!data) return TRINE_OK;
-    *dx = target;
-    if (target < 0) TRINE_TRY(new_like(s, u->x, dx));
-    return add_node(s, (trine__node){.kind = TRINE__NODE_CONV_DATA,
-                                     .unit = unit,
-                                     .in = dz,
-                                     .out = *dx,
-                                     .extra = TRINE__NO_VALUE,
-                                     .accumulate = target >= 0});
-}
-
-/* Gradient of the block's input, from the gradient of its output (overwritten). */
-static trine_status backward_block(trine_session *s, int index, int dy, int *dx)
-{
-    const trine__block *b = &s->net->spec.blocks[index];
-    const int last = b->first + b->count - 1, x = s->units[b->first].x, shortcut = s->units[last].residual;
-    const bool keep = requires_grad(s, shortcut);
-    int current, target = TRINE__NO_VALUE;
-    TRINE_TRY(backward_unit(s, last, dy, keep, TRINE__NO_VALUE, &current));
-    for (int i = last - 1; i > b->first && current >= 0; i--)
-        TRINE_TRY(backward_unit(s, i, current, false, TRINE__NO_VALUE, &current));
-    if (keep && b->projection >= 0) {
-        TRINE_TRY(backward_unit(s, b->projection, dy, false, TRINE__NO_VALUE, &target));
-    } else if (keep && shortcut != x) {
-        TRINE_TRY(new_like(s, x, &target));
-        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_SUBSAMPLE_BACKWARD,
-                                            .unit = index,
-                                            .in = dy,
-                                            .out = target,
-                                            .extra = TRINE__NO_VALUE}));
-    } else if (keep) {
-        target = dy;
-    }
-    *dx = target;
-    return current >= 0 ? backward_unit(s, b->first, current, false, target, dx) : TRINE_OK;
-}
-
-static trine_status backward_head(trine_session *s, int *dy)
-{
-    const trine_resnet *net = s->net;
-    *dy = TRINE__NO_VALUE;
-    TRINE_TRY(new_like(s, s->embedding == TRINE_EMBED_FC ? s->logits : s->features, &s->d_embedding));
-    s->values[s->d_embedding].external = true;
-    int d_features = s->d_embedding;
-    if (s->embedding == TRINE_EMBED_FC) {
-        if (net->params[TRINE__FC_WEIGHT].trainable || net->params[TRINE__FC_BIAS].trainable)
-            TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_FC_WEIGHTS,
-                                                .in = s->d_embedding,
-                                                .out = TRINE__NO_VALUE,
-                                                .extra = s->features}));
-        if (!requires_grad(s, s->features)) return TRINE_OK;
-        TRINE_TRY(new_like(s, s->features, &d_features));
-        TRINE_TRY(add_node(s, (trine__node){.kind = TRINE__NODE_FC_DATA,
-                                            .in = s->d_embedding,
-                                            .out = d_features,
-                                            .extra = TRINE__NO_VALUE}));
-    }
-    if (!requires_grad(s, s->features)) return TRINE_OK;
-    const trine__block *b = &net->spec.blocks[net->spec.block_count - 1];
-    TRINE_TRY(new_like(s, s->units[b->first + b->count - 1].y, dy));
-    return add_node(s, (trine__node){.kind = TRINE__NODE_GLOBAL_POOL_BACKWARD,
-                                     .in = d_features,
-                                     .out = *dy,
-                                     .extra = TRINE__NO_VALUE});
-}
-
-static trine_status plan_backward(trine_session *s)
-{
-    int dy;
-    TRINE_TRY(backward_head(s, &dy));
-    for (int i = s->net->spec.block_count - 1; dy >= 0 && i >= 0; i--)
-        TRINE_TRY(backward_block(s, i, dy, &dy));
-    if (dy < 0) return TRINE_OK; /* nothing before this point trains */
-    const int stem = s->units[0].y;
-    int current = dy;
-    if (s->net->spec.stem_pool) {
-        TRINE_TRY(new_like(s, stem, &current));
-        TRINE_TRY(add_node(
-            s, (trine__node){
-                   .kind = TRINE__NODE_MAX_POOL_BACKWARD, .in = dy, .out = current, .extra = s->pool_index}));
-    }
-    return backward_unit(s, 0, current, false, TRINE__NO_VALUE, &current);
 }
 
 static void resolve_units(trine_session *s)
@@ -346,7 +234,7 @@ static trine_status create_unit(trine_session *s, int unit)
     desc.out_cb = y->cb;
     desc.relu = u->fused && u->relu;
     const unsigned directions = 1u << TRINE_FORWARD | (u->conv_trains ? 1u << TRINE_BACKWARD_WEIGHTS : 0) |
-                                (requires_grad(s, u->x) ? 1u << TRINE_BACKWARD_DATA : 0);
+                                (trine__requires_grad(s, u->x) ? 1u << TRINE_BACKWARD_DATA : 0);
     TRINE_TRY(trine_conv2d_create(ctx, &desc, x->shape.h, x->shape.w, directions, &u->conv));
     TRINE_TRY(trine_batchnorm_create(ctx, spec->out_channels, y->cb, s->net->bns[unit].eps, &u->bn));
     const size_t bytes = trine_batchnorm_channel_bytes(u->bn);
@@ -427,7 +315,7 @@ trine_status trine__plan_make(trine_session *s)
     s->input = s->output = s->features = s->logits = s->d_embedding = s->pool_index = TRINE__NO_VALUE;
     TRINE_TRY(plan_forward(s));
     s->trains = reaches_trainable(s);
-    if (s->trains) TRINE_TRY(plan_backward(s));
+    if (s->trains) TRINE_TRY(trine__plan_backward(s));
     for (int i = 0; i < s->net->spec.unit_count; i++)
         if (s->units[i].planned) TRINE_TRY(create_unit(s, i));
     TRINE_TRY(create_prepared(s));

@@ -170,13 +170,23 @@ static trine_status check_input(const trine_session *s, const trine_tensor *x)
     return TRINE_OK;
 }
 
+/* BatchNorm with its saved statistics. */
+static trine_status apply_bn(trine_session *s, const trine__node *node)
+{
+    const trine__session_unit *u = &s->units[node->unit];
+    const trine_resnet *net = s->net;
+    return trine_batchnorm_apply(u->bn, s->stream, tensor(s, node->in), &u->saved,
+                                 trine__parameter_view(net, trine__gamma_parameter(net, node->unit)),
+                                 trine__parameter_view(net, trine__beta_parameter(net, node->unit)),
+                                 tensor(s, node->extra), u->relu, tensor(s, node->out));
+}
+
 static trine_status run_bn(trine_session *s, const trine__node *node)
 {
     trine__session_unit *u = &s->units[node->unit];
-    const trine_resnet *net = s->net;
     const trine_tensor *z = tensor(s, node->in);
     if (u->mode.batch) {
-        const trine__bn_layer *bn = &net->bns[node->unit];
+        const trine__bn_layer *bn = &s->net->bns[node->unit];
         const float factor = u->mode.cumulative ? (float)(1.0 / ((double)bn->batches + 1)) : bn->momentum;
         TRINE_TRY(trine_batchnorm_partials(u->bn, s->stream, z, s->workspace));
         TRINE_TRY(trine_batchnorm_statistics(u->bn, s->stream, &z->shape, s->workspace, &u->saved,
@@ -188,10 +198,7 @@ static trine_status run_bn(trine_session *s, const trine__node *node)
             moved->version = ++s->mutable_net->next_version;
         }
     }
-    return trine_batchnorm_apply(u->bn, s->stream, z, &u->saved,
-                                 trine__parameter_view(net, trine__gamma_parameter(net, node->unit)),
-                                 trine__parameter_view(net, trine__beta_parameter(net, node->unit)),
-                                 tensor(s, node->extra), u->relu, tensor(s, node->out));
+    return apply_bn(s, node);
 }
 
 static trine_status run_forward(trine_session *s, const trine__node *node)
@@ -315,15 +322,17 @@ static trine_status run_bn_backward(trine_session *s, const trine__node *node, t
 {
     const trine__session_unit *u = &s->units[node->unit];
     const trine_resnet *net = s->net;
-    trine_batchnorm_gradients call = {.x = u->fused ? NULL : tensor(s, u->z),
-                                      .y = u->relu ? tensor(s, u->y) : NULL,
-                                      .dy = tensor(s, node->in),
-                                      .dx = tensor(s, node->out),
-                                      .saved = &u->saved,
-                                      .gamma =
-                                          trine__parameter_view(net, trine__gamma_parameter(net, node->unit)),
-                                      .partials = s->workspace,
-                                      .batch = u->mode.batch};
+    trine_batchnorm_gradients call = {
+        .x = u->fused ? NULL : tensor(s, u->z),
+        .y = u->relu && !u->y_again ? tensor(s, u->y) : NULL,
+        .relu = u->relu && u->y_again,
+        .dy = tensor(s, node->in),
+        .dx = tensor(s, node->out),
+        .saved = &u->saved,
+        .gamma = trine__parameter_view(net, trine__gamma_parameter(net, node->unit)),
+        .beta = trine__parameter_view(net, trine__beta_parameter(net, node->unit)),
+        .partials = s->workspace,
+        .batch = u->mode.batch};
     if (u->affine_trains) {
         call.dgamma = reach(g, trine__gamma_parameter(net, node->unit), &call.accumulate_affine);
         call.dbeta = reach(g, trine__beta_parameter(net, node->unit), &call.accumulate_affine);
@@ -346,6 +355,8 @@ static trine_status run_backward(trine_session *s, const trine__node *node, trin
                                           s->workspace);
     case TRINE__NODE_GLOBAL_POOL_BACKWARD:
         return trine_pool2d_backward(s->global_pool, s->stream, dy, NULL, dx);
+    case TRINE__NODE_BN:
+        return apply_bn(s, node);
     case TRINE__NODE_BN_BACKWARD:
         return run_bn_backward(s, node, g);
     case TRINE__NODE_CONV_WEIGHTS: {

@@ -23,7 +23,7 @@ typedef struct trine__value {
 
 typedef enum trine__node_kind {
     TRINE__NODE_CONV,        /* x -> y (fused: BatchNorm, residual, ReLU in the epilogue) */
-    TRINE__NODE_BN,          /* z -> y with residual and ReLU */
+    TRINE__NODE_BN,          /* z -> y with residual and ReLU; in the backward pass with what is saved */
     TRINE__NODE_MAX_POOL,    /* x -> y, index */
     TRINE__NODE_SUBSAMPLE,   /* x -> y (shortcut option A of `block`) */
     TRINE__NODE_GLOBAL_POOL, /* x -> y */
@@ -56,7 +56,9 @@ typedef struct trine__session_unit {
     bool fused;   /* BatchNorm folded into the convolution's epilogue */
     bool relu;
     bool conv_trains, affine_trains;
+    bool y_again;          /* y is not kept: it can be made from z once more */
     int x, z, y, residual; /* values; z is y where nothing is kept */
+    int y_copy;            /* y made again, or TRINE__NO_VALUE */
     trine_batchnorm_saved saved;
     trine_buffer *scale, *shift;
     trine_buffer

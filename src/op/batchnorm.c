@@ -35,7 +35,8 @@ struct trine_batchnorm {
     int channels, cb, blocks;
     float eps;
     trine__kernel *kernels[KERNELS]; /* each made at its first use: inference folds and needs only one */
-    trine_buffer *scratch[3];        /* [blocks*cb] each: a, b; or k1, k2, k3 */
+    trine_buffer *scratch[4];        /* [blocks*cb] each: a, b; or k1, k2, k3 of the backward pass, with a in
+                                        k1's place, and b */
 };
 
 static trine_status launch(trine_batchnorm *bn, trine_stream *stream, int kernel, const trine__arg *args,
@@ -223,6 +224,13 @@ trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, co
     return launch(bn, stream, APPLY, args, TRINE_COUNTOF(args), pixel_grid(bn, &x->shape));
 }
 
+enum {
+    K1 = 0,
+    K2 = 1,
+    K3 = 2,
+    B = 3
+}; /* the backward pass's vectors in scratch[]; k1 is bn_apply's a, bit for bit */
+
 /* Both sums, the affine gradients and k1, k2, k3. */
 static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
                                   const trine_batchnorm_gradients *g)
@@ -230,19 +238,25 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
     const trine_shape *shape = &g->dy->shape;
     const int pixels = shape->h * shape->w;
     TRINE_TRY(check_partials(bn, shape, g->partials));
-    const trine__arg sums[] = {trine__arg_tensor(g->x),        trine__arg_tensor(g->y),
-                               trine__arg_tensor(g->dy),       trine__arg_buffer(g->saved->mean),
-                               trine__arg_buffer(g->partials), trine__arg_i32(pixels),
-                               trine__arg_i32(CHUNK_PIXELS)};
+    const trine__arg sums[] = {trine__arg_tensor(g->x),
+                               trine__arg_tensor(g->y),
+                               trine__arg_tensor(g->dy),
+                               trine__arg_buffer(g->saved->mean),
+                               trine__arg_buffer(bn->scratch[K1]),
+                               trine__arg_buffer(bn->scratch[B]),
+                               trine__arg_buffer(g->partials),
+                               trine__arg_i32(pixels),
+                               trine__arg_i32(CHUNK_PIXELS),
+                               trine__arg_i32(g->relu)};
     TRINE_TRY(launch(bn, stream, BACKWARD_PARTIALS, sums, TRINE_COUNTOF(sums), chunk_grid(bn, shape)));
     const trine__arg merge[] = {trine__arg_buffer(g->partials),
                                 trine__arg_buffer(g->saved->rstd),
                                 trine__arg_buffer(g->gamma),
                                 trine__arg_buffer(g->dgamma),
                                 trine__arg_buffer(g->dbeta),
-                                trine__arg_buffer(bn->scratch[0]),
-                                trine__arg_buffer(bn->scratch[1]),
-                                trine__arg_buffer(bn->scratch[2]),
+                                trine__arg_buffer(bn->scratch[K1]),
+                                trine__arg_buffer(bn->scratch[K2]),
+                                trine__arg_buffer(bn->scratch[K3]),
                                 trine__arg_i32(bn->channels),
                                 trine__arg_i32(shape->n * chunks_of(shape)),
                                 trine__arg_f32((float)((double)shape->n * pixels)),
@@ -260,22 +274,26 @@ trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
     if (g->y) TRINE_TRY(check_tensor(bn, "y", g->y, shape));
     if (g->dx) TRINE_TRY(check_tensor(bn, "dx", g->dx, shape));
     const bool sums = g->batch || g->dgamma || g->dbeta;
-    TRINE_CHECK(g->x || !sums, TRINE_ERR_ARG, "batchnorm: this backward pass needs x");
-    if (sums)
-        TRINE_TRY(backward_sums(bn, stream, g));
-    else
-        TRINE_TRY(coefficients(bn, stream, g->saved->mean, g->saved->rstd, g->gamma, NULL, bn->scratch[0],
-                               bn->scratch[1], KIND_AFFINE));
+    TRINE_CHECK(g->x || !(sums || g->relu), TRINE_ERR_ARG, "batchnorm: this backward pass needs x");
+    TRINE_CHECK(!g->y || !g->relu, TRINE_ERR_ARG,
+                "batchnorm: the mask comes from y or from x, not from both");
+    if (g->relu || !sums)
+        TRINE_TRY(coefficients(bn, stream, g->saved->mean, g->saved->rstd, g->gamma, g->beta, bn->scratch[K1],
+                               bn->scratch[B], KIND_AFFINE));
+    if (sums) TRINE_TRY(backward_sums(bn, stream, g));
     const trine_tensor *mask = sums ? NULL : g->y; /* the sums have stored the masked gradient already */
     if (!g->dx && !mask) return TRINE_OK;
-    const trine__arg args[] = {trine__arg_tensor(g->batch ? g->x : NULL),
+    const trine__arg args[] = {trine__arg_tensor(g->batch || g->relu ? g->x : NULL),
                                trine__arg_tensor(mask),
                                trine__arg_tensor(g->dy),
                                trine__arg_tensor(g->dx),
                                trine__arg_buffer(g->saved->mean),
-                               trine__arg_buffer(bn->scratch[0]),
-                               trine__arg_buffer(bn->scratch[1]),
-                               trine__arg_buffer(bn->scratch[2]),
-                               trine__arg_i32(shape->h * shape->w)};
+                               trine__arg_buffer(bn->scratch[B]),
+                               trine__arg_buffer(bn->scratch[K1]),
+                               trine__arg_buffer(bn->scratch[K2]),
+                               trine__arg_buffer(bn->scratch[K3]),
+                               trine__arg_i32(shape->h * shape->w),
+                               trine__arg_i32(g->relu),
+                               trine__arg_i32(g->batch)};
     return launch(bn, stream, BACKWARD_APPLY, args, TRINE_COUNTOF(args), pixel_grid(bn, shape));
 }

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* The parts of a plan: plan.c has the forward pass and the memory, plan_backward.c the backward pass. */
+#ifndef TRINE_NET_PLAN_H
+#define TRINE_NET_PLAN_H
+
+#include "net/session_private.h"
+
+/* A new value of the plan; like another one. */
+trine_status trine__plan_value(trine_session *s, trine_shape shape, int cb, int *out);
+trine_status trine__plan_like(trine_session *s, int value, int *out);
+/* The next node; what it reads and writes lives at least until now. */
+trine_status trine__plan_node(trine_session *s, trine__node node);
+
+static inline bool trine__requires_grad(const trine_session *s, int value)
+{
+    return value >= 0 && s->values[value].requires_grad;
+}
+
+/* The nodes of the backward pass, after those of the forward pass. */
+trine_status trine__plan_backward(trine_session *s);
+
+#endif
