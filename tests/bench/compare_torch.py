@@ -10,15 +10,11 @@ NCHW and channels_last). Reports only; no bound is checked here.
 """
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
-import subprocess
-import sys
-import time
 
-WORKER = "--torch-worker"
+from bench_support import (best_of, header, inference_variants, last_json, milliseconds, processors, row, title, torch_process,
+                           worker_words)
 
 
 def torch_worker(arch, batch, size, mode, repeats):
@@ -26,7 +22,7 @@ def torch_worker(arch, batch, size, mode, repeats):
     import torch
     import torchvision
     torch.manual_seed(1)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(processors())
     model = getattr(torchvision.models, arch)()
     x = torch.randn(batch, 3, size, size)
     labels = torch.zeros(batch, dtype=torch.long)
@@ -35,20 +31,14 @@ def torch_worker(arch, batch, size, mode, repeats):
     def measure(name, run):
         run()
         run()
-        times[name] = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            run()
-            times[name].append((time.perf_counter() - start) * 1e3)
+        times[name] = [milliseconds(run) for _ in range(repeats)]
 
     if mode == "infer":
         model.eval()
         with torch.no_grad():
-            scripted = torch.jit.optimize_for_inference(torch.jit.script(model))
-            measure("scripted", lambda: scripted(x))
-            measure("eager", lambda: model(x))
-            model, xc = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
-            measure("channels_last", lambda: model(xc))
+            for name, variant, channels_last in inference_variants(torch, model):
+                xl = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+                measure(name, lambda: variant(xl))
     else:
         model.train()
         for name, layout in (("eager", torch.contiguous_format), ("channels_last", torch.channels_last)):
@@ -64,11 +54,6 @@ def torch_worker(arch, batch, size, mode, repeats):
     print(json.dumps({"times": times, "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
 
 
-def last_json(arguments):
-    done = subprocess.run(arguments, stdout=subprocess.PIPE, universal_newlines=True, check=True)
-    return json.loads(done.stdout[done.stdout.index("{"):])
-
-
 def compare(trine, arch, batch, size, mode, rounds, repeats):
     ours, theirs = [], {}
     memory = [0, 0]
@@ -77,20 +62,21 @@ def compare(trine, arch, batch, size, mode, rounds, repeats):
                        "--json", "-"])
         ours.append(t["ms_median"])
         memory[0] = max(memory[0], t["peak_bytes"] / 2**20)
-        p = last_json(["/usr/bin/python3", os.path.abspath(__file__), WORKER, arch, str(batch), str(size), mode, str(repeats)])
+        p = torch_process(__file__, arch, batch, size, mode, repeats)
         for name, values in p["times"].items():
             theirs.setdefault(name, []).append(statistics.median(values))
         memory[1] = max(memory[1], p["peak_kib"] / 1024)
-    best = min(theirs, key=lambda name: statistics.median(theirs[name]))
-    a, b = statistics.median(ours), statistics.median(theirs[best])
+    best, b = best_of(theirs)
+    a = statistics.median(ours)
     variants = ", ".join("%s %.0f" % (n, statistics.median(v)) for n, v in sorted(theirs.items()))
-    print("| %s | %s | %d | %.1f | %.1f (%s) | %.2f | %.0f | %.0f | %s |" % (arch, mode, batch, a, b, best, b / a, memory[0],
-                                                                         memory[1], variants), flush=True)
+    row(arch, mode, "%d" % batch, "%.1f" % a, "%.1f (%s)" % (b, best), "%.2f" % (b / a), "%.0f" % memory[0], "%.0f" % memory[1],
+        variants)
 
 
 def main():
-    if len(sys.argv) > 1 and sys.argv[1] == WORKER:
-        torch_worker(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5], int(sys.argv[6]))
+    words = worker_words()
+    if words is not None:
+        torch_worker(words[0], int(words[1]), int(words[2]), words[3], int(words[4]))
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("trine")
@@ -101,10 +87,9 @@ def main():
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--modes", default="infer,train")
     o = parser.parse_args()
-    print("%s, %s, %d processors, %d alternating rounds; ms are medians, ratio is PyTorch over trine\n" %
-          (time.strftime("%Y-%m-%d"), platform.processor() or platform.machine(), len(os.sched_getaffinity(0)), o.rounds))
-    print("| network | mode | batch | trine ms | PyTorch's best ms | ratio | trine device MiB | PyTorch process MiB | PyTorch's variants, ms |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    title(o.rounds, "ms are medians, ratio is PyTorch over trine")
+    header("network", "mode", "batch", "trine ms", "PyTorch's best ms", "ratio", "trine device MiB", "PyTorch process MiB",
+           "PyTorch's variants, ms")
     for arch in o.arch:
         for mode in o.modes.split(","):
             compare(o.trine, arch, o.batch, o.size, mode, o.rounds, o.repeats)
