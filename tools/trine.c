@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const cli_command *const commands[] = {
@@ -66,6 +67,8 @@ int main(int argc, char **argv)
 {
     const double start = cli_seconds();
     setvbuf(stdout, NULL, _IOLBF, 0); /* results and talk in the order they were made, in a pipe too */
+    /* PoCL would compile each kernel for its launch and once more for the binary that the cache keeps. */
+    setenv("POCL_WORK_GROUP_SPECIALIZATION", "0", 0);
     if (argc < 2) {
         fputs("trine: a command is needed (see trine --help)\n", stderr);
         return CLI_USAGE;
