@@ -141,10 +141,17 @@ static bool is_bad_image(trine_status status)
     return status == TRINE_ERR_OPEN || status == TRINE_ERR_FORMAT || status == TRINE_ERR_DATA;
 }
 
-/* Decode, measure and resize. */
-static trine_status load_image(const trine__loader *l, int index, trine_image *image, struct row *r)
+static trine__random augmentation(uint64_t seed, uint64_t batch, uint64_t slot)
+{
+    return trine__random_stream(seed ^ augment_purpose, batch, slot);
+}
+
+/* Decode, measure and resize; `plan` tells the row's draw. */
+static trine_status load_image(const trine__loader *l, int index, const trine__loader_row *plan,
+                               trine_image *image, trine__view *view, struct row *r)
 {
     const trine__loader_options *o = &l->options;
+    trine__random random = augmentation(o->seed, plan->batch, plan->slot);
     const char *name = trine_dataset_name(o->dataset, (size_t)index);
     int width, height;
     TRINE_TRY(trine_dataset_image(o->dataset, (size_t)index, image));
@@ -153,7 +160,7 @@ static trine_status load_image(const trine__loader *l, int index, trine_image *i
     TRINE_CHECK_GOTO(width <= TRINE__IMAGE_PIXELS_MAX / height, TRINE_ERR_DATA,
                      "%s: %dx%d pixels become %dx%d by preprocessing, the limit is %d pixels", name,
                      image->width, image->height, width, height, (int)TRINE__IMAGE_PIXELS_MAX);
-    status = trine__preprocess_resize(&o->preprocess, image);
+    status = trine__preprocess_resize(&o->preprocess, o->augment.flip, o->augment.crop, &random, image, view);
     if (status != TRINE_OK) {
         trine__fail_context(status, "%s", name);
         goto cleanup;
@@ -184,7 +191,8 @@ static trine_status remember_bad(struct row *r, int index)
 }
 
 /* The image of a row or its substitute; *index tells which. TRINE_OK with no pixels: the row is left out. */
-static trine_status find_image(const trine__loader *l, int *index, trine_image *image, struct row *r)
+static trine_status find_image(const trine__loader *l, int *index, const trine__loader_row *plan,
+                               trine_image *image, trine__view *view, struct row *r)
 {
     const trine__loader_options *o = &l->options;
     const size_t count = trine_dataset_count(o->dataset);
@@ -192,7 +200,7 @@ static trine_status find_image(const trine__loader *l, int *index, trine_image *
     for (size_t step = 0; step < count; step++) {
         const int i = (int)(((size_t)first + step) % count);
         if (trine_dataset_label(o->dataset, (size_t)i) != label) continue;
-        const trine_status status = load_image(l, i, image, r);
+        const trine_status status = load_image(l, i, plan, image, view, r);
         if (status == TRINE_OK) {
             *index = i;
             return TRINE_OK;
@@ -236,11 +244,6 @@ static float *row_memory(trine__loader *l, struct batch *b, int slot, struct row
     return x;
 }
 
-static trine__random augmentation(uint64_t seed, uint64_t batch, uint64_t slot)
-{
-    return trine__random_stream(seed ^ augment_purpose, batch, slot);
-}
-
 bool trine__augment_flips(uint64_t seed, uint64_t batch, uint64_t slot)
 {
     trine__random random = augmentation(seed, batch, slot);
@@ -252,12 +255,12 @@ static void fill_row(trine__loader *l, struct batch *b, int slot)
     const trine__loader_options *o = &l->options;
     struct row *r = &b->rows[slot];
     trine_image image = {0};
-    const trine_status status = find_image(l, &b->indices[slot], &image, r);
+    trine__view view;
+    const trine_status status = find_image(l, &b->indices[slot], &b->plan[slot], &image, &view, r);
     b->labels[slot] = trine_dataset_label(o->dataset, (size_t)b->indices[slot]);
     if (status == TRINE_OK && image.rgb) {
         float *x = row_memory(l, b, slot, r);
-        trine__random random = augmentation(o->seed, b->plan[slot].batch, b->plan[slot].slot);
-        if (x) trine__preprocess_write(&o->preprocess, &image, o->augment.flip, o->augment.crop, &random, x);
+        if (x) trine__preprocess_write(&o->preprocess, &image, &view, x);
         b->ok[slot] = x != NULL;
     }
     trine_image_free(&image);

@@ -18,11 +18,6 @@
 /* He et al. 2016, section 4.2: four pixels on each side. */
 enum { AUGMENT_BORDER = 4 };
 
-/* Output pixel (x, y) shows pixel (x + left, y + top) of the resized image; outside it lies black. */
-struct window {
-    int width, height, left, top;
-};
-
 static const trine_preprocess imagenet = {256, 0, 224, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}};
 static const trine_preprocess idx = {0, 32, 0, {0.f, 0.f, 0.f}, {1.f, 1.f, 1.f}};
 
@@ -208,37 +203,46 @@ void trine_preprocess_size(const trine_preprocess *p, int width, int height, int
     window_side(p, h, false, NULL, out_height, &first);
 }
 
-static void write_window(const trine_image *image, const struct window *win, bool flip, float table[3][256],
-                         float *out)
+/* Columns [first, end) of the output lie inside the image. */
+static void write_line(const unsigned char *rgb, int first, int end, int width, bool mirrored,
+                       float table[3][256], float *out, size_t plane)
 {
-    const size_t plane = (size_t)win->width * (size_t)win->height;
-    const int step = flip ? -1 : 1;
-    for (int y = 0; y < win->height; y++) {
-        const int sy = y + win->top;
-        float *row = out + (size_t)y * (size_t)win->width + (flip ? win->width - 1 : 0);
-        for (int x = 0; x < win->width; x++, row += step) {
-            const int sx = x + win->left;
-            static const unsigned char black[3];
-            const bool inside = sx >= 0 && sx < image->width && sy >= 0 && sy < image->height;
-            const unsigned char *rgb =
-                inside ? image->rgb + ((size_t)sy * (size_t)image->width + (size_t)sx) * 3 : black;
-            row[0] = table[0][rgb[0]];
-            row[plane] = table[1][rgb[1]];
-            row[2 * plane] = table[2][rgb[2]];
+    for (int c = 0; c < 3; c++) {
+        float *row = out + plane * (size_t)c;
+        for (int x = 0; x < first; x++) row[mirrored ? width - 1 - x : x] = table[c][0];
+        for (int x = end; x < width; x++) row[mirrored ? width - 1 - x : x] = table[c][0];
+        if (mirrored) {
+            for (int x = first; x < end; x++) row[width - 1 - x] = table[c][rgb[3 * (x - first) + c]];
+        } else {
+            for (int x = first; x < end; x++) row[x] = table[c][rgb[3 * (x - first) + c]];
         }
     }
 }
 
-trine_status trine__preprocess_resize(const trine_preprocess *p, trine_image *image)
+static int clamp(int value, int most)
 {
-    int width, height;
-    resized_size(p, image->width, image->height, &width, &height);
-    if (width == image->width && height == image->height) return TRINE_OK;
-    trine_image resized;
-    TRINE_TRY(trine_image_resize(image, width, height, &resized));
-    trine_image_free(image);
-    *image = resized;
-    return TRINE_OK;
+    return value < 0 ? 0 : value > most ? most : value;
+}
+
+void trine__preprocess_write(const trine_preprocess *p, const trine_image *resized, const trine__view *view,
+                             float *out)
+{
+    const trine__window *w = &view->window;
+    const size_t plane = (size_t)w->width * (size_t)w->height;
+    const int first = clamp(-w->left, w->width), end = clamp(resized->width - w->left, w->width);
+    float table[3][256];
+    for (int c = 0; c < 3; c++) {
+        for (int v = 0; v < 256; v++) table[c][v] = ((float)v / 255.0f - p->mean[c]) / p->std[c];
+    }
+    for (int y = 0; y < w->height; y++) {
+        const int sy = y + w->top;
+        const bool inside = sy >= 0 && sy < resized->height && first < end;
+        const unsigned char *rgb =
+            inside ? resized->rgb + ((size_t)sy * (size_t)resized->width + (size_t)(first + w->left)) * 3
+                   : NULL;
+        write_line(rgb, inside ? first : 0, inside ? end : 0, w->width, view->mirrored, table,
+                   out + (size_t)y * (size_t)w->width, plane);
+    }
 }
 
 bool trine__preprocess_flips(trine__random *random)
@@ -246,29 +250,51 @@ bool trine__preprocess_flips(trine__random *random)
     return trine__random_below(random, 2) == 1;
 }
 
-void trine__preprocess_write(const trine_preprocess *p, const trine_image *resized, bool flip, bool crop,
-                             trine__random *random, float *out)
+/* What the window shows of an image of width x height pixels. */
+static trine__window shown(const trine__window *w, int width, int height)
 {
-    struct window win;
-    const bool mirrored = flip && trine__preprocess_flips(random);
-    window_side(p, resized->width, crop, random, &win.width, &win.left);
-    window_side(p, resized->height, crop, random, &win.height, &win.top);
-    float table[3][256];
-    for (int c = 0; c < 3; c++) {
-        for (int v = 0; v < 256; v++) table[c][v] = ((float)v / 255.0f - p->mean[c]) / p->std[c];
-    }
-    write_window(resized, &win, mirrored, table, out);
+    const int left = clamp(w->left, width), top = clamp(w->top, height);
+    return (trine__window){left, top, clamp(w->left + w->width, width) - left,
+                           clamp(w->top + w->height, height) - top};
+}
+
+/* *resized stays empty where nothing is resized. */
+static trine_status resize(const trine_preprocess *p, const trine_image *image, bool flip, bool crop,
+                           trine__random *random, trine__view *view, trine_image *resized)
+{
+    int width, height;
+    trine__window *w = &view->window;
+    resized_size(p, image->width, image->height, &width, &height);
+    view->mirrored = flip && trine__preprocess_flips(random);
+    window_side(p, width, crop, random, &w->width, &w->left);
+    window_side(p, height, crop, random, &w->height, &w->top);
+    if (width == image->width && height == image->height) return TRINE_OK;
+    trine__window part = shown(w, width, height);
+    if (part.width == 0 || part.height == 0) part = (trine__window){0, 0, 1, 1};
+    TRINE_TRY(trine__image_resize_window(image, width, height, &part, resized));
+    w->left -= part.left;
+    w->top -= part.top;
+    return TRINE_OK;
+}
+
+trine_status trine__preprocess_resize(const trine_preprocess *p, bool flip, bool crop, trine__random *random,
+                                      trine_image *image, trine__view *view)
+{
+    trine_image resized = {0};
+    TRINE_TRY(resize(p, image, flip, crop, random, view, &resized));
+    if (!resized.rgb) return TRINE_OK;
+    trine_image_free(image);
+    *image = resized;
+    return TRINE_OK;
 }
 
 trine_status trine_preprocess_apply(const trine_preprocess *p, const trine_image *image, float *out)
 {
     trine_image resized = {0};
-    int width, height;
+    trine__view view;
     TRINE_TRY(trine__preprocess_check(p));
-    resized_size(p, image->width, image->height, &width, &height);
-    const bool resize = width != image->width || height != image->height;
-    if (resize) TRINE_TRY(trine_image_resize(image, width, height, &resized));
-    trine__preprocess_write(p, resize ? &resized : image, false, false, NULL, out);
+    TRINE_TRY(resize(p, image, false, false, NULL, &view, &resized));
+    trine__preprocess_write(p, resized.rgb ? &resized : image, &view, out);
     trine_image_free(&resized);
     return TRINE_OK;
 }

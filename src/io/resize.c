@@ -80,15 +80,23 @@ static unsigned char to_byte(int32_t sum)
     return (unsigned char)(v > 255 ? 255 : v);
 }
 
-static trine_status resize_rows(const trine_image *in, int width, trine_image *out)
+/* Pixels in memory of which row 0 is row `first` of the image. */
+struct lines {
+    const unsigned char *rgb;
+    size_t stride; /* bytes */
+    int first;
+};
+
+/* The window's columns of in's rows first, first + 1, ...: as many as `out` has. */
+static trine_status resize_rows(const trine_image *in, int width, const trine__window *window, int first,
+                                trine_image *out)
 {
     struct taps t;
     TRINE_TRY(taps_make(in->width, width, &t));
-    const trine_status status = trine__image_new("resize", (uint64_t)width, (uint64_t)in->height, out);
-    for (int y = 0; status == TRINE_OK && y < in->height; y++) {
-        const unsigned char *row = in->rgb + (size_t)y * (size_t)in->width * 3;
-        unsigned char *to = out->rgb + (size_t)y * (size_t)width * 3;
-        for (int x = 0; x < width; x++, to += 3) {
+    for (int y = 0; y < out->height; y++) {
+        const unsigned char *row = in->rgb + (size_t)(first + y) * (size_t)in->width * 3;
+        unsigned char *to = out->rgb + (size_t)y * (size_t)out->width * 3;
+        for (int x = window->left; x < window->left + window->width; x++, to += 3) {
             const unsigned char *from = row + (size_t)t.first[x] * 3;
             const int32_t *k = t.weights + t.start[x], *end = t.weights + t.start[x + 1];
             int32_t r = 1 << (FRACTION_BITS - 1), g = r, b = r;
@@ -103,36 +111,41 @@ static trine_status resize_rows(const trine_image *in, int width, trine_image *o
         }
     }
     taps_free(&t);
-    return status;
+    return TRINE_OK;
 }
 
-static trine_status resize_columns(const trine_image *in, int height, trine_image *out)
+/* The window's rows; `in` begins at its first column. */
+static trine_status resize_columns(const struct lines *in, const struct taps *t, const trine__window *window,
+                                   trine_image *out)
 {
-    trine_status status = TRINE_OK;
-    struct taps t;
     void *memory = NULL;
-    const size_t bytes = (size_t)in->width * 3;
-    TRINE_TRY(taps_make(in->height, height, &t));
-    TRINE_TRY_GOTO(trine__calloc(bytes, sizeof(int32_t), &memory));
-    TRINE_TRY_GOTO(trine__image_new("resize", (uint64_t)in->width, (uint64_t)height, out));
+    const size_t bytes = (size_t)out->width * 3;
+    TRINE_TRY(trine__calloc(bytes, sizeof(int32_t), &memory));
     int32_t *const sums = memory;
-    for (int y = 0; y < height; y++) { /* whole rows at a time: the inner loops vectorise */
+    for (int y = 0; y < out->height; y++) { /* whole rows at a time: the inner loops vectorise */
+        const size_t row = (size_t)(window->top + y);
         unsigned char *to = out->rgb + (size_t)y * bytes;
         for (size_t i = 0; i < bytes; i++) sums[i] = 1 << (FRACTION_BITS - 1);
-        for (size_t j = t.start[y]; j < t.start[y + 1]; j++) {
-            const unsigned char *from = in->rgb + ((size_t)t.first[y] + (j - t.start[y])) * bytes;
-            const int32_t k = t.weights[j];
+        for (size_t j = t->start[row]; j < t->start[row + 1]; j++) {
+            const size_t line = (size_t)(t->first[row] - in->first) + (j - t->start[row]);
+            const unsigned char *from = in->rgb + line * in->stride;
+            const int32_t k = t->weights[j];
             for (size_t i = 0; i < bytes; i++) sums[i] += from[i] * k;
         }
         for (size_t i = 0; i < bytes; i++) to[i] = to_byte(sums[i]);
     }
-cleanup:
     free(memory);
-    taps_free(&t);
-    return status;
+    return TRINE_OK;
 }
 
-trine_status trine_image_resize(const trine_image *image, int width, int height, trine_image *out)
+static void copy_lines(const struct lines *in, trine_image *out)
+{
+    const size_t bytes = (size_t)out->width * 3;
+    for (int y = 0; y < out->height; y++)
+        memcpy(out->rgb + (size_t)y * bytes, in->rgb + (size_t)y * in->stride, bytes);
+}
+
+static trine_status check_size(const trine_image *image, int width, int height)
 {
     TRINE_CHECK(width >= 1 && height >= 1, TRINE_ERR_ARG,
                 "resize: %dx%d pixels asked for, expected at least 1x1", width, height);
@@ -141,24 +154,50 @@ trine_status trine_image_resize(const trine_image *image, int width, int height,
     TRINE_CHECK(width <= TRINE__IMAGE_PIXELS_MAX / most, TRINE_ERR_DATA,
                 "resize: %dx%d to %dx%d pixels exceeds the limit of %d pixels on the way", image->width,
                 image->height, width, height, (int)TRINE__IMAGE_PIXELS_MAX);
-    const trine_image *source = image;
+    return TRINE_OK;
+}
+
+trine_status trine__image_resize_window(const trine_image *image, int width, int height,
+                                        const trine__window *window, trine_image *out)
+{
+    TRINE_TRY(check_size(image, width, height));
     trine_image rows = {0}, result = {0};
+    struct taps t = {0};
     trine_status status = TRINE_OK;
-    if (width != image->width) {
-        TRINE_TRY_GOTO(resize_rows(image, width, &rows));
-        source = &rows;
-    }
+    int first = window->top, end = window->top + window->height; /* rows of the image that are needed */
     if (height != image->height) {
-        TRINE_TRY_GOTO(resize_columns(source, height, &result));
-    } else if (source == &rows) {
-        result = rows;
-        rows = (trine_image){0};
-    } else {
-        TRINE_TRY_GOTO(trine__image_new("resize", (uint64_t)width, (uint64_t)height, &result));
-        memcpy(result.rgb, image->rgb, (size_t)width * (size_t)height * 3);
+        TRINE_TRY_GOTO(taps_make(image->height, height, &t));
+        const int last = end - 1;
+        first = t.first[window->top];
+        end = t.first[last] + (int)(t.start[last + 1] - t.start[last]);
     }
+    struct lines lines = {image->rgb + ((size_t)first * (size_t)image->width + (size_t)window->left) * 3,
+                          (size_t)image->width * 3, first};
+    TRINE_TRY_GOTO(trine__image_new("resize", (uint64_t)window->width, (uint64_t)window->height, &result));
+    if (width != image->width) {
+        trine_image *to = &result;
+        if (height != image->height) {
+            to = &rows;
+            TRINE_TRY_GOTO(
+                trine__image_new("resize", (uint64_t)window->width, (uint64_t)(end - first), &rows));
+        }
+        TRINE_TRY_GOTO(resize_rows(image, width, window, first, to));
+        lines = (struct lines){rows.rgb, (size_t)window->width * 3, first};
+    }
+    if (height != image->height)
+        TRINE_TRY_GOTO(resize_columns(&lines, &t, window, &result));
+    else if (width == image->width)
+        copy_lines(&lines, &result);
     *out = result;
+    result = (trine_image){0};
 cleanup:
     trine_image_free(&rows);
+    trine_image_free(&result);
+    taps_free(&t);
     return status;
+}
+
+trine_status trine_image_resize(const trine_image *image, int width, int height, trine_image *out)
+{
+    return trine__image_resize_window(image, width, height, &(trine__window){0, 0, width, height}, out);
 }

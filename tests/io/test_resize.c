@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Resizing against values that Pillow 9.4 gave, and against properties; pillow_images.py compares thousands
  * more. */
-#include "trine/image.h"
+#include "io/image_private.h"
 
 #include <string.h>
 
@@ -83,6 +83,38 @@ START_TEST(constant)
 }
 END_TEST
 
+/* A window of a resized image is that part of all of it, wherever it lies, enlarged, shrunk or neither. */
+START_TEST(windows)
+{
+    static const int sides[] = {7, 23, 29, 33, 61};
+    static const trine__window parts[] = {
+        {0, 0, 1, 1}, {0, 0, 7, 7}, {6, 6, 1, 1}, {2, 1, 3, 5}, {1, 4, 6, 2}};
+    unsigned char rgb[29 * 33 * 3];
+    for (size_t i = 0; i < sizeof rgb; i++) rgb[i] = (unsigned char)(i * i >> 3);
+    const trine_image image = {33, 29, rgb};
+    for (size_t w = 0; w < sizeof sides / sizeof sides[0]; w++) {
+        for (size_t h = 0; h < sizeof sides / sizeof sides[0]; h++) {
+            trine_image all;
+            ASSERT_OK(trine_image_resize(&image, sides[w], sides[h], &all));
+            for (size_t i = 0; i < 2 * sizeof parts / sizeof parts[0];
+                 i++) { /* at the first and last pixels */
+                trine__window part = parts[i / 2];
+                if (i % 2) part.left += sides[w] - 7, part.top += sides[h] - 7;
+                trine_image out;
+                ASSERT_OK(trine__image_resize_window(&image, sides[w], sides[h], &part, &out));
+                ck_assert(out.width == part.width && out.height == part.height);
+                for (int y = 0; y < part.height; y++)
+                    ck_assert_mem_eq(out.rgb + y * part.width * 3,
+                                     all.rgb + ((part.top + y) * all.width + part.left) * 3,
+                                     (size_t)part.width * 3);
+                trine_image_free(&out);
+            }
+            trine_image_free(&all);
+        }
+    }
+}
+END_TEST
+
 START_TEST(refused)
 {
     unsigned char rgb[H][W][3];
@@ -106,6 +138,7 @@ int main(void)
     tcase_add_test(tc, pillow_values);
     tcase_add_test(tc, same_size_is_a_copy);
     tcase_add_test(tc, constant);
+    tcase_add_test(tc, windows);
     tcase_add_test(tc, refused);
     suite_add_tcase(suite, tc);
     return check_main(suite);
