@@ -19,17 +19,26 @@ static void source_name(const char *canonical, const char *fc, char *out, size_t
         snprintf(out, size, "%s", canonical);
 }
 
-/* Values of a tensor as float32; NaN and infinity are refused. */
-static trine_status tensor_floats(const trine_weights_tensor *t, size_t count, float **out)
+/* Values of a tensor as float32, its own memory or *made, which the caller frees; NaN and infinity are refused. */
+static trine_status tensor_floats(const trine_weights_tensor *t, size_t count, const float **out,
+                                  float **made)
 {
-    void *p = NULL;
-    TRINE_TRY(trine__calloc(count, sizeof(float), &p));
-    float *values = p;
-    for (size_t i = 0; i < count; i++) {
-        values[i] = t->dtype == TRINE_F32 ? ((const float *)t->data)[i] : (float)trine_weights_value(t, i);
+    const float *values = t->data;
+    *made = NULL;
+    if (t->dtype != TRINE_F32) {
+        void *p = NULL;
+        TRINE_TRY(trine__calloc(count, sizeof(float), &p));
+        *made = p;
+        for (size_t i = 0; i < count; i++) (*made)[i] = (float)trine_weights_value(t, i);
+        values = *made;
+    }
+    bool finite = true;
+    for (size_t i = 0; i < count; i++) finite &= isfinite(values[i]) != 0; /* no exit: it vectorises */
+    for (size_t i = 0; !finite && i < count; i++) {
         if (isfinite(values[i])) continue;
         const char *what = isnan(values[i]) ? "NaN" : "infinity";
-        free(values);
+        free(*made);
+        *made = NULL;
         return trine__fail(TRINE_ERR_WEIGHTS, "weights: '%s' holds %s at element %zu", t->name, what, i);
     }
     *out = values;
@@ -58,10 +67,11 @@ static trine_status load_parameters(trine_resnet *net, trine_stream *stream, con
     char name[2 * TRINE__NAME_BYTES];
     for (int i = first; i < net->parameter_count; i++) {
         source_name(net->params[i].name, net->fc_name, name, sizeof name);
-        float *values;
-        TRINE_TRY(tensor_floats(trine_weights_find(w, name), net->params[i].count, &values));
+        const float *values;
+        float *made;
+        TRINE_TRY(tensor_floats(trine_weights_find(w, name), net->params[i].count, &values, &made));
         const trine_status status = trine_resnet_parameter_write(net, stream, i, values);
-        free(values);
+        free(made);
         TRINE_TRY(status);
     }
     return TRINE_OK;
@@ -72,20 +82,22 @@ static trine_status load_statistics(trine_resnet *net, trine_stream *stream, con
     char name[2 * TRINE__NAME_BYTES];
     for (int i = 0; i < net->spec.unit_count; i++) {
         const trine__unit *u = &net->spec.units[i];
-        float *mean = NULL, *var = NULL;
+        const size_t channels = (size_t)u->out_channels;
+        const float *mean = NULL, *var = NULL;
+        float *made_mean = NULL, *made_var = NULL;
         snprintf(name, sizeof name, "%s.running_mean", u->bn);
-        trine_status status = tensor_floats(trine_weights_find(w, name), (size_t)u->out_channels, &mean);
+        trine_status status = tensor_floats(trine_weights_find(w, name), channels, &mean, &made_mean);
         if (status == TRINE_OK) {
             snprintf(name, sizeof name, "%s.running_var", u->bn);
-            status = tensor_floats(trine_weights_find(w, name), (size_t)u->out_channels, &var);
+            status = tensor_floats(trine_weights_find(w, name), channels, &var, &made_var);
         }
         snprintf(name, sizeof name, "%s.num_batches_tracked", u->bn);
         int64_t batches = 0;
         if (status == TRINE_OK) status = tensor_counter(trine_weights_find(w, name), &batches);
         if (status == TRINE_OK) status = trine_resnet_bn_write(net, stream, i, mean, var, batches);
         if (status == TRINE_ERR_ARG) status = TRINE_ERR_WEIGHTS; /* a negative variance comes from the file */
-        free(mean);
-        free(var);
+        free(made_mean);
+        free(made_var);
         TRINE_TRY(status);
     }
     return TRINE_OK;
