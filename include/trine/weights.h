@@ -53,7 +53,8 @@ TRINE_API trine_status trine_weights_create(trine_weights **out);
  *  and PyTorch's older format. In checkpoints the state dictionary is found in the top-level mapping itself or, one level or
  *  more down, under a key such as "state_dict", "model", "model_state_dict", "net" or "weights"; a prefix that all names
  *  share ("module.", "_orig_mod.", "model.", "backbone.", "encoder.") is dropped. No code in a checkpoint is ever run: only
- *  the pickle opcodes and the few globals that tensors need are understood, anything else is refused.
+ *  the pickle opcodes and the few globals that tensors need are understood, anything else is refused. The values of safetensors
+ *  stay in the file until they are used: while the list lives, replace the file if need be, but do not write into it.
  *  @return TRINE_OK; TRINE_ERR_OPEN (missing, unreadable); TRINE_ERR_FORMAT (corrupt, truncated, another kind; the sentence
  *          names the file and the reason); TRINE_ERR_NOMEM. *out is untouched on failure. */
 TRINE_API trine_status trine_weights_read(const char *path, trine_weights **out);

@@ -100,9 +100,12 @@ static trine_status read_tensor(const extent *e, const unsigned char *data, trin
     TRINE_CHECK(bytes == e->end - e->begin, TRINE_ERR_FORMAT,
                 "corrupt: tensor " TRINE__SHOW_NAME ": shape and dtype need %zu bytes, data_offsets give %zu",
                 e->name, bytes, e->end - e->begin);
+    const unsigned char *values = data + e->begin;
+    if (bytes && (uintptr_t)values % 8 == 0)
+        return trine__weights_append_mapped(weights, e->name, strlen(e->name), dtype, rank, dims, values);
     void *copy;
     TRINE_TRY(trine__weights_append(weights, e->name, strlen(e->name), dtype, rank, dims, &copy));
-    if (bytes) memcpy(copy, data + e->begin, bytes);
+    if (bytes) memcpy(copy, values, bytes);
     return TRINE_OK;
 }
 

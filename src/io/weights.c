@@ -128,8 +128,9 @@ static trine_status rebuild_slots(trine_weights *w, size_t slot_count)
     return TRINE_OK;
 }
 
-trine_status trine__weights_append(trine_weights *weights, const char *name, size_t name_bytes,
-                                   trine_dtype dtype, int rank, const int64_t *dims, void **out)
+/* `mapped` NULL: memory of its own, zeroed. */
+static trine_status append(trine_weights *weights, const char *name, size_t name_bytes, trine_dtype dtype,
+                           int rank, const int64_t *dims, const void *mapped, void **out)
 {
     trine_status status = TRINE_OK;
     trine_weights_tensor tensor = {.dtype = dtype, .rank = rank};
@@ -147,11 +148,11 @@ trine_status trine__weights_append(trine_weights *weights, const char *name, siz
     weights->tensors = tensors;
 
     TRINE_TRY_GOTO(trine__calloc(name_bytes + 1, 1, &copy));
-    TRINE_TRY_GOTO(trine__calloc(tensor.bytes, 1, &data));
+    if (!mapped) TRINE_TRY_GOTO(trine__calloc(tensor.bytes, 1, &data));
     memcpy(copy, name, name_bytes);
     if (rank) memcpy(tensor.dims, dims, (size_t)rank * sizeof *dims);
     tensor.name = copy;
-    tensor.data = data;
+    tensor.data = mapped ? mapped : data;
     weights->tensors[weights->count++] = tensor;
     *slot = weights->count;
     *out = data;
@@ -160,6 +161,27 @@ cleanup:
     free(copy);
     free(data);
     return status;
+}
+
+trine_status trine__weights_append(trine_weights *weights, const char *name, size_t name_bytes,
+                                   trine_dtype dtype, int rank, const int64_t *dims, void **out)
+{
+    return append(weights, name, name_bytes, dtype, rank, dims, NULL, out);
+}
+
+trine_status trine__weights_append_mapped(trine_weights *weights, const char *name, size_t name_bytes,
+                                          trine_dtype dtype, int rank, const int64_t *dims, const void *data)
+{
+    void *none;
+    TRINE_TRY(append(weights, name, name_bytes, dtype, rank, dims, data, &none));
+    weights->mapped = true;
+    return TRINE_OK;
+}
+
+static bool lies_in_map(const trine_weights *w, const void *data)
+{
+    const uintptr_t at = (uintptr_t)data, begin = (uintptr_t)w->map.data;
+    return at >= begin && at < begin + w->map.bytes;
 }
 
 trine_status trine_weights_create(trine_weights **out)
@@ -177,7 +199,7 @@ void trine_weights_destroy(trine_weights **weights)
     trine_weights *w = *weights;
     for (size_t i = 0; i < w->count; i++) {
         free((void *)w->tensors[i].name);
-        free((void *)w->tensors[i].data);
+        if (!lies_in_map(w, w->tensors[i].data)) free((void *)w->tensors[i].data);
     }
     for (size_t i = 0; i < w->metadata_count; i++) {
         free(w->metadata[i].key);
@@ -186,6 +208,7 @@ void trine_weights_destroy(trine_weights **weights)
     free(w->tensors);
     free(w->slots);
     free(w->metadata);
+    trine__map_close(&w->map);
     free(w);
     *weights = NULL;
 }
@@ -396,22 +419,25 @@ static trine_status (*reader_of(const trine__map *map, const char **kind))(const
 trine_status trine_weights_read(const char *path, trine_weights **out)
 {
     trine_status status = TRINE_OK;
-    trine__map map;
     trine_weights *w = NULL;
-    TRINE_TRY(trine__map_open(path, &map));
-    TRINE_TRY_GOTO(trine_weights_create(&w));
-    trine_status (*read)(const trine__map *, trine_weights *) = reader_of(&map, &w->kind);
+    TRINE_TRY(trine_weights_create(&w));
+    status = trine__map_open(path, &w->map);
+    if (status != TRINE_OK) {
+        trine_weights_destroy(&w);
+        return status;
+    }
+    trine_status (*read)(const trine__map *, trine_weights *) = reader_of(&w->map, &w->kind);
     if (!read) {
         status = trine__fail(TRINE_ERR_FORMAT,
                              "not a weights file (expected safetensors or a PyTorch checkpoint)");
         goto cleanup;
     }
-    TRINE_TRY_GOTO(read(&map, w));
+    TRINE_TRY_GOTO(read(&w->map, w));
     TRINE_TRY_GOTO(drop_prefixes(w));
+    if (!w->mapped) trine__map_close(&w->map);
     *out = w;
     w = NULL;
 cleanup:
-    trine__map_close(&map);
     trine_weights_destroy(&w);
     if (status == TRINE_ERR_ARG)
         status = TRINE_ERR_FORMAT; /* what the list refuses is, in a file, corruption */

@@ -27,6 +27,8 @@ struct trine_weights {
     size_t slot_count;
     trine__metadata *metadata; /* sorted by key */
     size_t metadata_count, metadata_capacity;
+    trine__map map; /* of the file, where tensors lie in it */
+    bool mapped;    /* some do */
 };
 
 /* false for a name that no element type has. */
@@ -41,6 +43,10 @@ trine_status trine__tensor_bytes(trine_dtype dtype, int rank, const int64_t *dim
  * rank or dims out of range. */
 trine_status trine__weights_append(trine_weights *weights, const char *name, size_t name_bytes,
                                    trine_dtype dtype, int rank, const int64_t *dims, void **out);
+
+/* The same, with the values where they lie in weights->map, aligned to 8. */
+trine_status trine__weights_append_mapped(trine_weights *weights, const char *name, size_t name_bytes,
+                                          trine_dtype dtype, int rank, const int64_t *dims, const void *data);
 
 trine_status trine__safetensors_read(const trine__map *map, trine_weights *weights);
 trine_status trine__safetensors_write(const trine_weights *weights, trine__writer *w);

@@ -296,6 +296,24 @@ START_TEST(test_bad_headers)
 }
 END_TEST
 
+/* A list outlives its file: another one in its place, or none, changes nothing. */
+START_TEST(test_replaced_file)
+{
+    static const char *const names[] = {"r.safetensors", NULL};
+    const char *path = temp_path("r.safetensors");
+    trine_weights *w = sample(), *read = NULL, *other = NULL;
+    ASSERT_OK(trine_weights_write(w, path));
+    ASSERT_OK(trine_weights_read(path, &read));
+    ASSERT_OK(trine_weights_create(&other));
+    ASSERT_OK(trine_weights_write(other, path));
+    remove_temp(names);
+    assert_same(w, read);
+    trine_weights_destroy(&w);
+    trine_weights_destroy(&other);
+    trine_weights_destroy(&read);
+}
+END_TEST
+
 START_TEST(test_other_files)
 {
     static const char *const names[] = {"text.pth", "old.safetensors", NULL};
@@ -467,6 +485,7 @@ int main(void)
     tcase_add_test(tests, test_round_trips);
     tcase_add_test(tests, test_layout_of_files);
     tcase_add_test(tests, test_bad_headers);
+    tcase_add_test(tests, test_replaced_file);
     tcase_add_test(tests, test_other_files);
     tcase_add_test(tests, test_prefixes);
     tcase_add_test(tests, test_damage);
