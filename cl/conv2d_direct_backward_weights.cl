@@ -2,12 +2,13 @@
 /* conv2d_direct_backward_weights - filter gradient in the packed layout, one partial sum per split of the batch.
  *   dw[k][c][t] = sum over n, p, q of dy[n][k][p][q] * x[n][c][p*x_row + q*ST*XS + taps[t].x]
  * x + x_at [N][in_blocks] of x_block floats, arranged (cl/conv2d_arrange.cl); dy [N][out_blocks][P][Q][CB], a 1x1 convolution's one row
- * partial [splits][groups*group_kb][group_in][taps][CBI][KV*CB], every element written; conv2d_unpack adds the splits up
+ * partial [splits][groups*group_kb / OKV][group_in][taps][CBI][OKV*KV*CB], every element written, added to if `beta`; conv2d_unpack or
+ * conv2d_add_splits adds the splits up, if there are several
  * global (ceil(group_in / c_count) * taps, groups * ceil(group_kb / k_count), splits), local (1, 1, 1): one work-item is one tap of up to
  * c_count x k_count blocks of CBI x KV*CB channels, so that what it reads is used several times while it is near.
  * A block of rows and columns of dy stays in the first-level cache while the channels go by in PARTS of one size, or one more.
  * PX pixels have accumulators of their own where a part is small (the stem). No atomics.
- * -D CB CBI XS KV PARTS PX ST BLOCKS
+ * -D CB CBI XS KV OKV PARTS PX ST BLOCKS
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
 #ifndef CBI
@@ -18,6 +19,9 @@
 #endif
 #ifndef KV
 #define KV 1
+#endif
+#ifndef OKV
+#define OKV 1 /* of KV*CB channels, side by side in the result */
 #endif
 #ifndef PARTS
 #define PARTS 2
@@ -82,7 +86,7 @@ __kernel void conv2d_direct_backward_weights(__global const float *x, __global c
                                              __global const int2 *restrict taps, const int x_at, const int x_block, const int x_row,
                                              const int batch, const int p, const int q, const int in_blocks, const int group_in,
                                              const int out_blocks, const int group_kb, const int tap_count, const int row_block,
-                                             const int column_block, const int c_count, const int k_count)
+                                             const int column_block, const int c_count, const int k_count, const int beta)
 {
     const int tap = (int)get_global_id(0) % tap_count, c = (int)get_global_id(0) / tap_count * c_count;
     const int k_items = (group_kb + k_count - 1) / k_count, group = (int)get_global_id(1) / k_items;
@@ -119,9 +123,13 @@ __kernel void conv2d_direct_backward_weights(__global const float *x, __global c
     const size_t kbs = (size_t)(get_global_size(1) / k_items) * group_kb;
 #pragma unroll 1
     for (int b = 0; b < cs * ks; b++) {
-        __global float *out =
-            partial + (((split * kbs + kb + b % ks) * group_in + c + b / ks) * tap_count + tap) * (CBI * KV * CB);
+        const size_t block = split * kbs + kb + b % ks;
+        __global float *out = partial + ((block / OKV * group_in + c + b / ks) * tap_count + tap) * (CBI * OKV * KV * CB) +
+                              block % OKV * (KV * CB);
 #pragma unroll 1
-        for (int i = 0; i < CBI * KV; i++) STOREV(sum[b * (CBI * KV) + i], i, out);
+        for (int i = 0; i < CBI * KV; i++) {
+            const size_t at = i / KV * (OKV * KV) + i % KV;
+            STOREV(beta ? LOADV(at, out) + sum[b * (CBI * KV) + i] : sum[b * (CBI * KV) + i], at, out);
+        }
     }
 }

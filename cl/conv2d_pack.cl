@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* conv2d_pack - dense weights into the direct convolution's layout (see conv2d_packing.clh); zero where nothing lies.
- * weights [K][C/groups][R*S] f32; packed [groups*group_kb][group_in][R*S][CBI][KV*CB], every element written
+/* conv2d_pack - weights into the direct convolution's layout (see conv2d_packing.clh); zero where nothing lies.
+ * weights as in conv2d_weights.clh; packed [groups*group_kb][group_in][R*S][CBI][KV*CB], every element written
  * global (group_in, groups*group_kb), local (1, 1, 1): one work-item is one block of CBI x KV*CB weights with all its taps, so that
- * what it gathers lies in a few cache lines.   host src/op/conv2d_direct.c   ref: tested through the convolution */
+ * what it gathers lies in a few cache lines.
+ * -D WKB WCB   host src/op/conv2d_direct.c   ref: tested through the convolution */
 #include "conv2d_packing.clh"
 
 __kernel void conv2d_pack(__global const float *restrict weights, __global float *restrict packed, const int out_per_group,
@@ -21,19 +22,10 @@ __kernel void conv2d_pack(__global const float *restrict weights, __global float
     m.transposed = transposed;
     const int c = (int)get_global_id(0), kb = (int)get_global_id(1);
     __global float *to = packed + (size_t)(kb * group_in + c) * taps * block_in * block_out;
-    if (merge == 1) {
-        const packing_grid g = dense_grid(&m, kb, c);
-        for (int i = 0; g.lanes < block_out || g.count < block_in ? i < taps * block_in * block_out : 0; i++) to[i] = 0.0f;
-        for (int lane = 0; lane < g.lanes; lane++)
-            for (int l = 0; l < g.count; l++)
-                for (int tap = 0; tap < taps; tap++)
-                    to[(tap * block_in + l) * block_out + lane] = weights[g.first + lane * g.lane_step + l * g.l_step + tap];
-        return;
-    }
     for (int l = 0; l < block_in; l++)
         for (int lane = 0; lane < block_out; lane++) {
-            const int at = dense_index(&m, kb, c, lane, l);
+            const int at = source_index(&m, kb, c, lane, l);
             for (int tap = 0; tap < taps; tap++)
-                to[(tap * block_in + l) * block_out + lane] = at < 0 ? 0.0f : weights[at + tap];
+                to[(tap * block_in + l) * block_out + lane] = at < 0 ? 0.0f : weights[at + tap * WEIGHT_TAP];
         }
 }

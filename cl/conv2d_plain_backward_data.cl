@@ -2,10 +2,11 @@
 /* conv2d_plain_backward_data - one input element a work-item, gathering from the outputs that it fed.
  *   dx[n][c][h][w] = beta*dx + sum_{k,r,s} dy[n][k][(h + pad_h - r*dil_h)/st_h][(w + pad_w - s*dil_w)/st_w] * weights[k][c][r][s]
  *                    over taps whose division leaves no remainder and whose output exists
- * dy [N,K,P,Q] block cb_y; dx [N,C,H,W] block cb_x; weights [K][C/groups][R][S]
+ * dy [N,K,P,Q] block cb_y; dx [N,C,H,W] block cb_x; weights as in conv2d_weights.clh
  * global (H*W, C rounded up to cb_x, N), local (64, 1, 1); padding channels of dx are written as zero
- * host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
+ * -D WKB WCB   host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
 #include "conv2d_problem.clh"
+#include "conv2d_weights.clh"
 
 __kernel void conv2d_plain_backward_data(__global const float *restrict dy, __global const float *restrict weights,
                                          __global float *restrict dx, const int channels, const int filters, const int h,
@@ -31,7 +32,7 @@ __kernel void conv2d_plain_backward_data(__global const float *restrict dy, __gl
             if (tx < 0 || tx % st_w != 0 || tx / st_w >= q) continue;
             for (int k = first; k < first + filters_per_group; k++)
                 sum = fma(dy[block_index(n, k, ty / st_h, tx / st_w, filters, p, q, cb_y)],
-                          weights[((k * per_group + c % per_group) * rows + r) * columns + s], sum);
+                          weights[weight_index(k, c % per_group, per_group, rows * columns) + (r * columns + s) * WEIGHT_TAP], sum);
         }
     }
     dx[to] = beta ? dx[to] + sum : sum;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_plain_backward_weights - one weight a work-item, summing over batch and image in order.
  *   dw[k][c][r][s] = beta*dw + sum_{n,p,q} dy[n][k][p][q] * x[n][c][p*st_h - pad_h + r*dil_h][q*st_w - pad_w + s*dil_w]
- * x [N,C,H,W] block cb_x; dy [N,K,P,Q] block cb_y; dw [K][C/groups][R][S]
+ * x [N,C,H,W] block cb_x; dy [N,K,P,Q] block cb_y; dw as in conv2d_weights.clh, its padding left alone
  * Each output row is summed apart, then added: the error grows with rows and columns, not with their product.
  * global (C/groups * R * S, K), local (64, 1, 1)
- * host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
+ * -D WKB WCB   host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
 #include "conv2d_problem.clh"
+#include "conv2d_weights.clh"
 
 __kernel void conv2d_plain_backward_weights(__global const float *restrict x, __global const float *restrict dy,
                                             __global float *restrict dw, const int batch, const int channels,
@@ -32,6 +33,6 @@ __kernel void conv2d_plain_backward_weights(__global const float *restrict x, __
             }
             sum += row;
         }
-    const size_t to = (size_t)k * per_group * rows * columns + i;
+    const int to = weight_index(k, i / (rows * columns), per_group, rows * columns) + i % (rows * columns) * WEIGHT_TAP;
     dw[to] = beta ? dw[to] + sum : sum;
 }

@@ -2,10 +2,11 @@
 /* conv2d_plain_forward - one output element a work-item; every case that the tiled kernels leave out.
  *   y[n][k][p][q] = relu?( scale[k] * sum_{c,r,s} x[n][c][p*st_h - pad_h + r*dil_h][q*st_w - pad_w + s*dil_w] * w[k][c][r][s]
  *                   + shift[k] + residual )
- * x [N,C,H,W] block cb_x; y, residual [N,K,P,Q] block cb_y; weights [K][C/groups][R][S]; scale, shift [K] or null
+ * x [N,C,H,W] block cb_x; y, residual [N,K,P,Q] block cb_y; weights as in conv2d_weights.clh; scale, shift [K] or null
  * global (P*Q, K rounded up to cb_y, N), local (64, 1, 1); padding channels of y are written as zero
- * host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
+ * -D WKB WCB   host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
 #include "conv2d_problem.clh"
+#include "conv2d_weights.clh"
 
 __kernel void conv2d_plain_forward(__global const float *restrict x, __global const float *restrict weights,
                                    __global const float *restrict scale, __global const float *restrict shift,
@@ -33,7 +34,7 @@ __kernel void conv2d_plain_forward(__global const float *restrict x, __global co
                 const int ix = qx * st_w - pad_w + s * dil_w;
                 if (ix < 0 || ix >= w) continue;
                 sum = fma(x[block_index(n, first + c, iy, ix, channels, h, w, cb_x)],
-                          weights[((k * per_group + c) * rows + r) * columns + s], sum);
+                          weights[weight_index(k, c, per_group, rows * columns) + (r * columns + s) * WEIGHT_TAP], sum);
             }
         }
     float value = scale ? sum * scale[k] : sum;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* conv2d_unpack - adds up the filter gradient's partial sums and brings them into the dense layout.
+/* conv2d_unpack - adds up the filter gradient's partial sums and brings them into the caller's layout.
  *   dw[k][c][tap] = beta * dw[k][c][tap] + sum over splits of partial[split][...]
- * partial [splits][count] in conv2d_packing.clh's layout; dw [K][C/groups][R*S] f32
+ * partial [splits][count] in conv2d_packing.clh's layout; dw as in conv2d_weights.clh, its padding left alone
  * global (group_in, groups*group_kb), local (1, 1, 1): one work-item is one block of CBI x KV*CB weights with all its taps; splits
- * are added in order (deterministic).   host src/op/conv2d_direct.c */
+ * are added in order (deterministic).
+ * -D WKB WCB   host src/op/conv2d_direct_gradient.c */
 #include "conv2d_packing.clh"
 
 __kernel void conv2d_unpack(__global const float *restrict partial, __global float *restrict dw, const int out_per_group,
@@ -22,28 +23,15 @@ __kernel void conv2d_unpack(__global const float *restrict partial, __global flo
     m.transposed = 0;
     const int c = (int)get_global_id(0), kb = (int)get_global_id(1);
     __global const float *from = partial + (size_t)(kb * group_in + c) * taps * block_in * block_out;
-    if (merge == 1) {
-        const packing_grid g = dense_grid(&m, kb, c);
-        for (int lane = 0; lane < g.lanes; lane++)
-            for (int l = 0; l < g.count; l++)
-                for (int tap = 0; tap < taps; tap++) {
-                    const int at = g.first + lane * g.lane_step + l * g.l_step + tap;
-                    float sum = beta ? dw[at] : 0.0f;
-                    for (int split = 0; split < splits; split++)
-                        sum += from[(size_t)split * count + (tap * block_in + l) * block_out + lane];
-                    dw[at] = sum;
-                }
-        return;
-    }
     for (int lane = 0; lane < block_out; lane++)
         for (int l = 0; l < block_in; l++) {
-            const int at = dense_index(&m, kb, c, lane, l);
+            const int at = source_index(&m, kb, c, lane, l);
             if (at < 0) continue;
             for (int tap = 0; tap < taps; tap++) {
-                float sum = beta ? dw[at + tap] : 0.0f;
+                float sum = beta ? dw[at + tap * WEIGHT_TAP] : 0.0f;
                 for (int split = 0; split < splits; split++)
                     sum += from[(size_t)split * count + (tap * block_in + l) * block_out + lane];
-                dw[at + tap] = sum;
+                dw[at + tap * WEIGHT_TAP] = sum;
             }
         }
 }

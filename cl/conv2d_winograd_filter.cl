@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_filter - 3x3 filters in the transformed domain: U = G g Gt (see conv2d_winograd.clh).
- * weights [K][C][3][3] f32; u [out blocks / KV][A*A][in_blocks*CB][KV*CB], every element written, zero in padding channels
+ * weights as in conv2d_weights.clh; u [out blocks / KV][A*A][in_blocks*CB][KV*CB], every element written, zero in padding channels
  * transposed: of the gradient of the input, whose filters are turned by half a turn with the channels' roles exchanged
  * global (in_blocks, out blocks / KV), local (1, 1, 1): one work-item is CB x KV*CB filters
- * -D CB KV MO   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+ * -D CB KV MO WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
+#include "conv2d_weights.clh"
 #include "conv2d_winograd.clh"
 #ifndef KV
 #define KV 1
@@ -24,8 +25,9 @@ __kernel void conv2d_winograd_filter(__global const float *restrict weights, __g
                 const int k = (kb * KV + v) * CB + lane;
                 const int there = c < in_channels && k < out_channels;
                 __global const float *from =
-                    weights + (transposed ? (size_t)c * out_channels + k : (size_t)k * in_channels + c) * 9;
-                for (int tap = 0; tap < 9; tap++) g[tap][lane] = there ? from[transposed ? 8 - tap : tap] : 0.0f;
+                    weights + (transposed ? weight_index(c, k, out_channels, 9) : weight_index(k, c, in_channels, 9));
+                for (int tap = 0; tap < 9; tap++)
+                    g[tap][lane] = there ? from[(transposed ? 8 - tap : tap) * WEIGHT_TAP] : 0.0f;
             }
             floatV half_way[3 * A], d[PLANES];
 #pragma unroll

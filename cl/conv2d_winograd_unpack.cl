@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_unpack - the filters' gradient back from the transformed domain: dw = beta * dw + Gt dU G
- * du = work + du_at [out_blocks][A*A][in_blocks*CB][CB] of conv2d_winograd_accumulate; dw [K][C][3][3] f32
+ * du = work + du_at [out_blocks][A*A][in_blocks*CB][CB] of conv2d_winograd_accumulate; dw as in conv2d_weights.clh, its padding left alone
  * global (in_blocks, out_blocks), local (1, 1, 1): one work-item is CB x CB filters
- * -D CB MO   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+ * -D CB MO WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
+#include "conv2d_weights.clh"
 #include "conv2d_winograd.clh"
 
 __kernel void conv2d_winograd_unpack(__global const float *restrict work, const int du_at, __global float *restrict dw, const int in_channels,
@@ -25,8 +26,8 @@ __kernel void conv2d_winograd_unpack(__global const float *restrict work, const 
 #pragma unroll
         for (int tap = 0; tap < 9; tap++) STOREV(g[tap], 0, lanes[tap]);
         for (int lane = 0; lane < CB && kb * CB + lane < out_channels; lane++) {
-            __global float *to = dw + ((size_t)(kb * CB + lane) * in_channels + c) * 9;
-            for (int tap = 0; tap < 9; tap++) to[tap] = beta ? to[tap] + lanes[tap][lane] : lanes[tap][lane];
+            __global float *to = dw + weight_index(kb * CB + lane, c, in_channels, 9);
+            for (int tap = 0; tap < 9; tap++, to += WEIGHT_TAP) *to = beta ? *to + lanes[tap][lane] : lanes[tap][lane];
         }
     }
 }

@@ -19,13 +19,31 @@ typedef struct trine_conv2d_desc {
     int dilation_h, dilation_w;    /**< >= 1 */
     int groups;                    /**< >= 1 */
     int in_cb, out_cb;             /**< channel blocks of x (and dx), y (and dy) */
-    int relu;                      /**< epilogue: y = max(0, .) */
+    /** Blocks of filters and channels in which weights and dw lie, powers of two up to 32:
+     *  [ceil(K/weight_kb)][ceil(C/groups/weight_cb)][R][S][weight_cb][weight_kb] f32, padding zero; 1 and 1 are the dense
+     *  [K][C/groups][R][S] */
+    int weight_kb, weight_cb;
+    /** 0: prepared weights stay, and implementations are chosen so that they save more than they take. 1: weights change with every use
+     *  (training), what is prepared of them shares memory, and arithmetic alone chooses backward_data's; forward's is the same either
+     *  way, and its result, too. */
+    int weights_change;
+    int relu;              /**< epilogue: y = max(0, .) */
     int emit_bn_partials;  /**< forward also writes the statistics that trine_batchnorm_statistics() merges */
     const char *algorithm; /**< NULL: chosen; else the name of an implementation, or TRINE_ERR_UNSUPPORTED */
 } trine_conv2d_desc;
 
-/** stride, dilation and groups 1, padding 0, blocks 1, nothing fused. */
+/** stride, dilation and groups 1, padding 0, blocks 1 (dense weights), nothing fused. */
 TRINE_API trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, int kernel);
+/** Set weight_kb and weight_cb to the blocks that the context's forward pass reads without a copy, for everything else in desc as it
+ *  is; 1 and 1 where no layout saves one. All implementations read every layout. */
+TRINE_API void trine_conv2d_choose_weight_blocks(const trine_context *context, trine_conv2d_desc *desc);
+/** Floats of the weights as desc lays them out, padding included. */
+TRINE_API size_t trine_conv2d_weight_count(const trine_conv2d_desc *desc);
+/** Between desc's layout (trine_conv2d_weight_count() floats) and [K][C/groups][R][S], on the host. */
+TRINE_API void trine_conv2d_weights_to_dense(const trine_conv2d_desc *desc, const float *stored,
+                                             float *dense);
+TRINE_API void trine_conv2d_weights_from_dense(const trine_conv2d_desc *desc, const float *dense,
+                                               float *stored);
 
 typedef enum trine_direction {
     TRINE_FORWARD = 0,
@@ -53,7 +71,7 @@ TRINE_API size_t trine_conv2d_workspace_bytes(const trine_conv2d *op, trine_dire
 
 /** Pack or transform the weights for forward and backward_data, in memory of the operator's own, which the first call allocates;
  *  again after every change of theirs. Does not wait.
- *  @param weights [K][C/groups][R][S] f32 dense; must live until the next prepare or the last use of the operator (some
+ *  @param weights as desc lays them out; must live until the next prepare or the last use of the operator (some
  *                 implementations read it at every call) */
 TRINE_API trine_status trine_conv2d_prepare(trine_conv2d *op, trine_stream *stream,
                                             const trine_buffer *weights);
@@ -92,7 +110,7 @@ TRINE_API trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stre
 TRINE_API trine_status trine_conv2d_backward_data(trine_conv2d *op, trine_stream *stream,
                                                   const trine_tensor *dy, int beta, trine_tensor *dx,
                                                   trine_buffer *workspace);
-/** dw = beta*dw + gradient.  @param dw [K][C/groups][R][S] f32 dense   @param beta 0 or 1 */
+/** dw = beta*dw + gradient.  @param dw laid out as the weights, its padding written as zero or left alone   @param beta 0 or 1 */
 TRINE_API trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_stream *stream,
                                                      const trine_tensor *x, const trine_tensor *dy, int beta,
                                                      trine_buffer *dw, trine_buffer *workspace);

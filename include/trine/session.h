@@ -62,7 +62,7 @@ TRINE_API trine_tensor trine_session_logits(const trine_session *session);
 TRINE_API trine_tensor trine_session_embedding(const trine_session *session);
 
 /** Gradients of one network's parameters: one flat buffer that several sessions add to, on one stream or one after the other with
- *  trine_stream_sync() between. Used by one thread at a time. */
+ *  trine_stream_sync() between. Used by one thread at a time; the network outlives it. */
 typedef struct trine_gradients trine_gradients;
 TRINE_API trine_status trine_gradients_create(const trine_resnet *net, trine_stream *stream,
                                               trine_gradients **out);
@@ -86,7 +86,8 @@ TRINE_API int trine_session_trains(const trine_session *session);
 /** One optimizer step over the parameters that are trainable and were reached. Others, weight decay included, stay as they are. */
 TRINE_API trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
                                          const trine_gradients *gradients, float lr);
-/** Floats of the flat parameter buffer, for trine_optimizer_create(). */
+/** Floats of the flat parameter buffer, for trine_optimizer_create(). Convolutions' weights lie in it in the blocks that the device's
+ *  kernels read (trine_conv2d_choose_weight_blocks()); what is read and written below is dense. */
 TRINE_API size_t trine_resnet_flat_count(const trine_resnet *net);
 /** Dense values of parameter i. Waits. */
 TRINE_API trine_status trine_resnet_parameter_read(const trine_resnet *net, trine_stream *stream, int i,

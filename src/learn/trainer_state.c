@@ -207,8 +207,8 @@ static trine_status save_moments(const trine_trainer *t, int state, const uint64
 {
     const trine_resnet *net = t->net;
     void *memory;
-    TRINE_TRY(trine__calloc(net->flat_count, sizeof(float), &memory));
-    float *flat = memory;
+    TRINE_TRY(trine__calloc(2 * net->flat_count, sizeof(float), &memory));
+    float *flat = memory, *dense = flat + net->flat_count;
     trine_status status;
     TRINE_TRY_GOTO(trine__optimizer_state_export(t->optimizer, t->stream, state, flat));
     for (int i = 0; i < net->parameter_count; i++) {
@@ -219,7 +219,8 @@ static trine_status save_moments(const trine_trainer *t, int state, const uint64
         for (int d = 0; d < p->rank; d++) dims[d] = p->dims[d];
         snprintf(name, sizeof name, "optimizer.%s.%s", p->name,
                  trine__optimizer_state_name(t->optimizer, state));
-        TRINE_TRY_GOTO(trine_weights_add(out, name, TRINE_F32, p->rank, dims, flat + p->offset));
+        trine__weight_layout_to_dense(&p->layout, flat + p->offset, dense);
+        TRINE_TRY_GOTO(trine_weights_add(out, name, TRINE_F32, p->rank, dims, dense));
     }
 cleanup:
     free(flat);
@@ -351,7 +352,7 @@ static trine_status read_moments(const trine_trainer *t, const trine_weights *st
         snprintf(name, sizeof name, "optimizer.%s.%s", p->name,
                  trine__optimizer_state_name(t->optimizer, number));
         TRINE_TRY(find(state, name, TRINE_F32, p->rank, dims, used, &data));
-        if (flat) memcpy(flat + p->offset, data, p->count * sizeof *flat);
+        if (flat) trine__weight_layout_from_dense(&p->layout, data, flat + p->offset);
     }
     return TRINE_OK;
 }

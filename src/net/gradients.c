@@ -14,7 +14,7 @@ trine_status trine_gradients_create(const trine_resnet *net, trine_stream *strea
     void *p = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine_gradients), &p));
     trine_gradients *g = p;
-    g->context = net->context;
+    g->net = net;
     g->count = net->parameter_count;
     TRINE_TRY_GOTO(trine__calloc((size_t)g->count, sizeof *g->view, &p));
     g->view = p;
@@ -26,7 +26,7 @@ trine_status trine_gradients_create(const trine_resnet *net, trine_stream *strea
                                       net->flat_count * sizeof(float))); /* the gaps stay zero for ever */
     for (int i = 0; i < g->count; i++)
         TRINE_TRY_GOTO(trine__buffer_set_view(&g->views, g->flat, net->params[i].offset * sizeof(float),
-                                              net->params[i].count * sizeof(float), &g->view[i]));
+                                              net->params[i].stored * sizeof(float), &g->view[i]));
     *out = g;
     return TRINE_OK;
 cleanup:
@@ -48,7 +48,7 @@ trine_status trine_gradients_read(const trine_gradients *gradients, trine_stream
 {
     TRINE_CHECK(i >= 0 && i < gradients->count, TRINE_ERR_ARG, "gradient %d: there are %d", i,
                 gradients->count);
-    return trine_buffer_read(stream, gradients->view[i], 0, out, trine_buffer_bytes(gradients->view[i]));
+    return trine__parameter_read(&gradients->net->params[i], stream, gradients->view[i], out);
 }
 
 void trine_gradients_destroy(trine_gradients **gradients)
@@ -84,7 +84,7 @@ static trine_status step(trine_resnet *net, trine_stream *stream, trine_optimize
             net->params[end].version = net->values_version = ++net->next_version;
         }
         const size_t first = net->params[i].offset,
-                     last = net->params[end - 1].offset + net->params[end - 1].count;
+                     last = net->params[end - 1].offset + net->params[end - 1].stored;
         TRINE_TRY(trine__optimizer_step_number(optimizer, stream, net->parameters, gradients->flat, first,
                                                last - first, lr, number));
         i = end;

@@ -226,13 +226,9 @@ static trine_status create_unit(trine_session *s, int unit)
     const trine__unit *spec = &s->net->spec.units[unit];
     trine__session_unit *u = &s->units[unit];
     const trine_tensor *x = &s->values[u->x].tensor, *y = &s->values[u->y].tensor;
-    trine_conv2d_desc desc = trine_conv2d_desc_default(spec->in_channels, spec->out_channels, spec->kernel);
-    desc.stride_h = desc.stride_w = spec->stride;
-    desc.pad_h = desc.pad_w = spec->pad;
-    desc.groups = spec->groups;
-    desc.in_cb = x->cb;
-    desc.out_cb = y->cb;
+    trine_conv2d_desc desc = trine__conv_desc(s->net, unit);
     desc.relu = u->fused && u->relu;
+    desc.weights_change = u->conv_trains;
     const unsigned directions = 1u << TRINE_FORWARD | (u->conv_trains ? 1u << TRINE_BACKWARD_WEIGHTS : 0) |
                                 (trine__requires_grad(s, u->x) ? 1u << TRINE_BACKWARD_DATA : 0);
     TRINE_TRY(trine_conv2d_create(ctx, &desc, x->shape.h, x->shape.w, directions, &u->conv));

@@ -65,6 +65,20 @@ static size_t aligned_floats(const trine_resnet *net, size_t count)
     return trine__round_up(count * sizeof(float), net->context->caps.alignment) / sizeof(float);
 }
 
+trine_conv2d_desc trine__conv_desc(const trine_resnet *net, int unit)
+{
+    const trine__unit *u = &net->spec.units[unit];
+    const int block = trine__trunk_block(net->context);
+    trine_conv2d_desc desc = trine_conv2d_desc_default(u->in_channels, u->out_channels, u->kernel);
+    desc.stride_h = desc.stride_w = u->stride;
+    desc.pad_h = desc.pad_w = u->pad;
+    desc.groups = u->groups;
+    desc.in_cb = unit == 0 ? 1 : block; /* images come as NCHW */
+    desc.out_cb = block;
+    trine_conv2d_choose_weight_blocks(net->context, &desc);
+    return desc;
+}
+
 static void describe(trine_resnet *net, int index, const char *layer, const char *part, int rank,
                      const int *dims)
 {
@@ -76,6 +90,8 @@ static void describe(trine_resnet *net, int index, const char *layer, const char
         p->dims[i] = dims[i];
         p->count *= (size_t)dims[i];
     }
+    p->layout = (trine__weight_layout){(int)p->count, 1, 1, 1, 1};
+    p->stored = p->count;
     p->trainable = true;
 }
 
@@ -88,6 +104,10 @@ static void describe_all(trine_resnet *net)
         const trine__unit *u = &s->units[i];
         describe(net, trine__conv_parameter(net, i), u->conv, "weight", 4,
                  (int[]){u->out_channels, u->in_channels / u->groups, u->kernel, u->kernel});
+        trine__parameter *conv = &net->params[trine__conv_parameter(net, i)];
+        const trine_conv2d_desc desc = trine__conv_desc(net, i);
+        conv->layout = trine__conv2d_weight_layout(&desc);
+        conv->stored = trine__weight_layout_count(&conv->layout);
         if (!net->affine) continue;
         describe(net, trine__gamma_parameter(net, i), u->bn, "weight", 1, &u->out_channels);
         describe(net, trine__beta_parameter(net, i), u->bn, "bias", 1, &u->out_channels);
@@ -99,7 +119,7 @@ static trine_status place(trine_resnet *net)
     const trine__spec *s = &net->spec;
     for (int i = 0; i < net->parameter_count; i++) {
         net->params[i].offset = net->flat_count;
-        net->flat_count += aligned_floats(net, net->params[i].count);
+        net->flat_count += aligned_floats(net, net->params[i].stored);
     }
     for (int i = s->unit_count - 1; i >= 0; i--) {
         const size_t channels = aligned_floats(net, (size_t)s->units[i].out_channels);
@@ -113,7 +133,7 @@ static trine_status place(trine_resnet *net)
                                        &net->statistics));
     for (int i = 0; i < net->parameter_count; i++)
         TRINE_TRY(trine__buffer_set_view(&net->views, net->parameters, net->params[i].offset * sizeof(float),
-                                         net->params[i].count * sizeof(float), &net->params[i].view));
+                                         net->params[i].stored * sizeof(float), &net->params[i].view));
     for (int i = 0; i < s->unit_count; i++) {
         trine__bn_layer *bn = &net->bns[i];
         const size_t bytes = (size_t)s->units[i].out_channels * sizeof(float);
@@ -306,6 +326,36 @@ size_t trine_resnet_flat_count(const trine_resnet *net)
     return net->flat_count;
 }
 
+/* What is dense already is read and written in one go. */
+static bool lies_dense(const trine__parameter *p)
+{
+    return p->layout.kb == 1 && p->layout.cb == 1;
+}
+
+trine_status trine__parameter_read(const trine__parameter *p, trine_stream *stream, const trine_buffer *view,
+                                   float *dense)
+{
+    if (lies_dense(p)) return trine_buffer_read(stream, view, 0, dense, p->count * sizeof(float));
+    void *stored = NULL;
+    TRINE_TRY(trine__calloc(p->stored, sizeof(float), &stored));
+    const trine_status status = trine_buffer_read(stream, view, 0, stored, p->stored * sizeof(float));
+    if (status == TRINE_OK) trine__weight_layout_to_dense(&p->layout, stored, dense);
+    free(stored);
+    return status;
+}
+
+trine_status trine__parameter_write(const trine__parameter *p, trine_stream *stream, trine_buffer *view,
+                                    const float *dense)
+{
+    if (lies_dense(p)) return trine_buffer_write(stream, view, 0, dense, p->count * sizeof(float));
+    void *stored = NULL;
+    TRINE_TRY(trine__calloc(p->stored, sizeof(float), &stored));
+    trine__weight_layout_from_dense(&p->layout, dense, stored);
+    const trine_status status = trine_buffer_write(stream, view, 0, stored, p->stored * sizeof(float));
+    free(stored);
+    return status;
+}
+
 static trine_status check_index(const trine_resnet *net, int i)
 {
     TRINE_CHECK(i >= 0 && i < net->parameter_count, TRINE_ERR_ARG, "parameter %d: there are %d", i,
@@ -325,7 +375,7 @@ trine_status trine_resnet_parameter(const trine_resnet *net, int i, trine_parame
 trine_status trine_resnet_parameter_read(const trine_resnet *net, trine_stream *stream, int i, float *out)
 {
     TRINE_TRY(check_index(net, i));
-    return trine_buffer_read(stream, net->params[i].view, 0, out, net->params[i].count * sizeof(float));
+    return trine__parameter_read(&net->params[i], stream, net->params[i].view, out);
 }
 
 trine_status trine_resnet_parameter_write(trine_resnet *net, trine_stream *stream, int i, const float *values)
@@ -336,7 +386,7 @@ trine_status trine_resnet_parameter_write(trine_resnet *net, trine_stream *strea
     TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_resnet_parameter_write", TRINE__MAY_NOTHING));
     trine__guard_allow_parameter(&guard, i);
     net->params[i].version = net->values_version = ++net->next_version;
-    return trine__guard_end(&guard, trine_buffer_write(stream, p->view, 0, values, p->count * sizeof(float)));
+    return trine__guard_end(&guard, trine__parameter_write(p, stream, p->view, values));
 }
 
 double trine_resnet_macs(const trine_resnet *net, int h, int w)

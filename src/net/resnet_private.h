@@ -4,15 +4,19 @@
 #define TRINE_NET_RESNET_PRIVATE_H
 
 #include "net/resnet_spec.h"
+#include "op/conv2d_weights.h"
 #include "rt/buffer.h"
 #include "rt/stream.h"
 #include "trine/resnet.h"
 
-/* One parameter tensor: a view of the flat buffer. */
+/* One parameter tensor: a view of the flat buffer. Convolutions' lie in the blocks that the device's kernels read, in the flat
+ * buffer and in all that goes along with it (gradients, an optimizer's moments); what leaves the device is dense. */
 typedef struct trine__parameter {
     char name[TRINE__NAME_BYTES + 16]; /* canonical */
     int rank, dims[4];
-    size_t count, offset; /* floats */
+    size_t count, offset; /* floats; count is the dense tensor's */
+    trine__weight_layout layout;
+    size_t stored; /* floats in the flat buffer */
     trine_buffer *view;
     bool trainable;
     uint64_t version; /* changes whenever the values may have changed */
@@ -64,6 +68,15 @@ enum { TRINE__FC_WEIGHT = 0, TRINE__FC_BIAS = 1 };
 const trine_buffer *trine__parameter_view(const trine_resnet *net, int index);
 bool trine__parameter_trains(const trine_resnet *net, int index);
 uint64_t trine__parameter_version(const trine_resnet *net, int index);
+
+/* A parameter's values, dense, from and to a view of the flat buffer or of one like it. Waits. */
+trine_status trine__parameter_read(const trine__parameter *p, trine_stream *stream, const trine_buffer *view,
+                                   float *dense);
+trine_status trine__parameter_write(const trine__parameter *p, trine_stream *stream, trine_buffer *view,
+                                    const float *dense);
+
+/* A unit's convolution: layouts of its images and of the weights, nothing fused. */
+trine_conv2d_desc trine__conv_desc(const trine_resnet *net, int unit);
 
 /* What a training-mode pass does with layer i, "auto" resolved. */
 typedef struct trine__bn_mode {

@@ -67,13 +67,22 @@ trine_status trine_resnet_bn_restore(trine_resnet *net, trine_stream *stream,
                                                        snapshot->count * sizeof(float)));
 }
 
-/* Hash of each parameter's values. @param values room for the flat buffer */
+/* Hash of each parameter's dense values. @param values room for the flat buffer */
 static trine_status hash_parameters(const trine_resnet *net, trine_stream *stream, float *values,
                                     uint64_t *out)
 {
-    TRINE_TRY(trine_buffer_read(stream, net->parameters, 0, values, net->flat_count * sizeof(float)));
+    size_t largest = 0;
+    void *dense = NULL;
     for (int i = 0; i < net->parameter_count; i++)
-        out[i] = trine__hash(values + net->params[i].offset, net->params[i].count * sizeof(float), 0);
+        if (net->params[i].count > largest) largest = net->params[i].count;
+    TRINE_TRY(trine_buffer_read(stream, net->parameters, 0, values, net->flat_count * sizeof(float)));
+    TRINE_TRY(trine__calloc(largest, sizeof(float), &dense));
+    for (int i = 0; i < net->parameter_count; i++) {
+        const trine__parameter *p = &net->params[i];
+        trine__weight_layout_to_dense(&p->layout, values + p->offset, dense);
+        out[i] = trine__hash(dense, p->count * sizeof(float), 0);
+    }
+    free(dense);
     return TRINE_OK;
 }
 

@@ -129,7 +129,7 @@ void trine__plan_free(trine_session *session);
 trine_status trine__session_update(trine_session *session, const trine_tensor *x);
 
 struct trine_gradients {
-    trine_context *context;
+    const trine_resnet *net;
     trine_buffer *flat;
     trine__buffer_set views;
     trine_buffer **view; /* [count] of each parameter */

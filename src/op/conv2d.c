@@ -2,6 +2,7 @@
 /* conv2d: validates once, picks an implementation for each direction, checks shapes, hands over. */
 #include "trine/conv2d.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,9 @@ trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, i
                                .dilation_w = 1,
                                .groups = 1,
                                .in_cb = 1,
-                               .out_cb = 1};
+                               .out_cb = 1,
+                               .weight_kb = 1,
+                               .weight_cb = 1};
 }
 
 static trine_status check_desc(const trine_conv2d_desc *d)
@@ -53,6 +56,12 @@ static trine_status check_desc(const trine_conv2d_desc *d)
     for (size_t i = 0; i < TRINE_COUNTOF(blocks); i++)
         TRINE_CHECK(blocks[i] >= 1 && blocks[i] <= 16 && (blocks[i] & (blocks[i] - 1)) == 0, TRINE_ERR_ARG,
                     "conv2d: channel block %d: expected 1, 2, 4, 8 or 16", blocks[i]);
+    const int weight_blocks[] = {d->weight_kb, d->weight_cb};
+    for (size_t i = 0; i < TRINE_COUNTOF(weight_blocks); i++)
+        TRINE_CHECK(weight_blocks[i] >= 1 && weight_blocks[i] <= 32 &&
+                        (weight_blocks[i] & (weight_blocks[i] - 1)) == 0,
+                    TRINE_ERR_ARG, "conv2d: weights in blocks of %d: expected 1, 2, 4, 8, 16 or 32",
+                    weight_blocks[i]);
     return TRINE_OK;
 }
 
@@ -66,6 +75,13 @@ const char *trine__direction_name(trine_direction direction)
 {
     static const char *const names[] = {"forward", "backward_data", "backward_weights"};
     return names[direction];
+}
+
+trine__weight_options trine__conv2d_weight_options(const trine_conv2d *op)
+{
+    trine__weight_options options;
+    snprintf(options.text, sizeof options.text, "-DWKB=%d -DWCB=%d", op->desc.weight_kb, op->desc.weight_cb);
+    return options;
 }
 
 /* Of row i of the table, lower is better, -1 is out of the question: by name, by $TRINE_ALGORITHMS, or by its preference. */
@@ -170,12 +186,9 @@ size_t trine_conv2d_workspace_bytes(const trine_conv2d *op, trine_direction dire
     return impl && impl->workspace ? impl->workspace(op, direction, n) : 0;
 }
 
-/* [K][C/groups][R][S] */
 static trine_status check_weights(const char *name, const trine_conv2d *op, const trine_buffer *weights)
 {
-    const trine_conv2d_desc *d = &op->desc;
-    const size_t bytes = sizeof(float) * (size_t)d->out_channels * (size_t)(d->in_channels / d->groups) *
-                         (size_t)d->kernel_h * (size_t)d->kernel_w;
+    const size_t bytes = sizeof(float) * trine_conv2d_weight_count(&op->desc);
     TRINE_CHECK(weights, TRINE_ERR_ARG, "conv2d: %s is missing", name);
     TRINE_CHECK(trine_buffer_bytes(weights) >= bytes, TRINE_ERR_SHAPE,
                 "conv2d: %s buffer has %zu bytes, needs %zu", name, trine_buffer_bytes(weights), bytes);

@@ -1,32 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* conv2d by register tiles in channel blocks: forward, backward_data (one launch a phase of the stride) and
- * backward_weights. Tile sizes follow from vector width and register count; one program serves every shape
+/* conv2d by register tiles in channel blocks: forward and backward_data (one launch a phase of the stride); the
+ * filter gradient is in conv2d_direct_gradient.c. Tile sizes follow from vector width and register count; one program serves every shape
  * with the same tile, stride and border. */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "op/conv2d_arrange.h"
+#include "op/conv2d_direct.h"
 #include "rt/buffer.h"
 
 enum {
     MAX_ROW = 16, /* taps of a row that make a pixel's values */
-    MAX_PHASES = 16,
-    MAX_TAPS = 256,
     FLAG_RELU = 1,
-    FLAG_BETA = 2,
-    TILE_PIXELS_PER_ITEM = 64,
-    MIN_ITEMS_PER_UNIT = 8,
-    WEIGHT_BLOCKS = 4 /* most channel blocks of a filter gradient's work-item, either side */
+    FLAG_BETA = 2
 };
-
-/* Channels as one direction's packed product sees them (cl/conv2d_packing.clh). */
-typedef struct sides {
-    int out_channels, in_channels, out_per_group, in_per_group;
-    int merge, groups;      /* merged groups */
-    int group_kb, group_in; /* blocks of KV*CB and CBI in a merged group */
-    int kv, cb, cbi;
-    int out_blocks, in_blocks;
-} sides;
 
 /* Taps of one axis that reach one phase of the result: they read position base + j + t * delta of the gradient
  * for result j, and weight first + t * step. */
@@ -36,39 +22,14 @@ typedef struct axis {
     int first, step, taps;
 } axis;
 
-/* One launch: what it computes and which taps it needs. */
-typedef struct phase {
-    int rows, columns, oy, ox;
-    int first_tap, tap_count;
-} phase;
-
-typedef struct tap {
-    int32_t x, w; /* floats from a pixel, from a block's weights */
-} tap;
-
-typedef struct direct_state {
-    trine__kernel *kernel, *pack; /* `pack` is conv2d_unpack for backward_weights */
-    trine__kernel *arrange;       /* NULL: images are read as they are */
-    trine_buffer *table;          /* of taps */
-    sides side;
-    trine__arrangement in; /* of x, or dy for backward_data */
-    bool merged_rows;      /* NCHW: the taps of a row are a pixel's values */
-    size_t packed_count;   /* floats */
-    int tile, step;        /* TW; IS and ST */
-    int flat;              /* pixels from row to row of the result, as tiles count them */
-    tap taps[MAX_TAPS];
-    int tap_count, phase_count, phase_stride;
-    phase phases[MAX_PHASES];
-} direct_state;
-
-static bool choose_sides(const trine_conv2d *op, trine_direction direction, sides *s)
+static bool choose_sides(const trine_context *ctx, const trine_conv2d_desc *d, trine_direction direction,
+                         trine__direct_sides *s)
 {
-    const trine_conv2d_desc *d = &op->desc;
     const bool swap = direction == TRINE_BACKWARD_DATA;
-    *s = (sides){.out_channels = swap ? d->in_channels : d->out_channels,
-                 .in_channels = swap ? d->out_channels : d->in_channels,
-                 .cb = swap ? d->in_cb : d->out_cb,
-                 .cbi = swap ? d->out_cb : d->in_cb};
+    *s = (trine__direct_sides){.out_channels = swap ? d->in_channels : d->out_channels,
+                               .in_channels = swap ? d->out_channels : d->in_channels,
+                               .cb = swap ? d->in_cb : d->out_cb,
+                               .cbi = swap ? d->out_cb : d->in_cb};
     if (s->cb < 4 || (s->cbi != s->cb && (s->cbi != 1 || swap))) return false;
     s->out_per_group = s->out_channels / d->groups;
     s->in_per_group = s->in_channels / d->groups;
@@ -78,8 +39,7 @@ static bool choose_sides(const trine_conv2d *op, trine_direction direction, side
             break; /* at `groups` all are one dense group, whose last block may be padded */
     s->groups = d->groups / s->merge;
     const int group_blocks = trine__ceil_div(s->out_per_group * s->merge, s->cb);
-    const int vectors =
-        op->context->caps.vector_width >= s->cb && direction != TRINE_BACKWARD_WEIGHTS ? 2 : 1;
+    const int vectors = ctx->caps.vector_width >= s->cb && direction != TRINE_BACKWARD_WEIGHTS ? 2 : 1;
     s->kv = group_blocks % vectors == 0 ? vectors : 1;
     s->group_kb = group_blocks / s->kv;
     s->group_in = trine__ceil_div(s->in_per_group * s->merge, s->cbi);
@@ -88,8 +48,22 @@ static bool choose_sides(const trine_conv2d *op, trine_direction direction, side
     return true;
 }
 
-/* Vector registers that one pixel's accumulators take. */
-static int registers_per_pixel(const trine_context *ctx, const sides *s)
+void trine__conv2d_direct_blocks(const trine_context *context, const trine_conv2d_desc *desc, int *kb,
+                                 int *cb)
+{
+    trine__direct_sides s;
+    const bool blocked = choose_sides(context, desc, TRINE_FORWARD, &s) && s.merge == 1;
+    *kb = blocked ? s.kv * s.cb : 1;
+    *cb = blocked ? s.cbi : 1;
+}
+
+bool trine__direct_in_place(const trine_conv2d *op, const trine__direct *s, int kb)
+{
+    return s->side.merge == 1 && op->desc.weight_kb == kb && op->desc.weight_cb == s->side.cbi &&
+           trine_conv2d_weight_count(&op->desc) == s->packed_count;
+}
+
+int trine__direct_registers(const trine_context *ctx, const trine__direct_sides *s)
 {
     const int width = ctx->caps.vector_width < 4 ? 4 : ctx->caps.vector_width;
     const int registers = s->kv * s->cb / width;
@@ -97,9 +71,9 @@ static int registers_per_pixel(const trine_context *ctx, const sides *s)
 }
 
 /* Pixels of a tile: what the accumulators leave room for, at most `pixels`. */
-static int choose_tile(const trine_context *ctx, const sides *s, int pixels)
+static int choose_tile(const trine_context *ctx, const trine__direct_sides *s, int pixels)
 {
-    const int per_pixel = registers_per_pixel(ctx, s);
+    const int per_pixel = trine__direct_registers(ctx, s);
     int tile = (ctx->caps.vector_registers - per_pixel - 1) / per_pixel;
     if (tile > pixels) tile = pixels;
     return tile < 1 ? 1 : tile;
@@ -124,15 +98,15 @@ static axis backward_axis(int in, int offset, int kernel, int stride, int pad, i
     return a;
 }
 
-static void add_tap(direct_state *s, const trine_conv2d_desc *d, int u, int v, int weight)
+static void add_tap(trine__direct *s, const trine_conv2d_desc *d, int u, int v, int weight)
 {
     const int values = s->merged_rows ? d->kernel_w : s->side.cbi;
     s->taps[s->tap_count++] =
-        (tap){trine__arrangement_at(&s->in, u, v), weight * values * s->side.kv * s->side.cb};
+        (trine__direct_tap){trine__arrangement_at(&s->in, u, v), weight * values * s->side.kv * s->side.cb};
 }
 
 /* forward, and x of backward_weights */
-static void plan_forward(const trine_conv2d *op, direct_state *s)
+static void plan_forward(const trine_conv2d *op, trine__direct *s)
 {
     const trine_conv2d_desc *d = &op->desc;
     s->merged_rows = s->side.cbi == 1 && d->kernel_w > 1 && d->kernel_w <= MAX_ROW && d->dilation_w == 1;
@@ -158,7 +132,7 @@ static void plan_forward(const trine_conv2d *op, direct_state *s)
             add_tap(s, d, r * d->dilation_h, c * d->dilation_w, r * row_taps + c);
     s->phase_stride = 1;
     s->phase_count = 1;
-    s->phases[0] = (phase){.rows = op->p, .columns = op->q, .tap_count = s->tap_count};
+    s->phases[0] = (trine__direct_phase){.rows = op->p, .columns = op->q, .tap_count = s->tap_count};
 }
 
 /* What the phases of one axis read of the gradient, whose size is `image`. */
@@ -176,10 +150,10 @@ static trine__reach backward_reach(const axis *a, int count, int image)
     return (trine__reach){image, -lowest, 1, 1, read < least ? least : read, least};
 }
 
-static void plan_backward_data(const trine_conv2d *op, direct_state *s)
+static void plan_backward_data(const trine_conv2d *op, trine__direct *s)
 {
     const trine_conv2d_desc *d = &op->desc;
-    axis rows[MAX_PHASES], columns[MAX_PHASES];
+    axis rows[TRINE__DIRECT_PHASES], columns[TRINE__DIRECT_PHASES];
     const int row_count = d->stride_h < op->h ? d->stride_h : op->h,
               column_count = d->stride_w < op->w ? d->stride_w : op->w;
     for (int i = 0; i < row_count; i++)
@@ -195,8 +169,8 @@ static void plan_backward_data(const trine_conv2d *op, direct_state *s)
     for (int i = 0; i < row_count; i++)
         for (int j = 0; j < column_count; j++) {
             const axis *r = &rows[i], *c = &columns[j];
-            phase *f = &s->phases[s->phase_count++];
-            *f = (phase){r->count, c->count, i, j, s->tap_count, 0};
+            trine__direct_phase *f = &s->phases[s->phase_count++];
+            *f = (trine__direct_phase){r->count, c->count, i, j, s->tap_count, 0};
             for (int tr = 0; tr < r->taps; tr++)
                 for (int tc = 0; tc < c->taps; tc++)
                     add_tap(s, d, s->in.top + r->base + tr * r->delta, s->in.left + c->base + tc * c->delta,
@@ -206,21 +180,21 @@ static void plan_backward_data(const trine_conv2d *op, direct_state *s)
 }
 
 /* Pixels of a phase, with those between its rows. */
-static int phase_pixels(const direct_state *s, const phase *f)
+static int phase_pixels(const trine__direct *s, const trine__direct_phase *f)
 {
     return (f->rows - 1) * s->flat + f->columns;
 }
 
 /* Fill in everything but kernels and buffers; false if this implementation does not take the problem. */
-static bool plan(const trine_conv2d *op, trine_direction direction, direct_state *s)
+static bool plan(const trine_conv2d *op, trine_direction direction, trine__direct *s)
 {
     const trine_conv2d_desc *d = &op->desc;
-    *s = (direct_state){.packed_count = 0};
-    if (d->stride_h != d->stride_w || d->stride_h * d->stride_w > MAX_PHASES ||
-        d->kernel_h * d->kernel_w > MAX_TAPS)
+    *s = (trine__direct){.packed_count = 0};
+    if (d->stride_h != d->stride_w || d->stride_h * d->stride_w > TRINE__DIRECT_PHASES ||
+        d->kernel_h * d->kernel_w > TRINE__DIRECT_TAPS)
         return false;
-    if (!choose_sides(op, direction, &s->side)) return false;
-    const sides *side = &s->side;
+    if (!choose_sides(op->context, d, direction, &s->side)) return false;
+    const trine__direct_sides *side = &s->side;
     const size_t weights = (size_t)(side->groups * side->group_kb) *
                            (size_t)(side->group_in * side->cbi * side->kv * side->cb) *
                            (size_t)(d->kernel_h * d->kernel_w);
@@ -239,13 +213,13 @@ static bool plan(const trine_conv2d *op, trine_direction direction, direct_state
 
 static bool supports(const trine_conv2d *op, trine_direction direction)
 {
-    direct_state s;
+    trine__direct s;
     return plan(op, direction, &s);
 }
 
 static void destroy(void *state)
 {
-    direct_state *s = state;
+    trine__direct *s = state;
     trine__kernel_destroy(&s->kernel);
     trine__kernel_destroy(&s->pack);
     trine__kernel_destroy(&s->arrange);
@@ -253,50 +227,28 @@ static void destroy(void *state)
     free(s);
 }
 
-/* Parts that input channels are taken in, and pixels in flight where a part is too small to hide the
- * multiply-add's latency. */
-static void weight_gradient_tile(const trine_context *ctx, const sides *s, int values, int *parts,
-                                 int *pixels)
-{
-    const int per_channel = registers_per_pixel(ctx, s);
-    int ct = (ctx->caps.vector_registers - per_channel - 1) / per_channel;
-    if (ct > values) ct = values;
-    *parts = trine__ceil_div(values, ct < 1 ? 1 : ct);
-    ct = trine__ceil_div(values, *parts);
-    int px = 1;
-    while (ct * per_channel * px * 2 <= ctx->caps.vector_registers / 2) px *= 2;
-    *pixels = px;
-}
-
-static trine_status create_kernels(trine_conv2d *op, trine_direction direction, direct_state *s)
+static trine_status create_kernels(trine_conv2d *op, trine_direction direction, trine__direct *s)
 {
     char options[160];
-    const sides *side = &s->side;
+    const trine__direct_sides *side = &s->side;
     trine_context *ctx = op->context;
     const int values = s->merged_rows ? op->desc.kernel_w : side->cbi; /* of a pixel */
     if (!s->in.identity) TRINE_TRY(trine__arrangement_kernel(ctx, &s->in, &s->arrange));
     TRINE_TRY(trine__buffer_from_host(ctx, s->taps, (size_t)s->tap_count * sizeof *s->taps, &s->table));
-    if (direction == TRINE_BACKWARD_WEIGHTS) {
-        int parts, pixels;
-        weight_gradient_tile(ctx, side, values, &parts, &pixels);
-        snprintf(options, sizeof options,
-                 "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DPARTS=%d -DPX=%d -DST=%d -DBLOCKS=%d", side->cb, values,
-                 side->cbi, side->kv, parts, pixels, s->step, WEIGHT_BLOCKS);
-        TRINE_TRY(trine__kernel_create(ctx, "conv2d_direct_backward_weights", options, &s->kernel));
-        return trine__kernel_create(ctx, "conv2d_unpack", "", &s->pack);
-    }
+    if (direction == TRINE_BACKWARD_WEIGHTS) return trine__direct_gradient_create(op, s, values);
     snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d%s", side->cb, values,
              side->cbi, side->kv, s->tile, s->step,
              s->tap_count == 1 && s->taps[0].x == 0 ? " -DPOINTWISE" : "");
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_direct", options, &s->kernel));
-    return trine__kernel_create(ctx, "conv2d_pack", "", &s->pack);
+    if (direction == TRINE_FORWARD && trine__direct_in_place(op, s, side->kv * side->cb)) return TRINE_OK;
+    return trine__kernel_create(ctx, "conv2d_pack", trine__conv2d_weight_options(op).text, &s->pack);
 }
 
 static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
 {
     void *memory = NULL;
-    TRINE_TRY(trine__calloc(1, sizeof(direct_state), &memory));
-    direct_state *s = memory;
+    TRINE_TRY(trine__calloc(1, sizeof(trine__direct), &memory));
+    trine__direct *s = memory;
     plan(op, direction, s);
     const trine_status status = create_kernels(op, direction, s);
     if (status != TRINE_OK) {
@@ -307,11 +259,11 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **s
     return TRINE_OK;
 }
 
-/* The packing's description, in the order of conv2d_pack's and conv2d_unpack's arguments, behind `args[2]`. */
-static trine_status launch_packing(trine_conv2d *op, trine_stream *stream, const direct_state *s,
-                                   trine__arg *args, const int *more, size_t more_count, const char *label)
+trine_status trine__direct_launch_packing(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
+                                          trine__arg *args, const int *more, size_t more_count,
+                                          const char *label)
 {
-    const sides *side = &s->side;
+    const trine__direct_sides *side = &s->side;
     const int values[] = {side->out_per_group, side->in_per_group, side->merge,
                           side->group_kb,      side->group_in,     op->desc.kernel_h * op->desc.kernel_w,
                           side->kv * side->cb, side->cbi};
@@ -325,33 +277,34 @@ static trine_status launch_packing(trine_conv2d *op, trine_stream *stream, const
 
 static size_t prepared_bytes(const trine_conv2d *op, trine_direction direction)
 {
-    return ((const direct_state *)op->state[direction])->packed_count * sizeof(float);
+    const trine__direct *s = op->state[direction];
+    return s->pack ? s->packed_count * sizeof(float) : 0;
 }
 
 static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine_buffer *weights, trine_buffer *prepared)
 {
-    direct_state *s = op->state[direction];
+    trine__direct *s = op->state[direction];
     trine__arg args[16] = {trine__arg_buffer(weights), trine__arg_buffer(prepared)};
     const int transposed = direction == TRINE_BACKWARD_DATA;
-    return launch_packing(op, stream, s, args, &transposed, 1, "prepare");
+    return trine__direct_launch_packing(op, stream, s, args, &transposed, 1, "prepare");
 }
 
 /* Tiles that one work-item takes: about a cache-friendly row, fewer where that leaves the device short of
  * work. */
 static int tiles_per_item(const trine_context *ctx, int tiles, int tile, size_t others)
 {
-    int chunk = trine__ceil_div(tiles, trine__ceil_div(tiles * tile, TILE_PIXELS_PER_ITEM));
-    const size_t wanted = (size_t)ctx->caps.compute_units * MIN_ITEMS_PER_UNIT;
+    int chunk = trine__ceil_div(tiles, trine__ceil_div(tiles * tile, TRINE__DIRECT_PIXELS_PER_ITEM));
+    const size_t wanted = (size_t)ctx->caps.compute_units * TRINE__DIRECT_ITEMS_PER_UNIT;
     while (chunk > 1 && others * (size_t)trine__ceil_div(tiles, chunk) < wanted) chunk = (chunk + 1) / 2;
     return chunk;
 }
 
-static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const direct_state *s,
-                                 const phase *f, const trine_tensor *in, const trine__conv2d_call *call,
-                                 int flags)
+static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
+                                 const trine__direct_phase *f, const trine_tensor *in,
+                                 const trine__conv2d_call *call, int flags)
 {
-    const sides *side = &s->side;
+    const trine__direct_sides *side = &s->side;
     const int pixels = phase_pixels(s, f), tiles = trine__ceil_div(pixels, s->tile);
     const int w_block = (int)(s->packed_count / (size_t)(side->groups * side->group_kb * side->group_in));
     const size_t blocks = (size_t)(side->groups * side->group_kb), batch = (size_t)in->shape.n;
@@ -390,91 +343,20 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const d
                          trine__direction_name(direction));
 }
 
-/* How the filter gradient is shared out. */
-typedef struct weight_cut {
-    int splits;           /* parts of the batch that get partial sums of their own */
-    int c_count, k_count; /* channel blocks of a work-item */
-} weight_cut;
-
-/* As many blocks an item as leave every core busy; narrow layers split the batch too. */
-static weight_cut cut_weights(const trine_conv2d *op, const direct_state *s, int n)
-{
-    const sides *side = &s->side;
-    const int taps = s->tap_count, wanted = op->context->caps.compute_units * MIN_ITEMS_PER_UNIT;
-    weight_cut cut = {.c_count = WEIGHT_BLOCKS, .k_count = WEIGHT_BLOCKS};
-    for (;;) {
-        const int items = taps * side->groups * trine__ceil_div(side->group_in, cut.c_count) *
-                          trine__ceil_div(side->group_kb, cut.k_count);
-        cut.splits = trine__ceil_div(wanted, items);
-        if (cut.splits > n) cut.splits = n;
-        if (items * cut.splits >= wanted || (cut.c_count == 1 && cut.k_count == 1)) return cut;
-        if (cut.c_count >= cut.k_count)
-            cut.c_count /= 2;
-        else
-            cut.k_count /= 2;
-    }
-}
-
-/* Floats of the partial sums, behind which the arranged images lie. */
-static size_t partial_count(const trine_conv2d *op, const direct_state *s, int n)
-{
-    return s->packed_count * (size_t)cut_weights(op, s, n).splits;
-}
-
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
 {
-    const direct_state *s = op->state[direction];
+    const trine__direct *s = op->state[direction];
     const size_t copied =
         s->arrange ? (size_t)(n * s->side.in_blocks) * trine__arrangement_floats(&s->in) : 0;
-    return sizeof(float) * (copied + (direction == TRINE_BACKWARD_WEIGHTS ? partial_count(op, s, n) : 0));
-}
-
-static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, const direct_state *s,
-                                    const trine__conv2d_call *call)
-{
-    const sides *side = &s->side;
-    const int n = call->x->shape.n;
-    const size_t x_at = s->arrange ? partial_count(op, s, n) : 0;
-    const weight_cut cut = cut_weights(op, s, n);
-    const bool one_row = s->flat == op->q; /* nothing between the rows */
-    const int p = one_row ? 1 : op->p, q = one_row ? op->p * op->q : op->q;
-    const char *label = trine__direction_name(TRINE_BACKWARD_WEIGHTS);
-    if (s->arrange)
-        TRINE_TRY(trine__arrange(stream, s->arrange, &s->in, call->x, call->workspace, x_at, label));
-    const trine__arg args[] = {s->arrange ? trine__arg_buffer(call->workspace) : trine__arg_tensor(call->x),
-                               trine__arg_tensor(call->dy),
-                               trine__arg_buffer(call->workspace),
-                               trine__arg_buffer(s->table),
-                               trine__arg_i32((int)x_at),
-                               trine__arg_i32((int)trine__arrangement_floats(&s->in)),
-                               trine__arg_i32(s->in.width * s->in.values),
-                               trine__arg_i32(n),
-                               trine__arg_i32(p),
-                               trine__arg_i32(q),
-                               trine__arg_i32(side->in_blocks),
-                               trine__arg_i32(side->group_in),
-                               trine__arg_i32(side->out_blocks),
-                               trine__arg_i32(side->group_kb),
-                               trine__arg_i32(s->tap_count),
-                               trine__arg_i32(trine__ceil_div(TILE_PIXELS_PER_ITEM, q)),
-                               trine__arg_i32(2 * TILE_PIXELS_PER_ITEM),
-                               trine__arg_i32(cut.c_count),
-                               trine__arg_i32(cut.k_count)};
-    const size_t c_items = (size_t)trine__ceil_div(side->group_in, cut.c_count),
-                 k_items = (size_t)(side->groups * trine__ceil_div(side->group_kb, cut.k_count));
-    TRINE_TRY(trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
-                            trine__grid_tiles(c_items * (size_t)s->tap_count, k_items, (size_t)cut.splits),
-                            label));
-    trine__arg unpack[16] = {trine__arg_buffer(call->workspace), trine__arg_buffer(call->dw)};
-    const int more[] = {cut.splits, (int)s->packed_count, call->beta};
-    return launch_packing(op, stream, s, unpack, more, TRINE_COUNTOF(more), label);
+    return sizeof(float) *
+           (copied + (direction == TRINE_BACKWARD_WEIGHTS ? trine__direct_partial_count(op, s, n) : 0));
 }
 
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call)
 {
-    const direct_state *s = op->state[direction];
-    if (direction == TRINE_BACKWARD_WEIGHTS) return enqueue_weights(op, stream, s, call);
+    const trine__direct *s = op->state[direction];
+    if (direction == TRINE_BACKWARD_WEIGHTS) return trine__direct_gradient_enqueue(op, stream, s, call);
     const int flags =
         (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
     const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;

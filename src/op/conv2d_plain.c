@@ -29,7 +29,8 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **s
     void *memory = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(plain_state), &memory));
     plain_state *s = memory;
-    const trine_status status = trine__kernel_create(op->context, stems[direction], "", &s->kernel);
+    const trine_status status = trine__kernel_create(op->context, stems[direction],
+                                                     trine__conv2d_weight_options(op).text, &s->kernel);
     if (status != TRINE_OK) {
         destroy(s);
         return status;

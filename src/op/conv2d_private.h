@@ -52,6 +52,16 @@ struct trine__conv2d_impl {
 /* "forward", "backward_data", "backward_weights": also the labels of their launches; of prepare's it is "prepare" */
 const char *trine__direction_name(trine_direction direction);
 
+/* Options of kernels that read weights where the caller has them, for cl/conv2d_weights.clh. */
+typedef struct trine__weight_options {
+    char text[32];
+} trine__weight_options;
+trine__weight_options trine__conv2d_weight_options(const trine_conv2d *op);
+
+/* The blocks in which the direct convolution's forward pass reads weights; 1 and 1 where it would merge groups, or does not serve. */
+void trine__conv2d_direct_blocks(const trine_context *context, const trine_conv2d_desc *desc, int *kb,
+                                 int *cb);
+
 extern const trine__conv2d_impl trine__conv2d_direct;
 extern const trine__conv2d_impl trine__conv2d_plain;
 extern const trine__conv2d_impl trine__conv2d_winograd4, trine__conv2d_winograd2;

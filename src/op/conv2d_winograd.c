@@ -12,7 +12,8 @@ enum {
     FLAG_BETA = 2,
     CHUNK_BYTES = 4 << 20, /* of transformed patches */
     MOST_GROUPS = 2,       /* of TT tiles in a work-item */
-    MIN_ITEMS_PER_UNIT = 4
+    MIN_ITEMS_PER_UNIT = 4,
+    PRODUCTS_PER_BYTE = 4 /* that a core does while it reads a byte from memory */
 };
 
 typedef struct winograd_state {
@@ -116,31 +117,36 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
     return plan(op, direction, 2, &s);
 }
 
-/* Products of a channel pair for one image. */
-static int products(const winograd_state *s)
+/* What a channel pair costs one image, in products. Transformed filters that stay take memory, and are read from there once an image
+ * at least. */
+static double cost(const trine_conv2d *op, trine_direction direction, const winograd_state *s)
 {
-    return s->tile_rows * s->tile_columns * s->planes;
+    const bool stays =
+        direction == TRINE_FORWARD || (direction == TRINE_BACKWARD_DATA && !op->desc.weights_change);
+    return (double)s->planes *
+           ((double)s->tile_rows * s->tile_columns + (stays ? PRODUCTS_PER_BYTE * sizeof(float) : 0));
 }
 
-/* Enough channels for the products to outweigh the transforms, and images that are not mostly border. */
-static bool worthwhile(const trine_conv2d *op, const winograd_state *s)
+/* Cheaper than nine products a pixel, enough channels for the products to outweigh the transforms, and images that are not mostly
+ * border. */
+static bool worthwhile(const trine_conv2d *op, trine_direction direction, const winograd_state *s)
 {
     return op->context->caps.cpu && s->in_channels >= 16 && s->out_channels >= 16 && s->out_h >= 4 &&
-           s->out_w >= 4;
+           s->out_w >= 4 && cost(op, direction, s) < 9.0 * s->out_h * s->out_w;
 }
 
-/* The larger tile where it multiplies less: not where it is mostly beyond the border. */
+/* The larger tile where it costs less: not where it is mostly beyond the border, or its filters outweigh the image. */
 static bool prefers4(const trine_conv2d *op, trine_direction direction)
 {
     winograd_state s, other;
-    return plan(op, direction, 4, &s) && worthwhile(op, &s) &&
-           !(plan(op, direction, 2, &other) && products(&other) <= products(&s));
+    return plan(op, direction, 4, &s) && worthwhile(op, direction, &s) &&
+           !(plan(op, direction, 2, &other) && cost(op, direction, &other) <= cost(op, direction, &s));
 }
 
 static bool prefers2(const trine_conv2d *op, trine_direction direction)
 {
     winograd_state s;
-    return plan(op, direction, 2, &s) && worthwhile(op, &s);
+    return plan(op, direction, 2, &s) && worthwhile(op, direction, &s);
 }
 
 static void destroy(void *state)
@@ -152,20 +158,23 @@ static void destroy(void *state)
     free(s);
 }
 
-static trine_status create_kernels(trine_context *ctx, trine_direction direction, winograd_state *s)
+static trine_status create_kernels(const trine_conv2d *op, trine_direction direction, winograd_state *s)
 {
-    char plain[80], tiled[80];
+    char plain[80], tiled[80], filter[160];
+    trine_context *ctx = op->context;
+    const trine__weight_options weights = trine__conv2d_weight_options(op);
     snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d", s->cb, s->mo);
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
     if (direction == TRINE_BACKWARD_WEIGHTS) {
         snprintf(tiled, sizeof tiled, "-DCB=%d -DMO=%d -DCT=%d", s->cb, s->mo, s->ct);
         TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_gradient", plain, &s->gradient));
         TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_accumulate", tiled, &s->accumulate));
-        return trine__kernel_create(ctx, "conv2d_winograd_unpack", plain, &s->unpack);
+        snprintf(filter, sizeof filter, "%s %s", plain, weights.text);
+        return trine__kernel_create(ctx, "conv2d_winograd_unpack", filter, &s->unpack);
     }
     snprintf(tiled, sizeof tiled, "-DCB=%d -DMO=%d -DKV=%d -DTT=%d", s->cb, s->mo, s->kv, s->tt);
-    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DKV=%d", s->cb, s->mo, s->kv);
-    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_filter", plain, &s->filter));
+    snprintf(filter, sizeof filter, "%s -DKV=%d %s", plain, s->kv, weights.text);
+    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_filter", filter, &s->filter));
     return trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply);
 }
 
@@ -175,7 +184,7 @@ static trine_status create(trine_conv2d *op, trine_direction direction, int mo, 
     TRINE_TRY(trine__calloc(1, sizeof(winograd_state), &memory));
     winograd_state *s = memory;
     plan(op, direction, mo, s);
-    const trine_status status = create_kernels(op->context, direction, s);
+    const trine_status status = create_kernels(op, direction, s);
     if (status != TRINE_OK) {
         destroy(s);
         return status;

@@ -152,11 +152,11 @@ START_TEST(test_step)
         s.gradients->reached[gamma] = s.gradients->reached[gamma + 1] = false;
     ASSERT_OK(run_step(&s));
     trine__parameter *p = &net->params[conv];
-    const size_t count = p->count;
-    p->count = net->params[gamma].offset + net->params[gamma].count - p->offset;
+    const size_t stored = p->stored;
+    p->stored = net->params[gamma].offset + net->params[gamma].count - p->offset;
     check_both(run_step, &s, "trine_resnet_step", "layer1.0.bn1.weight changed",
                _i == 0 ? "and it is frozen" : "and no gradient reached it");
-    p->count = count;
+    p->stored = stored;
     trine_gradients_destroy(&s.gradients);
     trine_optimizer_destroy(&s.optimizer);
 }

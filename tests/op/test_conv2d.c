@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Every implementation of conv2d, forced by name, in every direction, against the reference. */
+/* Every implementation of conv2d, forced by name, in every direction, with dense and blocked weights, against the reference. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "conv2d_cases.h"
+#include "conv2d_stored.h"
 #include "ref/ref_batchnorm.h"
 #include "ref/ref_conv2d.h"
 #include "op/conv2d_private.h"
@@ -14,7 +15,7 @@
 #include "support/compare.h"
 #include "support/device.h"
 
-enum { MOST_ALGORITHMS = 16 };
+enum { MOST_ALGORITHMS = 16, LAYOUTS = 2 /* dense, blocked */ };
 
 /* A case with its operands on the host and the device. */
 typedef struct fixture {
@@ -22,10 +23,12 @@ typedef struct fixture {
     ref_conv2d ref;
     trine_shape in, out;
     size_t weight_count;
+    stored_weights stored[LAYOUTS]; /* how the weights lie */
+    int blocked;                    /* which of them */
     double *x, *w, *dy;
     test_tensor tx, tdy;
-    test_buffer bw;
-    char name[200];
+    test_buffer bw[LAYOUTS];
+    char name[240];
 } fixture;
 
 static trine_conv2d_desc desc_of(const conv_case *c)
@@ -45,6 +48,7 @@ static trine_conv2d_desc desc_of(const conv_case *c)
     return d;
 }
 
+/* Weights are there dense and in the blocks that the context chooses, or in some that no kernel has, where that would be none. */
 static fixture setup(const conv_case *c)
 {
     fixture f = {.c = *c};
@@ -56,7 +60,18 @@ static fixture setup(const conv_case *c)
     f.weight_count = (size_t)c->k * (size_t)(c->c / c->groups) * (size_t)c->kernel[0] * (size_t)c->kernel[1];
     f.tx = test_tensor_random(f.in, c->in_cb, 1, -1, 1, &f.x);
     f.tdy = test_tensor_random(f.out, c->out_cb, 2, -1, 1, &f.dy);
-    f.bw = test_buffer_random(f.weight_count, 3, -1, 1, &f.w);
+    f.w = test_random(f.weight_count, 3, -1, 1);
+    trine_conv2d_desc d = desc_of(c);
+    trine_conv2d_choose_weight_blocks(dev.context, &d);
+    for (int blocked = 0; blocked < LAYOUTS; blocked++) {
+        stored_weights *w = &f.stored[blocked];
+        *w = (stored_weights){c->k, c->c / c->groups, c->kernel[0] * c->kernel[1], 1, 1};
+        if (blocked) w->kb = d.weight_kb, w->cb = d.weight_cb;
+        if (blocked && w->kb == 1 && w->cb == 1) w->kb = 4, w->cb = 2;
+        double *stored = stored_from_dense(w, f.w);
+        f.bw[blocked] = test_buffer_from(stored, stored_count(w), stored_count(w));
+        free(stored);
+    }
     return f;
 }
 
@@ -67,7 +82,7 @@ static void teardown(fixture *f)
     free(f->dy);
     test_tensor_release(&f->tx);
     test_tensor_release(&f->tdy);
-    test_buffer_release(&f->bw);
+    for (int i = 0; i < LAYOUTS; i++) test_buffer_release(&f->bw[i]);
 }
 
 static const char *direction_text(trine_direction direction)
@@ -84,11 +99,14 @@ static trine_conv2d *create(fixture *f, trine_direction direction, const char *a
     trine_conv2d_desc d = desc_of(c);
     d.algorithm = algorithm;
     d.relu = relu;
+    d.weight_kb = f->stored[f->blocked].kb;
+    d.weight_cb = f->stored[f->blocked].cb;
     snprintf(f->name, sizeof f->name,
-             "%s %s: [%d,%d,%d,%d] -> %d, %dx%d stride %d,%d pad %d,%d dilation %d,%d groups %d cb %d,%d",
+             "%s %s: [%d,%d,%d,%d] -> %d, %dx%d stride %d,%d pad %d,%d dilation %d,%d groups %d cb %d,%d "
+             "weights in %d,%d",
              direction_text(direction), algorithm, c->n, c->c, c->h, c->w, c->k, c->kernel[0], c->kernel[1],
              c->stride[0], c->stride[1], c->pad[0], c->pad[1], c->dilation[0], c->dilation[1], c->groups,
-             c->in_cb, c->out_cb);
+             c->in_cb, c->out_cb, d.weight_kb, d.weight_cb);
     trine_conv2d *op = NULL;
     const trine_status status = trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << direction, &op);
     ck_assert_msg(status == TRINE_OK, "%s: create: %s", f->name, trine_last_error());
@@ -97,7 +115,7 @@ static trine_conv2d *create(fixture *f, trine_direction direction, const char *a
     ASSERT_OK(trine_conv2d_output_shape(op, c->n, &out));
     ck_assert_msg(memcmp(&out, &f->out, sizeof out) == 0, "%s: output is [%d,%d,%d,%d]", f->name, out.n,
                   out.c, out.h, out.w);
-    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f->bw.buffer));
+    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f->bw[f->blocked].buffer));
     return op;
 }
 
@@ -175,6 +193,9 @@ static void check_forward(fixture *f)
         forward_with(f, names[i], plain, 1, 1, 1, 0, 1);
         forward_with(f, names[i], plain, 0, 1, 0, 0, 1);
         forward_with(f, names[i], plain, 1, 0, 1, 1, 0);
+        f->blocked = 1;
+        forward_with(f, names[i], plain, 0, 0, 0, 0, 0);
+        f->blocked = 0;
     }
     free(plain);
 }
@@ -188,7 +209,7 @@ static void check_backward_data(fixture *f)
            *start = test_random(elements, 7, -1, 1);
     ref_conv2d_backward_data(&f->ref, f->dy, f->w, gradient);
     for (size_t i = 0; i < 2 * count; i++) {
-        const int beta = i % 2;
+        const int beta = f->blocked = i % 2;
         trine_conv2d *op = create(f, TRINE_BACKWARD_DATA, names[i / 2], 0);
         test_buffer workspace = workspace_of(op, TRINE_BACKWARD_DATA, c->n);
         test_tensor dx =
@@ -203,9 +224,19 @@ static void check_backward_data(fixture *f)
         test_buffer_release(&workspace);
         trine_conv2d_destroy(&op);
     }
+    f->blocked = 0;
     free(gradient);
     free(want);
     free(start);
+}
+
+/* What adds to zeros keeps them. */
+static void check_padding(const fixture *f, const double *stored, const double *dense)
+{
+    double *want = stored_from_dense(&f->stored[f->blocked], dense);
+    for (size_t i = 0; i < stored_count(&f->stored[f->blocked]); i++)
+        if (stored[i] != want[i]) ck_abort_msg("%s: padding at %zu is %g", f->name, i, stored[i]);
+    free(want);
 }
 
 static void check_backward_weights(fixture *f)
@@ -217,32 +248,39 @@ static void check_backward_weights(fixture *f)
     double *gradient = test_zeros(elements), *want = test_zeros(elements),
            *start = test_random(elements, 8, -1, 1);
     ref_conv2d_backward_weights(&f->ref, f->x, f->dy, gradient);
-    for (size_t i = 0; i < count; i++) {
-        trine_conv2d *op = create(f, TRINE_BACKWARD_WEIGHTS, names[i], 0);
+    for (size_t i = 0; i < LAYOUTS * count; i++) {
+        f->blocked = i % LAYOUTS;
+        const stored_weights *s = &f->stored[f->blocked];
+        const size_t floats = stored_count(s);
+        double *stored = stored_from_dense(s, start);
+        trine_conv2d *op = create(f, TRINE_BACKWARD_WEIGHTS, names[i / LAYOUTS], 0);
         test_buffer workspace = workspace_of(op, TRINE_BACKWARD_WEIGHTS, c->n);
         const double bound = bound_of(op, TRINE_BACKWARD_WEIGHTS, (double)c->n * f->out.h * f->out.w + 1);
         double *first = NULL;
         for (int run = 0; run < 3; run++) { /* written twice: the same bytes; added to */
             const int beta = run == 2;
-            test_buffer dw =
-                beta ? test_buffer_from(start, elements, elements) : test_buffer_create(elements);
+            test_buffer dw = beta ? test_buffer_from(stored, floats, floats) : test_buffer_create(floats);
             for (size_t e = 0; e < elements; e++) want[e] = gradient[e] + (beta ? start[e] : 0);
             ASSERT_OK(trine_conv2d_backward_weights(op, dev.stream, &f->tx.t, &f->tdy.t, beta, dw.buffer,
                                                     workspace.buffer));
-            double *got = test_buffer_read(&dw);
+            double *all = test_buffer_read(&dw), *got = dense_from_stored(s, all);
             test_compare(f->name, got, want, shape, bound);
+            if (beta) check_padding(f, all, got);
+            free(all);
             if (run == 1) test_compare_exact(f->name, got, first, shape);
             free(first);
             first = got;
             test_buffer_release(&dw);
         }
         free(first);
+        free(stored);
         test_buffer_release(&workspace);
         trine_conv2d_destroy(&op);
     }
     free(gradient);
     free(want);
     free(start);
+    f->blocked = 0;
 }
 
 static void run_case(const conv_case *c)
@@ -322,7 +360,7 @@ START_TEST(test_bn_partials)
     trine_conv2d *op = NULL;
     trine_batchnorm *bn = NULL;
     ASSERT_OK(trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << TRINE_FORWARD, &op));
-    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f.bw.buffer));
+    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f.bw[0].buffer));
     ASSERT_OK(trine_batchnorm_create(dev.context, c->k, c->out_cb, 1e-5f, &bn));
     test_buffer partials = test_workspace_create(trine_batchnorm_partial_bytes(bn, &f.out));
     const size_t channels = (size_t)c->k, padded = trine_batchnorm_channel_bytes(bn) / sizeof(float);
@@ -371,6 +409,8 @@ START_TEST(test_refused)
         {offsetof(trine_conv2d_desc, pad_h), INT_MAX, TRINE_ERR_ARG},
         {offsetof(trine_conv2d_desc, in_cb), 3, TRINE_ERR_ARG},
         {offsetof(trine_conv2d_desc, out_cb), 32, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, weight_kb), 0, TRINE_ERR_ARG},
+        {offsetof(trine_conv2d_desc, weight_cb), 64, TRINE_ERR_ARG},
         {offsetof(trine_conv2d_desc, kernel_w), 8, TRINE_ERR_SHAPE},
     };
     trine_conv2d *op = NULL;
@@ -398,7 +438,7 @@ START_TEST(test_calls)
     ck_assert_ptr_null(trine_conv2d_algorithm(op, TRINE_BACKWARD_DATA));
     test_tensor ty = test_tensor_create(f.out, 1);
     ASSERT_FAILS(TRINE_ERR_STATE, trine_conv2d_forward(op, dev.stream, &f.tx.t, NULL, &ty.t, NULL));
-    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f.bw.buffer));
+    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f.bw[0].buffer));
     trine_tensor wrong = f.tx.t;
     wrong.shape.c = 3;
     ASSERT_FAILS(TRINE_ERR_SHAPE, trine_conv2d_forward(op, dev.stream, &wrong, NULL, &ty.t, NULL));
@@ -418,8 +458,8 @@ START_TEST(test_calls)
                                                                 workspace.buffer));
     ASSERT_FAILS(TRINE_ERR_ARG,
                  trine_conv2d_backward_weights(op, dev.stream, &f.tx.t, &ty.t, 0, NULL, workspace.buffer));
-    ASSERT_FAILS(TRINE_ERR_ARG, trine_conv2d_backward_weights(op, dev.stream, &f.tx.t, &ty.t, 2, f.bw.buffer,
-                                                              workspace.buffer));
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_conv2d_backward_weights(op, dev.stream, &f.tx.t, &ty.t, 2,
+                                                              f.bw[0].buffer, workspace.buffer));
     trine_conv2d_destroy(&op);
     test_buffer_release(&workspace);
     test_buffer_release(&few);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* The direct convolution's plan, which its directions share: conv2d_direct.c has forward and backward_data,
+ * conv2d_direct_gradient.c has backward_weights. */
+#ifndef TRINE_OP_CONV2D_DIRECT_H
+#define TRINE_OP_CONV2D_DIRECT_H
+
+#include "op/conv2d_arrange.h"
+
+enum {
+    TRINE__DIRECT_PHASES = 16,
+    TRINE__DIRECT_TAPS = 256,
+    TRINE__DIRECT_PIXELS_PER_ITEM = 64,
+    TRINE__DIRECT_ITEMS_PER_UNIT = 8
+};
+
+/* Channels as one direction's packed product sees them (cl/conv2d_packing.clh). */
+typedef struct trine__direct_sides {
+    int out_channels, in_channels, out_per_group, in_per_group;
+    int merge, groups;      /* merged groups */
+    int group_kb, group_in; /* blocks of KV*CB and CBI in a merged group */
+    int kv, cb, cbi;
+    int out_blocks, in_blocks;
+} trine__direct_sides;
+
+/* One launch: what it computes and which taps it needs. */
+typedef struct trine__direct_phase {
+    int rows, columns, oy, ox;
+    int first_tap, tap_count;
+} trine__direct_phase;
+
+typedef struct trine__direct_tap {
+    int32_t x, w; /* floats from a pixel, from a block's weights */
+} trine__direct_tap;
+
+typedef struct trine__direct {
+    trine__kernel *kernel, *pack; /* `pack`: conv2d_unpack or conv2d_add_splits for backward_weights; NULL:
+                                     weights are read as they are */
+    trine__kernel *arrange;       /* NULL: images are read as they are */
+    trine_buffer *table;          /* of taps */
+    trine__direct_sides side;
+    trine__arrangement in; /* of x, or dy for backward_data */
+    bool merged_rows;      /* NCHW: the taps of a row are a pixel's values */
+    size_t packed_count;   /* floats */
+    int tile, step;        /* TW; IS and ST */
+    int flat;              /* pixels from row to row of the result, as tiles count them */
+    trine__direct_tap taps[TRINE__DIRECT_TAPS];
+    int tap_count, phase_count, phase_stride;
+    trine__direct_phase phases[TRINE__DIRECT_PHASES];
+} trine__direct;
+
+/* Vector registers that one pixel's accumulators take. */
+int trine__direct_registers(const trine_context *ctx, const trine__direct_sides *s);
+
+/* Are the caller's weights laid out as the packed product with blocks of kb filters? */
+bool trine__direct_in_place(const trine_conv2d *op, const trine__direct *s, int kb);
+
+/* s->pack, with the packing's description in the order of conv2d_pack's and conv2d_unpack's arguments behind `args[2]`, then `more`. */
+trine_status trine__direct_launch_packing(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
+                                          trine__arg *args, const int *more, size_t more_count,
+                                          const char *label);
+
+/* backward_weights: kernels (`values`: of a pixel); floats of the partial sums, behind which the arranged images lie; launches. */
+trine_status trine__direct_gradient_create(trine_conv2d *op, trine__direct *s, int values);
+size_t trine__direct_partial_count(const trine_conv2d *op, const trine__direct *s, int n);
+trine_status trine__direct_gradient_enqueue(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
+                                            const trine__conv2d_call *call);
+
+#endif
