@@ -15,9 +15,11 @@
  * one tap, at 0.
  * Images in NCHW (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the same; one column of
  * taps is left, and pixels are IS apart.
- * -D CB (output block) CBI (input block) XS KV TW IS POINTWISE
+ * Groups of 4 and 8 channels, several to a block: GROUP = CBI channels of each group at a time, spread over its lanes; XS = CB, KV = 1.
+ * -D CB (output block) CBI (input block) XS KV TW IS POINTWISE GROUP
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c   after: Georganas et al., SC 2018 (direct convolution) */
 #include "block.clh"
+#include "spread.clh"
 #ifndef CBI
 #define CBI CB /* values of a pixel */
 #endif
@@ -39,16 +41,20 @@ enum { FLAG_RELU = 1, FLAG_BETA = 2 };
 /* One tap of one channel block: CBI channels of TW pixels. */
 static inline void multiply_add(floatV acc[KV][TW], __global const float *restrict xp, __global const float *restrict wp)
 {
+#if GROUP < CB
+#pragma unroll
+#else
 #pragma unroll 1
+#endif
     for (int l = 0; l < CBI; l++, wp += KV * CB) {
         floatV wv[KV];
 #pragma unroll
         for (int v = 0; v < KV; v++) wv[v] = LOADV(v, wp);
 #pragma unroll
         for (int i = 0; i < TW; i++) {
-            const float value = xp[i * IS * XS + l];
+            const floatV value = spread(xp + i * IS * XS, l);
 #pragma unroll
-            for (int v = 0; v < KV; v++) acc[v][i] = fma((floatV)(value), wv[v], acc[v][i]);
+            for (int v = 0; v < KV; v++) acc[v][i] = fma(value, wv[v], acc[v][i]);
         }
     }
 }

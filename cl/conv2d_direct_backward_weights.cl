@@ -8,9 +8,11 @@
  * c_count x k_count blocks of CBI x KV*CB channels, so that what it reads is used several times while it is near.
  * A block of rows and columns of dy stays in the first-level cache while the channels go by in PARTS of one size, or one more.
  * PX pixels have accumulators of their own where a part is small (the stem). No atomics.
- * -D CB CBI XS KV OKV PARTS PX ST BLOCKS
+ * Groups of 4 and 8 channels, several to a block: GROUP = CBI channels of each group, spread over its lanes; XS = CB.
+ * -D CB CBI XS GROUP KV OKV PARTS PX ST BLOCKS
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
+#include "spread.clh"
 #ifndef CBI
 #define CBI CB /* values of a pixel */
 #endif
@@ -42,39 +44,40 @@
 #define DEFINE_PART(NAME, COUNT)                                                                                               \
     void NAME(__global const float *restrict x, __global const float *restrict g, floatV *sum, const int x_row, const int g_row, \
               const int plane, const int rows, const int columns, const int l0)                                                \
-    {                                                                                                                         \
-        floatV acc[PX][COUNT][KV];                                                                                            \
-        _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                      \
-        {                                                                                                                     \
-            acc[0][i][v] = sum[(l0 + i) * KV + v];                                                                            \
-            _Pragma("unroll") for (int j = 1; j < PX; j++) acc[j][i][v] = 0.0f;                                               \
-        }                                                                                                                     \
-        _Pragma("unroll 1") for (int y = 0; y < rows; y++)                                                                    \
-        {                                                                                                                     \
-            __global const float *xp = x + (size_t)y * x_row + l0;                                                            \
-            __global const float *gp = g + (size_t)y * g_row;                                                                 \
-            int u = 0;                                                                                                        \
-            _Pragma("unroll 1") for (; u + PX <= columns; u += PX, xp += PX * ST * XS, gp += PX * CB)                         \
-            {                                                                                                                 \
-                _Pragma("unroll") for (int j = 0; j < PX; j++) _Pragma("unroll") for (int v = 0; v < KV; v++)                 \
-                {                                                                                                             \
-                    const floatV d = LOADV(v * plane + j, gp);                                                                \
-                    _Pragma("unroll") for (int i = 0; i < COUNT; i++)                                                         \
-                        acc[j][i][v] = fma((floatV)(xp[j * ST * XS + i]), d, acc[j][i][v]);                                  \
-                }                                                                                                             \
-            }                                                                                                                 \
+    {                                                                                                                          \
+        floatV acc[PX][COUNT][KV];                                                                                             \
+        _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                       \
+        {                                                                                                                      \
+            acc[0][i][v] = sum[(l0 + i) * KV + v];                                                                             \
+            _Pragma("unroll") for (int j = 1; j < PX; j++) acc[j][i][v] = 0.0f;                                                \
+        }                                                                                                                      \
+        _Pragma("unroll 1") for (int y = 0; y < rows; y++)                                                                     \
+        {                                                                                                                      \
+            __global const float *xp = x + (size_t)y * x_row + (GROUP < CB ? 0 : l0);                                          \
+            __global const float *gp = g + (size_t)y * g_row;                                                                  \
+            int u = 0;                                                                                                         \
+            _Pragma("unroll 1") for (; u + PX <= columns; u += PX, xp += PX * ST * XS, gp += PX * CB)                          \
+            {                                                                                                                  \
+                _Pragma("unroll") for (int j = 0; j < PX; j++) _Pragma("unroll") for (int v = 0; v < KV; v++)                  \
+                {                                                                                                              \
+                    const floatV d = LOADV(v * plane + j, gp);                                                                 \
+                    _Pragma("unroll") for (int i = 0; i < COUNT; i++)                                                          \
+                        acc[j][i][v] = fma(spread(xp + j * ST * XS, GROUP < CB ? l0 + i : i), d, acc[j][i][v]);                \
+                }                                                                                                              \
+            }                                                                                                                  \
             _Pragma("unroll 1") for (; u < columns; u++, xp += ST * XS, gp += CB) _Pragma("unroll") for (int v = 0; v < KV; v++) \
-            {                                                                                                                 \
-                const floatV d = LOADV(v * plane, gp);                                                                        \
-                _Pragma("unroll") for (int i = 0; i < COUNT; i++) acc[0][i][v] = fma((floatV)(xp[i]), d, acc[0][i][v]);       \
-            }                                                                                                                 \
-        }                                                                                                                     \
-        _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                      \
-        {                                                                                                                     \
-            floatV total = acc[0][i][v];                                                                                      \
-            _Pragma("unroll") for (int j = 1; j < PX; j++) total += acc[j][i][v];                                             \
-            sum[(l0 + i) * KV + v] = total;                                                                                   \
-        }                                                                                                                     \
+            {                                                                                                                  \
+                const floatV d = LOADV(v * plane, gp);                                                                         \
+                _Pragma("unroll") for (int i = 0; i < COUNT; i++)                                                              \
+                    acc[0][i][v] = fma(spread(xp, GROUP < CB ? l0 + i : i), d, acc[0][i][v]);                                  \
+            }                                                                                                                  \
+        }                                                                                                                      \
+        _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                       \
+        {                                                                                                                      \
+            floatV total = acc[0][i][v];                                                                                       \
+            _Pragma("unroll") for (int j = 1; j < PX; j++) total += acc[j][i][v];                                              \
+            sum[(l0 + i) * KV + v] = total;                                                                                    \
+        }                                                                                                                      \
     }
 
 DEFINE_PART(small, SMALL)

@@ -38,28 +38,38 @@ static bool choose_sides(const trine_context *ctx, const trine_conv2d_desc *d, t
             s->in_per_group * s->merge % s->cbi == 0)
             break; /* at `groups` all are one dense group, whose last block may be padded */
     s->groups = d->groups / s->merge;
+    const bool spread = s->merge > 1 && s->in_per_group == s->out_per_group && s->cbi == s->cb &&
+                        s->in_per_group * s->merge == s->cb && s->in_per_group >= 4;
     const int group_blocks = trine__ceil_div(s->out_per_group * s->merge, s->cb);
-    const int vectors = ctx->caps.vector_width >= s->cb && direction != TRINE_BACKWARD_WEIGHTS ? 2 : 1;
+    const int vectors =
+        ctx->caps.vector_width >= s->cb && direction != TRINE_BACKWARD_WEIGHTS && !spread ? 2 : 1;
     s->kv = group_blocks % vectors == 0 ? vectors : 1;
+    s->block_in = spread ? s->in_per_group : s->cbi;
     s->group_kb = group_blocks / s->kv;
-    s->group_in = trine__ceil_div(s->in_per_group * s->merge, s->cbi);
+    s->group_in = spread ? 1 : trine__ceil_div(s->in_per_group * s->merge, s->cbi);
     s->out_blocks = trine__ceil_div(s->out_channels, s->cb);
     s->in_blocks = trine__ceil_div(s->in_channels, s->cbi);
     return true;
+}
+
+/* No zeros between merged groups: filters follow each other as they do outside. */
+static bool in_callers_order(const trine__direct_sides *s)
+{
+    return s->merge == 1 || s->block_in < s->cbi;
 }
 
 void trine__conv2d_direct_blocks(const trine_context *context, const trine_conv2d_desc *desc, int *kb,
                                  int *cb)
 {
     trine__direct_sides s;
-    const bool blocked = choose_sides(context, desc, TRINE_FORWARD, &s) && s.merge == 1;
+    const bool blocked = choose_sides(context, desc, TRINE_FORWARD, &s) && in_callers_order(&s);
     *kb = blocked ? s.kv * s.cb : 1;
-    *cb = blocked ? s.cbi : 1;
+    *cb = blocked ? s.block_in : 1;
 }
 
 bool trine__direct_in_place(const trine_conv2d *op, const trine__direct *s, int kb)
 {
-    return s->side.merge == 1 && op->desc.weight_kb == kb && op->desc.weight_cb == s->side.cbi &&
+    return in_callers_order(&s->side) && op->desc.weight_kb == kb && op->desc.weight_cb == s->side.block_in &&
            trine_conv2d_weight_count(&op->desc) == s->packed_count;
 }
 
@@ -100,7 +110,7 @@ static axis backward_axis(int in, int offset, int kernel, int stride, int pad, i
 
 static void add_tap(trine__direct *s, const trine_conv2d_desc *d, int u, int v, int weight)
 {
-    const int values = s->merged_rows ? d->kernel_w : s->side.cbi;
+    const int values = s->merged_rows ? d->kernel_w : s->side.block_in;
     s->taps[s->tap_count++] =
         (trine__direct_tap){trine__arrangement_at(&s->in, u, v), weight * values * s->side.kv * s->side.cb};
 }
@@ -196,7 +206,7 @@ static bool plan(const trine_conv2d *op, trine_direction direction, trine__direc
     if (!choose_sides(op->context, d, direction, &s->side)) return false;
     const trine__direct_sides *side = &s->side;
     const size_t weights = (size_t)(side->groups * side->group_kb) *
-                           (size_t)(side->group_in * side->cbi * side->kv * side->cb) *
+                           (size_t)(side->group_in * side->block_in * side->kv * side->cb) *
                            (size_t)(d->kernel_h * d->kernel_w);
     if (direction == TRINE_BACKWARD_DATA)
         plan_backward_data(op, s);
@@ -232,12 +242,12 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     char options[160];
     const trine__direct_sides *side = &s->side;
     trine_context *ctx = op->context;
-    const int values = s->merged_rows ? op->desc.kernel_w : side->cbi; /* of a pixel */
+    const int values = s->merged_rows ? op->desc.kernel_w : side->block_in; /* of a pixel, or a group's */
     if (!s->in.identity) TRINE_TRY(trine__arrangement_kernel(ctx, &s->in, &s->arrange));
     TRINE_TRY(trine__buffer_from_host(ctx, s->taps, (size_t)s->tap_count * sizeof *s->taps, &s->table));
     if (direction == TRINE_BACKWARD_WEIGHTS) return trine__direct_gradient_create(op, s, values);
-    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d%s", side->cb, values,
-             side->cbi, side->kv, s->tile, s->step,
+    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DGROUP=%d -DKV=%d -DTW=%d -DIS=%d%s",
+             side->cb, values, side->cbi, trine__direct_group(side), side->kv, s->tile, s->step,
              s->tap_count == 1 && s->taps[0].x == 0 ? " -DPOINTWISE" : "");
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_direct", options, &s->kernel));
     if (direction == TRINE_FORWARD && trine__direct_in_place(op, s, side->kv * side->cb)) return TRINE_OK;
@@ -266,7 +276,7 @@ trine_status trine__direct_launch_packing(trine_conv2d *op, trine_stream *stream
     const trine__direct_sides *side = &s->side;
     const int values[] = {side->out_per_group, side->in_per_group, side->merge,
                           side->group_kb,      side->group_in,     op->desc.kernel_h * op->desc.kernel_w,
-                          side->kv * side->cb, side->cbi};
+                          side->kv * side->cb, side->block_in};
     size_t count = 2;
     for (size_t i = 0; i < TRINE_COUNTOF(values); i++) args[count++] = trine__arg_i32(values[i]);
     for (size_t i = 0; i < more_count; i++) args[count++] = trine__arg_i32(more[i]);

@@ -19,6 +19,7 @@ typedef struct trine__direct_sides {
     int merge, groups;      /* merged groups */
     int group_kb, group_in; /* blocks of KV*CB and CBI in a merged group */
     int kv, cb, cbi;
+    int block_in; /* channels of a block of weights: cbi, or those of a group, spread over the lanes of all */
     int out_blocks, in_blocks;
 } trine__direct_sides;
 
@@ -50,6 +51,12 @@ typedef struct trine__direct {
 
 /* Vector registers that one pixel's accumulators take. */
 int trine__direct_registers(const trine_context *ctx, const trine__direct_sides *s);
+
+/* Channels that a lane sees: those of its group where a block holds several, else all of a block. */
+static inline int trine__direct_group(const trine__direct_sides *s)
+{
+    return s->block_in < s->cbi ? s->block_in : s->cb;
+}
 
 /* Are the caller's weights laid out as the packed product with blocks of kb filters? */
 bool trine__direct_in_place(const trine_conv2d *op, const trine__direct *s, int kb);

@@ -37,9 +37,9 @@ trine_status trine__direct_gradient_create(trine_conv2d *op, trine__direct *s, i
     int parts, pixels;
     weight_gradient_tile(op->context, side, values, &parts, &pixels);
     snprintf(options, sizeof options,
-             "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DOKV=%d -DPARTS=%d -DPX=%d -DST=%d -DBLOCKS=%d", side->cb,
-             values, side->cbi, side->kv, side_by_side ? side_by_side : 1, parts, pixels, s->step,
-             WEIGHT_BLOCKS);
+             "-DCB=%d -DCBI=%d -DXS=%d -DGROUP=%d -DKV=%d -DOKV=%d -DPARTS=%d -DPX=%d -DST=%d -DBLOCKS=%d",
+             side->cb, values, side->cbi, trine__direct_group(side), side->kv,
+             side_by_side ? side_by_side : 1, parts, pixels, s->step, WEIGHT_BLOCKS);
     TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
     return trine__kernel_create(op->context, side_by_side ? "conv2d_add_splits" : "conv2d_unpack",
                                 side_by_side ? "" : trine__conv2d_weight_options(op).text, &s->pack);
