@@ -28,7 +28,7 @@ typedef struct cli_values {
     /* training */
     int loss, mining, distance, classes_per_batch, images_per_class, steps, epochs;
     const char *margin;
-    int optimizer, nesterov, schedule, augment, feature_cache, feature_memory;
+    int optimizer, nesterov, schedule, augment, feature_cache, feature_memory, checkpoint_activations;
     double lr, momentum, weight_decay;
     int save_every, resume;
     /* results */

@@ -25,6 +25,9 @@ static const cli_option optimizer_options[] = {
      "train: cosine, "
      "finetune: constant"},
     {"augment", CLI_CHOICE, CLI_AT(augment), augments, NULL, 0, 0, "train: flip-crop, finetune: none"},
+    {"checkpoint-activations", CLI_FLAG, CLI_AT(checkpoint_activations), NULL, NULL, 0, 0,
+     "keep only what goes into each block and run blocks again on the way back: less memory, about one "
+     "forward pass more time, the same results"},
 };
 const cli_section cli_optimizer_section = CLI_SECTION("Optimizer", optimizer_options);
 
@@ -47,6 +50,7 @@ int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_tr
     out->schedule = v->schedule != CLI_UNSET ? (trine_schedule)v->schedule : defaults->schedule;
     out->flip = v->augment != CLI_UNSET ? v->augment >= 1 : defaults->flip;
     out->crop = v->augment != CLI_UNSET ? v->augment >= 2 : defaults->crop;
+    out->checkpoint_activations = v->checkpoint_activations;
     out->seed = v->seed;
     out->threads = v->threads;
     out->fail_bad = v->on_bad_image == 0;

@@ -15,6 +15,8 @@ static const cli_option own_options[] = {
      "rows and columns of an image [224, or 32 for *_cifar]"},
     {"mode", CLI_CHOICE, CLI_AT(mode), "infer|train", "infer", 0, 0,
      "train: forward, softmax cross-entropy, backward, SGD with momentum, batch statistics"},
+    {"checkpoint-activations", CLI_FLAG, CLI_AT(checkpoint_activations), NULL, NULL, 0, 0,
+     "of --mode train: as in train"},
     {"runs", CLI_INT, CLI_AT(runs), "N", "11", 7, 100000, "timed runs, after a warm-up"},
     {"layers", CLI_FLAG, CLI_AT(layers), NULL, NULL, 0, 0,
      "then profile: every distinct convolution, everything else, and the time outside kernels"},
@@ -87,7 +89,8 @@ static int open_job(cli_run *run, const trine_shape *shape, bench_job *job)
     const trine_shape logits = {shape->n, trine_resnet_outputs(run->net), 1, 1};
     trine_optimizer_desc sgd = trine_optimizer_desc_default(TRINE_SGD);
     sgd.momentum = 0.9f;
-    CLI_TRY(trine_session_create_training(run->net, run->stream, shape, TRINE_EMBED_FC, 1, &job->session));
+    const int keep = run->v.checkpoint_activations ? TRINE_BACKWARD_CHECKPOINT : TRINE_BACKWARD_KEEP;
+    CLI_TRY(trine_session_create_training(run->net, run->stream, shape, TRINE_EMBED_FC, keep, &job->session));
     CLI_TRY(trine_tensor_create(run->context, &logits, 1, &job->d_logits));
     CLI_TRY(trine_buffer_create(run->context, 2 * sizeof(float), &job->stats));
     CLI_TRY(trine_cross_entropy_create(run->context, &job->loss));
@@ -175,6 +178,8 @@ static int bench(cli_run *run)
     double first_s = 0, median_ms = 0, min_ms = 0;
     uint64_t now_bytes = 0, peak_bytes = 0;
     int code = CLI_OK;
+    if (v->checkpoint_activations && v->mode != 1)
+        return cli_usage(&run->command->syntax, "--checkpoint-activations belongs to --mode train");
     CLI_RUN(cli_open_device(run, 0));
     CLI_TRY(trine_resnet_create(run->context, &what, &run->net));
     if (v->mode == 1) CLI_TRY(trine_resnet_set_bn(run->net, "train"));

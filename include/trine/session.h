@@ -15,6 +15,17 @@ typedef enum trine_embedding {
     TRINE_EMBED_FC = 1    /**< the output of fc */
 } trine_embedding;
 
+/** What a training session keeps of a forward pass. */
+typedef enum trine_backward {
+    TRINE_BACKWARD_NONE = 0, /**< nothing: forward passes only */
+    TRINE_BACKWARD_KEEP =
+        1, /**< what gradients need, but for outputs of BatchNorm that are quickly made again */
+    TRINE_BACKWARD_CHECKPOINT =
+        2 /**< the blocks' inputs: each block's convolutions run again before its backward pass, with the
+                                       statistics of the first time, which moves nothing. Same bits, less memory, about one
+                                       forward pass more time */
+} trine_backward;
+
 /** Used by one thread at a time; network and stream outlive it. Sessions on streams of their own may run at the same time over one
  *  network as long as none of them moves it: training-mode passes that update statistics, optimizer steps, writes and changes of
  *  policy need the network for themselves (one stream, or a trine_stream_sync() and one thread at a time between). */
@@ -28,8 +39,8 @@ TRINE_API trine_status trine_session_create_inference(const trine_resnet *net, t
                                                       const trine_shape *shape, trine_session **out);
 /** Training mode: each BatchNorm as its policy says. The policies and trainable parameters are those of the moment of creation; a
  *  later change makes the session plan anew at its next forward pass.
- *  @param embedding where the loss is attached   @param backward 0: forward passes only (nothing is kept for gradients)
- *  @return as for inference */
+ *  @param embedding where the loss is attached   @param backward a trine_backward
+ *  @return as for inference; TRINE_ERR_ARG */
 TRINE_API trine_status trine_session_create_training(trine_resnet *net, trine_stream *stream,
                                                      const trine_shape *shape, trine_embedding embedding,
                                                      int backward, trine_session **out);

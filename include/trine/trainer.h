@@ -56,7 +56,8 @@ typedef struct trine_trainer_options {
     int epochs;            /**< > 0 if steps is 0; an epoch of triplets is ceil(images / (P*K)) steps */
     int flip, crop; /**< augmentation: horizontal flip; random crop, with which features are not kept */
     trine_feature_cache feature_cache;
-    size_t feature_memory; /**< bytes that features may take in memory; 0: a quarter of the machine's */
+    size_t feature_memory;      /**< bytes that features may take in memory; 0: a quarter of the machine's */
+    int checkpoint_activations; /**< 1: less memory, more time, the same bits (TRINE_BACKWARD_CHECKPOINT) */
     trine_preprocess preprocess;
     uint64_t seed;
     int threads; /**< decoding threads; 0: one a processor */

@@ -157,15 +157,17 @@ static trine_status open_trunk(trine_trainer *t)
 trine_status trine__trainer_open_source(trine_trainer *t)
 {
     const trine_embedding embedding = trine__trainer_embedding(t);
+    const int backward = t->options.checkpoint_activations ? TRINE_BACKWARD_CHECKPOINT : TRINE_BACKWARD_KEEP;
     t->position = trunk_position(t);
     t->trunk_version = trine__version_before(t->net, t->position);
     if (t->position > TRINE__AT_IMAGES) {
         TRINE_TRY(open_trunk(t));
         const trine_shape shape = trine__trunk_shape(t->trunk);
-        return trine__session_create_tail(t->net, t->stream, &shape, embedding, t->position, &t->session);
+        return trine__session_create_tail(t->net, t->stream, &shape, embedding, backward, t->position,
+                                          &t->session);
     }
     if (t->data) TRINE_TRY(trine__feed_create(t->stream, &t->shape, 1, &t->feed));
-    return trine_session_create_training(t->net, t->stream, &t->shape, embedding, 1, &t->session);
+    return trine_session_create_training(t->net, t->stream, &t->shape, embedding, backward, &t->session);
 }
 
 void trine__trainer_close_source(trine_trainer *t)

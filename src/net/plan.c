@@ -66,13 +66,13 @@ static trine_status forward_unit(trine_session *s, int unit, int x, int residual
                                (in->h + 2 * spec->pad - spec->kernel) / spec->stride + 1,
                                (in->w + 2 * spec->pad - spec->kernel) / spec->stride + 1};
     const int cb = trine__trunk_block(s->net->context);
-    const bool grads = s->backward && (trine__requires_grad(s, x) || u->conv_trains || u->affine_trains);
-    u->fused = !u->mode.batch && !(grads && u->affine_trains);
+    u->grads = s->backward && (trine__requires_grad(s, x) || u->conv_trains || u->affine_trains);
+    u->fused = !u->mode.batch && !(u->grads && u->affine_trains);
     TRINE_TRY(trine__plan_value(s, shape, cb, &u->y));
     u->z = u->y;
-    if (!u->fused && grads) TRINE_TRY(trine__plan_like(s, u->y, &u->z));
+    if (!u->fused && u->grads && !s->checkpoint) TRINE_TRY(trine__plan_like(s, u->y, &u->z));
     u->y_again = u->z != u->y && residual < 0;
-    s->values[u->y].requires_grad = grads || trine__requires_grad(s, residual);
+    s->values[u->y].requires_grad = u->grads || trine__requires_grad(s, residual);
     TRINE_TRY(trine__plan_node(s, (trine__node){.kind = TRINE__NODE_CONV,
                                                 .unit = unit,
                                                 .in = x,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Plans the backward pass of a session. What a BatchNorm without a residual has put out is not kept for it: the
- * mask comes from the BatchNorm's input, and a filter gradient's input is made from it once more. */
+ * mask comes from the BatchNorm's input, and a filter gradient's input is made from it once more. With
+ * checkpoint, the inputs of BatchNorms are not kept either: a block's convolutions run once more. */
 #include "net/plan.h"
 
 /* The input of a unit's convolution, for its filter gradient: as it is, or made again from what is kept. */
@@ -19,6 +20,45 @@ static trine_status input_again(trine_session *s, int x, int *out)
                                                         .extra = TRINE__NO_VALUE}));
         }
         *out = u->y_copy;
+    }
+    return TRINE_OK;
+}
+
+/* A unit's convolution once more, from `x`; with `wanted`, what comes after it, too. Statistics are those that the
+ * forward pass has saved. */
+static trine_status unit_again(trine_session *s, int unit, int x, bool wanted)
+{
+    trine__session_unit *u = &s->units[unit];
+    const int kept = u->y;
+    u->x = x;
+    if (u->fused && !wanted) return TRINE_OK;
+    if (wanted) {
+        TRINE_TRY(trine__plan_like(s, kept, &u->y));
+        s->values[u->y].requires_grad = s->values[kept].requires_grad;
+    }
+    u->z = u->y;
+    if (!u->fused && u->grads) TRINE_TRY(trine__plan_like(s, u->y, &u->z));
+    u->y_again = u->z != u->y && u->residual < 0;
+    TRINE_TRY(trine__plan_node(
+        s, (trine__node){
+               .kind = TRINE__NODE_CONV, .unit = unit, .in = x, .out = u->z, .extra = TRINE__NO_VALUE}));
+    if (u->fused || !wanted) return TRINE_OK;
+    return trine__plan_node(
+        s, (trine__node){
+               .kind = TRINE__NODE_BN, .unit = unit, .in = u->z, .out = u->y, .extra = TRINE__NO_VALUE});
+}
+
+/* What the backward pass of a block reads, from the block's input. Its output is kept: the next block's input. */
+static trine_status block_again(trine_session *s, int index)
+{
+    const trine__block *b = &s->net->spec.blocks[index];
+    const int last = b->first + b->count - 1, x = s->units[b->first].x;
+    if (b->projection >= 0 && s->units[b->projection].grads)
+        TRINE_TRY(unit_again(s, b->projection, x, false));
+    if (!s->units[last].grads) return TRINE_OK; /* nothing on the way trains */
+    for (int i = b->first, current = x; i <= last; i++) {
+        TRINE_TRY(unit_again(s, i, current, i < last));
+        current = s->units[i].y;
     }
     return TRINE_OK;
 }
@@ -69,6 +109,7 @@ static trine_status backward_block(trine_session *s, int index, int dy, int *dx)
     const int last = b->first + b->count - 1, x = s->units[b->first].x, shortcut = s->units[last].residual;
     const bool keep = trine__requires_grad(s, shortcut);
     int current, target = TRINE__NO_VALUE;
+    if (s->checkpoint) TRINE_TRY(block_again(s, index));
     TRINE_TRY(backward_unit(s, last, dy, keep, TRINE__NO_VALUE, &current));
     for (int i = last - 1; i > b->first && current >= 0; i--)
         TRINE_TRY(backward_unit(s, i, current, false, TRINE__NO_VALUE, &current));
@@ -132,5 +173,6 @@ trine_status trine__plan_backward(trine_session *s)
             s, (trine__node){
                    .kind = TRINE__NODE_MAX_POOL_BACKWARD, .in = dy, .out = current, .extra = s->pool_index}));
     }
+    if (s->checkpoint) TRINE_TRY(unit_again(s, 0, s->input, false));
     return backward_unit(s, 0, current, false, TRINE__NO_VALUE, &current);
 }

@@ -18,7 +18,7 @@ struct purpose {
     const trine_resnet *net;
     trine_resnet *mutable_net;
     trine_embedding embedding;
-    bool backward;
+    int backward; /* a trine_backward */
     int from, to;
 };
 
@@ -32,6 +32,8 @@ static trine_status create(const struct purpose *why, trine_stream *stream, cons
                 trine__channels_at(net, why->from));
     TRINE_CHECK(shape->h >= 1 && shape->w >= 1 && shape->h <= 1 << 15 && shape->w <= 1 << 15, TRINE_ERR_SHAPE,
                 "session: images of %d x %d pixels: expected 1 to %d", shape->h, shape->w, 1 << 15);
+    TRINE_CHECK(why->backward >= TRINE_BACKWARD_NONE && why->backward <= TRINE_BACKWARD_CHECKPOINT,
+                TRINE_ERR_ARG, "session: unknown kind of backward pass %d", why->backward);
     void *p = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(trine_session), &p));
     trine_session *s = p;
@@ -40,7 +42,8 @@ static trine_status create(const struct purpose *why, trine_stream *stream, cons
     s->stream = stream;
     s->shape = *shape;
     s->embedding = why->embedding;
-    s->backward = why->backward;
+    s->backward = why->backward != TRINE_BACKWARD_NONE;
+    s->checkpoint = why->backward == TRINE_BACKWARD_CHECKPOINT;
     s->from = why->from;
     s->to = why->to;
     trine__guard guard;
@@ -72,15 +75,15 @@ trine_status trine__session_create_trunk(const trine_resnet *net, trine_stream *
 trine_status trine_session_create_training(trine_resnet *net, trine_stream *stream, const trine_shape *shape,
                                            trine_embedding embedding, int backward, trine_session **out)
 {
-    const struct purpose why = {
-        net, net, embedding, backward != 0, TRINE__AT_IMAGES, trine__position_end(net)};
+    const struct purpose why = {net, net, embedding, backward, TRINE__AT_IMAGES, trine__position_end(net)};
     return create(&why, stream, shape, out);
 }
 
 trine_status trine__session_create_tail(trine_resnet *net, trine_stream *stream, const trine_shape *shape,
-                                        trine_embedding embedding, int from, trine_session **out)
+                                        trine_embedding embedding, int backward, int from,
+                                        trine_session **out)
 {
-    const struct purpose why = {net, net, embedding, true, from, trine__position_end(net)};
+    const struct purpose why = {net, net, embedding, backward, from, trine__position_end(net)};
     return create(&why, stream, shape, out);
 }
 
@@ -201,18 +204,23 @@ static trine_status run_bn(trine_session *s, const trine__node *node)
     return apply_bn(s, node);
 }
 
+static trine_status run_conv(trine_session *s, const trine__node *node)
+{
+    const trine__session_unit *u = &s->units[node->unit];
+    const trine_conv2d_epilogue epilogue = {
+        .scale = u->scale, .shift = u->shift, .residual = tensor(s, node->extra)};
+    TRINE_TRY(prepare_weights(s, node->unit, TRINE_FORWARD));
+    return trine_conv2d_forward(u->conv, s->stream, tensor(s, node->in), &epilogue, tensor(s, node->out),
+                                s->workspace);
+}
+
 static trine_status run_forward(trine_session *s, const trine__node *node)
 {
     trine_tensor *x = tensor(s, node->in), *y = tensor(s, node->out);
     switch (node->kind) {
-    case TRINE__NODE_CONV: {
-        trine__session_unit *u = &s->units[node->unit];
-        const trine_conv2d_epilogue epilogue = {
-            .scale = u->scale, .shift = u->shift, .residual = tensor(s, node->extra)};
-        TRINE_TRY(prepare_weights(s, node->unit, TRINE_FORWARD));
+    case TRINE__NODE_CONV:
         TRINE_TRY(refresh(s, node->unit));
-        return trine_conv2d_forward(u->conv, s->stream, x, &epilogue, y, s->workspace);
-    }
+        return run_conv(s, node);
     case TRINE__NODE_BN:
         return run_bn(s, node);
     case TRINE__NODE_MAX_POOL: {
@@ -355,6 +363,8 @@ static trine_status run_backward(trine_session *s, const trine__node *node, trin
                                           s->workspace);
     case TRINE__NODE_GLOBAL_POOL_BACKWARD:
         return trine_pool2d_backward(s->global_pool, s->stream, dy, NULL, dx);
+    case TRINE__NODE_CONV: /* once more, with what the forward pass has folded */
+        return run_conv(s, node);
     case TRINE__NODE_BN:
         return apply_bn(s, node);
     case TRINE__NODE_BN_BACKWARD:

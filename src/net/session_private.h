@@ -22,8 +22,8 @@ typedef struct trine__value {
 } trine__value;
 
 typedef enum trine__node_kind {
-    TRINE__NODE_CONV,        /* x -> y (fused: BatchNorm, residual, ReLU in the epilogue) */
-    TRINE__NODE_BN,          /* z -> y with residual and ReLU; in the backward pass with what is saved */
+    TRINE__NODE_CONV, /* x -> y (fused: BatchNorm, residual, ReLU in the epilogue); also in the backward pass */
+    TRINE__NODE_BN,   /* z -> y with residual and ReLU; in the backward pass with what is saved */
     TRINE__NODE_MAX_POOL,    /* x -> y, index */
     TRINE__NODE_SUBSAMPLE,   /* x -> y (shortcut option A of `block`) */
     TRINE__NODE_GLOBAL_POOL, /* x -> y */
@@ -56,6 +56,7 @@ typedef struct trine__session_unit {
     bool fused;   /* BatchNorm folded into the convolution's epilogue */
     bool relu;
     bool conv_trains, affine_trains;
+    bool grads;            /* the backward pass goes through it */
     bool y_again;          /* y is not kept: it can be made from z once more */
     int x, z, y, residual; /* values; z is y where nothing is kept */
     int y_copy;            /* y made again, or TRINE__NO_VALUE */
@@ -72,8 +73,8 @@ struct trine_session {
     trine_stream *stream;
     trine_shape shape; /* largest batch */
     trine_embedding embedding;
-    bool backward;
-    int from, to; /* positions */
+    bool backward, checkpoint; /* checkpoint: blocks run again before their backward pass */
+    int from, to;              /* positions */
     uint64_t plan_version;
     uint64_t values_version;    /* the network's at the last forward pass */
     trine__session_unit *units; /* [spec.unit_count] */
@@ -111,9 +112,11 @@ uint64_t trine__version_before(const trine_resnet *net, int position);
 trine_status trine__session_create_trunk(const trine_resnet *net, trine_stream *stream,
                                          const trine_shape *shape, int to, trine_session **out);
 /* Training mode from `from` to the end. @param shape largest batch and the sizes of what a trunk's output has;
- * trine_session_forward() takes it in the trunk's layout. Nothing before `from` gets a gradient. */
+ * trine_session_forward() takes it in the trunk's layout. Nothing before `from` gets a gradient.
+ * @param backward a trine_backward */
 trine_status trine__session_create_tail(trine_resnet *net, trine_stream *stream, const trine_shape *shape,
-                                        trine_embedding embedding, int from, trine_session **out);
+                                        trine_embedding embedding, int backward, int from,
+                                        trine_session **out);
 /* A view of the value at `to`, alive until the next forward pass. */
 trine_tensor trine__session_output(const trine_session *session);
 
