@@ -5,7 +5,7 @@
 
 static bool overlap_in_time(const trine__value *a, const trine__value *b)
 {
-    return a->first <= b->last && b->first <= a->last;
+    return a->taken_first <= b->taken_last && b->taken_first <= a->taken_last;
 }
 
 static int larger_first(const void *a, const void *b)
@@ -37,6 +37,24 @@ static size_t lowest_gap(const trine__value *v, size_t size, trine__value *const
     return offset;
 }
 
+static bool placed_alone(const trine__value *v)
+{
+    return !v->external && v->last >= 0 && !v->over;
+}
+
+/* From when to when a value's bytes are in use, by itself or by those that take them over. */
+static void join_lifetimes(trine__value *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        values[i].taken_first = values[i].first;
+        values[i].taken_last = values[i].last;
+    }
+    for (size_t i = count; i-- > 0;) {
+        trine__value *v = &values[i], *under = v->over;
+        if (under && v->taken_last > under->taken_last) under->taken_last = v->taken_last;
+    }
+}
+
 trine_status trine__arena_place(trine__value *values, size_t count, size_t alignment, size_t limit,
                                 size_t *bytes)
 {
@@ -45,8 +63,9 @@ trine_status trine__arena_place(trine__value *values, size_t count, size_t align
     trine__value **order = p, **placed = order + count;
     size_t wanted = 0, total = alignment;
     trine_status status = TRINE_OK;
+    join_lifetimes(values, count);
     for (size_t i = 0; i < count; i++)
-        if (!values[i].external && values[i].last >= 0) order[wanted++] = &values[i];
+        if (placed_alone(&values[i])) order[wanted++] = &values[i];
     qsort(order, wanted, sizeof *order, larger_first);
     for (size_t i = 0; i < wanted; i++) {
         trine__value *v = order[i];
@@ -61,6 +80,8 @@ trine_status trine__arena_place(trine__value *values, size_t count, size_t align
         for (; at > 0 && placed[at - 1]->offset > v->offset; at--) placed[at] = placed[at - 1];
         placed[at] = v;
     }
+    for (size_t i = 0; i < count; i++)
+        if (values[i].over) values[i].offset = values[i].over->offset;
     *bytes = total;
 cleanup:
     free(order);

@@ -86,28 +86,34 @@ static trine_status forward_unit(trine_session *s, int unit, int x, int residual
     return TRINE_OK;
 }
 
+/* What a block adds to its last convolution: its input, or that projected or subsampled. */
+static trine_status forward_shortcut(trine_session *s, int index, int x, int *shortcut)
+{
+    const trine__block *b = &s->net->spec.blocks[index];
+    *shortcut = x;
+    if (b->projection >= 0) return forward_unit(s, b->projection, x, TRINE__NO_VALUE, false, shortcut);
+    if (b->stride == 1 && b->in_channels == b->out_channels) return TRINE_OK;
+    trine_shape shape = s->values[x].tensor.shape;
+    shape.c = b->out_channels;
+    shape.h = (shape.h - 1) / b->stride + 1;
+    shape.w = (shape.w - 1) / b->stride + 1;
+    TRINE_TRY(trine__plan_value(s, shape, s->values[x].tensor.cb, shortcut));
+    s->values[*shortcut].requires_grad = trine__requires_grad(s, x);
+    return trine__plan_node(s, (trine__node){.kind = TRINE__NODE_SUBSAMPLE,
+                                             .unit = index,
+                                             .in = x,
+                                             .out = *shortcut,
+                                             .extra = TRINE__NO_VALUE});
+}
+
+/* The shortcut comes as late as it can: what the first convolutions give is mostly smaller. */
 static trine_status forward_block(trine_session *s, int index, int x, int *y)
 {
     const trine__block *b = &s->net->spec.blocks[index];
-    int shortcut = x, current = x;
-    if (b->projection >= 0) {
-        TRINE_TRY(forward_unit(s, b->projection, x, TRINE__NO_VALUE, false, &shortcut));
-    } else if (b->stride != 1 || b->in_channels != b->out_channels) {
-        trine_shape shape = s->values[x].tensor.shape;
-        shape.c = b->out_channels;
-        shape.h = (shape.h - 1) / b->stride + 1;
-        shape.w = (shape.w - 1) / b->stride + 1;
-        TRINE_TRY(trine__plan_value(s, shape, s->values[x].tensor.cb, &shortcut));
-        s->values[shortcut].requires_grad = trine__requires_grad(s, x);
-        TRINE_TRY(trine__plan_node(s, (trine__node){.kind = TRINE__NODE_SUBSAMPLE,
-                                                    .unit = index,
-                                                    .in = x,
-                                                    .out = shortcut,
-                                                    .extra = TRINE__NO_VALUE}));
-    }
+    int shortcut = TRINE__NO_VALUE, current = x;
     for (int i = 0; i < b->count; i++) {
-        const bool last = i == b->count - 1;
-        TRINE_TRY(forward_unit(s, b->first + i, current, last ? shortcut : TRINE__NO_VALUE, true, &current));
+        if (i == b->count - 1) TRINE_TRY(forward_shortcut(s, index, x, &shortcut));
+        TRINE_TRY(forward_unit(s, b->first + i, current, shortcut, true, &current));
     }
     *y = current;
     return TRINE_OK;
@@ -278,11 +284,26 @@ static size_t workspace_bytes(const trine_session *s)
     return most;
 }
 
+/* The sum of a block is written over the residual where nobody reads that again: epilogues and BatchNorm read an element
+ * of it and write the same one. */
+static void place_sums(trine_session *s)
+{
+    for (size_t i = 0; i < s->node_count; i++) {
+        const trine__node *node = &s->nodes[i];
+        if ((node->kind != TRINE__NODE_CONV && node->kind != TRINE__NODE_BN) || node->extra < 0) continue;
+        trine__value *residual = &s->values[node->extra], *y = &s->values[node->out];
+        if (residual->last == (int)i && y->first == (int)i && !residual->external &&
+            residual->bytes == y->bytes && residual < y)
+            y->over = residual;
+    }
+}
+
 /* One buffer, or several where the device does not allocate so much at once; and every value's view. */
 static trine_status create_arena(trine_session *s, size_t *bytes)
 {
     trine_context *ctx = s->net->context;
     const size_t alignment = ctx->caps.alignment, limit = ctx->caps.max_allocation / alignment * alignment;
+    place_sums(s);
     TRINE_TRY(trine__arena_place(s->values, s->value_count, alignment, limit, bytes));
     trine_buffer *part = NULL;
     for (size_t start = 0; start < *bytes; start += limit) {

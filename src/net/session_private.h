@@ -16,9 +16,12 @@
 typedef struct trine__value {
     trine_tensor tensor;
     size_t bytes, offset;
-    int first, last;    /* node indices */
+    int first, last; /* node indices */
+    struct trine__value
+        *over;          /* the value whose bytes it takes over in the node where that one ends, or NULL */
     bool external;      /* the caller's tensor, bound at each pass */
     bool requires_grad; /* some trainable parameter lies upstream */
+    int taken_first, taken_last; /* of its bytes, by those that take them over too: trine__arena_place() */
 } trine__value;
 
 typedef enum trine__node_kind {

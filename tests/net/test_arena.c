@@ -118,6 +118,27 @@ START_TEST(test_edges)
 }
 END_TEST
 
+/* Values that take over the bytes of one before them keep them from everybody else until the last of them ends. */
+START_TEST(test_taken_over)
+{
+    trine__value v[5] = {{.first = 0, .last = 1, .bytes = 512},
+                         {.first = 1, .last = 4, .bytes = 512},
+                         {.first = 4, .last = 7, .bytes = 512},
+                         {.first = 6, .last = 7, .bytes = 512},  /* beside the third */
+                         {.first = 8, .last = 9, .bytes = 512}}; /* after it */
+    size_t bytes = 0;
+    v[1].over = &v[0];
+    v[2].over = &v[1];
+    ASSERT_OK(trine__arena_place(v, 5, 128, SIZE_MAX, &bytes));
+    ck_assert_uint_eq(v[1].offset, v[0].offset);
+    ck_assert_uint_eq(v[2].offset, v[0].offset);
+    ck_assert_uint_ne(v[3].offset, v[0].offset);
+    ck_assert_uint_eq(bytes, 1024);
+    ASSERT_OK(trine__arena_place(v, 5, 128, SIZE_MAX, &bytes)); /* planning again */
+    ck_assert_uint_eq(bytes, 1024);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("arena");
@@ -126,6 +147,7 @@ int main(void)
     tcase_add_test(tc, test_too_large);
     tcase_add_test(tc, test_chain);
     tcase_add_test(tc, test_edges);
+    tcase_add_test(tc, test_taken_over);
     suite_add_tcase(suite, tc);
     return check_main(suite);
 }

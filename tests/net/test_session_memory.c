@@ -162,6 +162,28 @@ START_TEST(test_kept)
 }
 END_TEST
 
+/* In inference a block's sum lies where its residual was. */
+START_TEST(test_sums_in_place)
+{
+    trine_resnet *net = make_network("resnet50", 3);
+    const trine_shape shape = {2, 3, 64, 64};
+    trine_session *s = NULL;
+    ASSERT_OK(trine_session_create_inference(net, dev.stream, &shape, &s));
+    int sums = 0;
+    for (int i = 0; i < net->spec.unit_count; i++) {
+        const trine__session_unit *u = &s->units[i];
+        if (u->residual < 0) continue;
+        const trine__value *y = &s->values[u->y], *residual = &s->values[u->residual];
+        ck_assert_uint_eq(y->offset, residual->offset);
+        ck_assert_int_eq(y->first, residual->last);
+        sums++;
+    }
+    ck_assert_int_eq(sums, net->spec.block_count);
+    trine_session_destroy(&s);
+    trine_resnet_destroy(&net);
+}
+END_TEST
+
 int main(void)
 {
     test_device_open();
@@ -170,6 +192,7 @@ int main(void)
     tcase_set_timeout(tc, 0);
     tcase_add_loop_test(tc, test_checkpoint, 0, CASES);
     tcase_add_test(tc, test_kept);
+    tcase_add_test(tc, test_sums_in_place);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);
     test_device_close();
