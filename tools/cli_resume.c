@@ -306,6 +306,9 @@ int cli_run_training(cli_run *run, const cli_resume *resume, cli_training *train
         goto cleanup;
     }
     training->checkpoint.steps = steps;
+    uint64_t peak = 0;
+    trine_context_memory(run->context, NULL, &peak);
+    cli_set(run->json, "peak_bytes", (double)peak);
     CLI_RUN(save_result(run, resume, training)); /* before images that may fail */
 cleanup:
     if (keeps) release_signals(old);

@@ -73,6 +73,11 @@ void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *o, int 
     cli_talk(run, "run          %d step%s%s, augmentation %s, seed %llu", steps, steps == 1 ? "" : "s",
              epochs, o->crop ? (o->flip ? "flip and crop" : "crop") : (o->flip ? "flip" : "none"),
              (unsigned long long)o->seed);
+    uint64_t planned = 0;
+    trine_context_memory(run->context, &planned, NULL);
+    cli_set(run->json, "planned_bytes", (double)planned);
+    cli_talk(run, "memory       %.0f MiB on the device%s", (double)planned / (1 << 20),
+             o->checkpoint_activations ? ", blocks run again on the way back" : "");
 }
 
 void cli_talk_network(const cli_run *run, const char *origin, trine_embedding embedding)

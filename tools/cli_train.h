@@ -17,7 +17,7 @@ typedef struct cli_train_defaults {
 
 /* Optimizer, schedule, augmentation, seed, threads and log of the options. */
 int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_trainer_options *out);
-/* Lines on optimizer, schedule and augmentation. */
+/* Lines on optimizer, schedule, augmentation and device memory: "planned_bytes" of run->json, all that training takes. */
 void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *options, int steps);
 /* Lines on device, network, parameters that train and BatchNorm; fills run->json's "batchnorm". */
 void cli_talk_network(const cli_run *run, const char *origin, trine_embedding embedding);

@@ -187,6 +187,9 @@ static int bench(cli_run *run)
     const trine_device_info *device = trine_context_device(run->context);
     cli_talk(run, "%s, batch %d, %dx%d, %s on %s", v->arch, v->batch, size, size,
              v->mode == 1 ? "training" : "inference", device->name);
+    trine_context_memory(run->context, &now_bytes, NULL);
+    cli_set(run->json, "planned_bytes", (double)now_bytes);
+    cli_talk(run, "%.0f MiB on the device", (double)now_bytes / (1 << 20));
     CLI_RUN(measure(run, &job, &first_s, &median_ms, &min_ms));
     trine_context_memory(run->context, &now_bytes, &peak_bytes);
     const double flops = 2 * trine_resnet_macs(run->net, size, size) * v->batch * (v->mode == 1 ? 3 : 1);
