@@ -2,7 +2,7 @@
 /* conv2d_winograd_gradient - tiles of the output's gradient in the transformed domain: M = A dy At (see conv2d_winograd.clh).
  * dy [N][blocks][P][Q][CB]; m = work + m_at [tile blocks][A*A][blocks][T][CB], zero for the tiles that do not exist
  * global (blocks, tile blocks), local (1, 1, 1): one work-item is T tiles of one channel block, in conv2d_winograd_input's order.
- * -D CB MO   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+ * -D CB MO LANES   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 
@@ -18,19 +18,29 @@ __kernel void conv2d_winograd_gradient(__global const float *restrict dy, __glob
         const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
         const int row = at / tile_columns * MO, column = at % tile_columns * MO;
         __global const float *from = dy + (((size_t)n * blocks + cb) * p_count + row) * q_count * CB + column * CB;
-        floatV y[MO * MO], half_way[A * MO], d[PLANES];
-#pragma unroll
-        for (int i = 0; i < MO; i++)
-#pragma unroll
+#pragma unroll 1
+        for (int lane = 0; lane < CB; lane += LANES) {
+            floatL half_way[A * MO];
+#pragma unroll 1
             for (int j = 0; j < MO; j++) {
-                const int there = tile < tiles && row + i < p_count && column + j < q_count;
-                y[i * MO + j] = there ? LOADV(i * q_count + j, from) : (floatV)(0.0f);
+                floatL d[MO], o[A];
+#pragma unroll
+                for (int i = 0; i < MO; i++) {
+                    d[i] = (floatL)(0.0f);
+                    if (tile < tiles && row + i < p_count && column + j < q_count)
+                        d[i] = LOADL(from + (i * q_count + j) * CB + lane);
+                }
+                winograd_gradient(d, 1, o, 1);
+#pragma unroll
+                for (int i = 0; i < A; i++) half_way[i * MO + j] = o[i];
             }
+#pragma unroll 1
+            for (int i = 0; i < A; i++) {
+                floatL o[A];
+                winograd_gradient(half_way + i * MO, 1, o, 1);
 #pragma unroll
-        for (int j = 0; j < MO; j++) winograd_gradient(y + j, MO, half_way + j, MO);
-#pragma unroll
-        for (int i = 0; i < A; i++) winograd_gradient(half_way + i * MO, 1, d + i * A, 1);
-#pragma unroll
-        for (int p = 0; p < PLANES; p++) STOREV(d[p], 0, out + p * plane);
+                for (int j = 0; j < A; j++) STOREL(o[j], out + (i * A + j) * plane + lane);
+            }
+        }
     }
 }

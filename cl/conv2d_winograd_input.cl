@@ -3,9 +3,10 @@
  * x [N][blocks][H][W][CB]; v [tile blocks][A*A][blocks][T][CB], written for the tiles that exist, zero for the rest
  * global (blocks, tile blocks), local (1, 1, 1): one work-item is T tiles of one channel block. Tiles go along rows, then
  * columns, then images; tile block b holds tiles first + b*T ... Pixels beyond the border are 0.
- * -D CB MO   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+ * -D CB MO LANES   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_winograd.clh"
+#include "conv2d_winograd_patch.clh"
 
 __kernel void conv2d_winograd_input(__global const float *restrict x, __global float *restrict v, const int h, const int width,
                                     const int tile_rows, const int tile_columns, const int tiles, /* in all */
@@ -16,29 +17,12 @@ __kernel void conv2d_winograd_input(__global const float *restrict x, __global f
     const size_t plane = (size_t)blocks * t_count * CB;
     for (int t = 0; t < t_count; t++, out += CB) {
         const int tile = first + tb * t_count + t;
-        floatV d[PLANES];
         if (tile < tiles) {
             const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
-            const int row = at / tile_columns * MO - pad_h, column = at % tile_columns * MO - pad_w;
-            __global const float *from =
-                x + (((size_t)n * blocks + cb) * h * width + (long)row * width + column) * CB;
-            const int inside = row >= 0 && column >= 0 && row + A <= h && column + A <= width;
-#pragma unroll
-            for (int i = 0; i < A; i++)
-#pragma unroll
-                for (int j = 0; j < A; j++) {
-                    const int there = inside || ((uint)(row + i) < (uint)h && (uint)(column + j) < (uint)width);
-                    d[i * A + j] = there ? LOADV(i * width + j, from) : (floatV)(0.0f);
-                }
-#pragma unroll
-            for (int j = 0; j < A; j++) winograd_input(d + j, A);
-#pragma unroll
-            for (int i = 0; i < A; i++) winograd_input(d + i * A, 1);
+            winograd_patch(x + ((size_t)n * blocks + cb) * h * width * CB, h, width, at / tile_columns * MO - pad_h,
+                           at % tile_columns * MO - pad_w, out, plane);
         } else {
-#pragma unroll
-            for (int p = 0; p < PLANES; p++) d[p] = (floatV)(0.0f);
+            for (int p = 0; p < PLANES; p++) STOREV((floatV)(0.0f), 0, out + p * plane);
         }
-#pragma unroll
-        for (int p = 0; p < PLANES; p++) STOREV(d[p], 0, out + p * plane);
     }
 }

@@ -2,7 +2,7 @@
 /* conv2d_winograd_unpack - the filters' gradient back from the transformed domain: dw = beta * dw + Gt dU G
  * du = work + du_at [out_blocks][A*A][in_blocks*CB][CB] of conv2d_winograd_accumulate; dw as in conv2d_weights.clh, its padding left alone
  * global (in_blocks, out_blocks), local (1, 1, 1): one work-item is CB x CB filters
- * -D CB MO WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+ * -D CB MO LANES WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_weights.clh"
 #include "conv2d_winograd.clh"
@@ -15,19 +15,36 @@ __kernel void conv2d_winograd_unpack(__global const float *restrict work, const 
     for (int l = 0; l < CB && cb * CB + l < in_channels; l++) {
         const int c = cb * CB + l;
         __global const float *from = work + du_at + (size_t)kb * PLANES * plane + (size_t)c * CB;
-        floatV u[PLANES], half_way[3 * A], g[9];
-        float lanes[9][CB];
+        float g[9][CB];
+#pragma unroll 1
+        for (int lane = 0; lane < CB; lane += LANES) {
+            floatL half_way[3 * A];
+#pragma unroll 1
+            for (int j = 0; j < A; j++) {
+                floatL d[A], o[3];
 #pragma unroll
-        for (int p = 0; p < PLANES; p++) u[p] = LOADV(0, from + p * plane);
+                for (int i = 0; i < A; i++) d[i] = LOADL(from + (i * A + j) * plane + lane);
+                winograd_filter_gradient(d, 1, o, 1);
 #pragma unroll
-        for (int j = 0; j < A; j++) winograd_filter_gradient(u + j, A, half_way + j, A);
+                for (int r = 0; r < 3; r++) half_way[r * A + j] = o[r];
+            }
+#pragma unroll 1
+            for (int r = 0; r < 3; r++) {
+                floatL o[3];
+                winograd_filter_gradient(half_way + r * A, 1, o, 1);
 #pragma unroll
-        for (int r = 0; r < 3; r++) winograd_filter_gradient(half_way + r * A, 1, g + 3 * r, 1);
-#pragma unroll
-        for (int tap = 0; tap < 9; tap++) STOREV(g[tap], 0, lanes[tap]);
+                for (int s = 0; s < 3; s++) STOREL(o[s], g[3 * r + s] + lane);
+            }
+        }
+#if WKB % CB == 0 /* filters side by side; padding's gradient is zero */
+        __global float *side = dw + weight_index(kb * CB, c, in_channels, 9);
+        for (int tap = 0; tap < 9; tap++, side += WEIGHT_TAP)
+            STOREV(beta ? LOADV(0, side) + LOADV(0, g[tap]) : LOADV(0, g[tap]), 0, side);
+#else
         for (int lane = 0; lane < CB && kb * CB + lane < out_channels; lane++) {
             __global float *to = dw + weight_index(kb * CB + lane, c, in_channels, 9);
-            for (int tap = 0; tap < 9; tap++, to += WEIGHT_TAP) *to = beta ? *to + lanes[tap][lane] : lanes[tap][lane];
+            for (int tap = 0; tap < 9; tap++, to += WEIGHT_TAP) *to = beta ? *to + g[tap][lane] : g[tap][lane];
         }
+#endif
     }
 }

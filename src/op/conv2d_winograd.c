@@ -10,14 +10,17 @@
 enum {
     FLAG_RELU = 1,
     FLAG_BETA = 2,
-    CHUNK_BYTES = 4 << 20, /* of transformed patches */
-    MOST_GROUPS = 2,       /* of TT tiles in a work-item */
+    CHUNK_BYTES = 4 << 20,   /* of transformed patches */
+    FUSED_BYTES = 128 << 10, /* of a work-item's transformed patches: part of a core's own cache */
+    MOST_GROUPS = 2,         /* of TT tiles in a work-item */
     MIN_ITEMS_PER_UNIT = 4,
-    PRODUCTS_PER_BYTE = 4 /* that a core does while it reads a byte from memory */
+    PRODUCTS_PER_BYTE = 4, /* that a core does while it reads a byte from memory */
+    SMALL_BYTES = 1 << 20  /* of transformed filters */
 };
 
 typedef struct winograd_state {
     trine__kernel *filter, *input, *multiply;      /* forward, backward_data */
+    trine__kernel *fused;                          /* instead of `input` and `multiply`, or NULL */
     trine__kernel *gradient, *accumulate, *unpack; /* backward_weights, with `input` */
     int mo, planes;                                /* MO, A*A */
     int kv, tt;                                    /* channel blocks and tiles in registers */
@@ -41,6 +44,19 @@ typedef struct cut {
 static size_t multiply_local(const winograd_state *s, int groups)
 {
     return (size_t)(s->planes * s->kv * groups * s->tt * s->cb) * sizeof(float);
+}
+
+/* Bytes of local memory of the transformed patches of `groups` times TT tiles. */
+static size_t patches_local(const winograd_state *s, int groups)
+{
+    return (size_t)(s->planes * s->in_blocks * groups * s->tt * s->cb) * sizeof(float);
+}
+
+/* Few channels: a work-item's patches stay where they are multiplied. */
+static bool fits_fused(const trine_context *ctx, const winograd_state *s, int groups)
+{
+    return patches_local(s, groups) <= FUSED_BYTES &&
+           patches_local(s, groups) + multiply_local(s, groups) <= ctx->caps.local_bytes;
 }
 
 static bool plan(const trine_conv2d *op, trine_direction direction, int mo, winograd_state *s)
@@ -118,11 +134,12 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
 }
 
 /* What a channel pair costs one image, in products. Transformed filters that stay take memory, and are read from there once an image
- * at least. */
+ * at least, unless a core's own cache holds them. */
 static double cost(const trine_conv2d *op, trine_direction direction, const winograd_state *s)
 {
     const bool stays =
-        direction == TRINE_FORWARD || (direction == TRINE_BACKWARD_DATA && !op->desc.weights_change);
+        (direction == TRINE_FORWARD || (direction == TRINE_BACKWARD_DATA && !op->desc.weights_change)) &&
+        s->u_count * sizeof(float) > SMALL_BYTES;
     return (double)s->planes *
            ((double)s->tile_rows * s->tile_columns + (stays ? PRODUCTS_PER_BYTE * sizeof(float) : 0));
 }
@@ -152,30 +169,34 @@ static bool prefers2(const trine_conv2d *op, trine_direction direction)
 static void destroy(void *state)
 {
     winograd_state *s = state;
-    trine__kernel **const kernels[] = {&s->filter,   &s->input,      &s->multiply,
-                                       &s->gradient, &s->accumulate, &s->unpack};
+    trine__kernel **const kernels[] = {&s->filter,     &s->input,  &s->multiply, &s->gradient,
+                                       &s->accumulate, &s->unpack, &s->fused};
     for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
     free(s);
 }
 
 static trine_status create_kernels(const trine_conv2d *op, trine_direction direction, winograd_state *s)
 {
-    char plain[80], tiled[80], filter[160];
+    char plain[80], tiled[128], filter[160];
     trine_context *ctx = op->context;
     const trine__weight_options weights = trine__conv2d_weight_options(op);
-    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d", s->cb, s->mo);
-    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
+    const int width = ctx->caps.vector_width < 4 ? 4 : ctx->caps.vector_width;
+    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DLANES=%d", s->cb, s->mo, width < s->cb ? width : s->cb);
+    const bool fused = direction != TRINE_BACKWARD_WEIGHTS && fits_fused(ctx, s, 1);
+    if (!fused) TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
     if (direction == TRINE_BACKWARD_WEIGHTS) {
-        snprintf(tiled, sizeof tiled, "-DCB=%d -DMO=%d -DCT=%d", s->cb, s->mo, s->ct);
+        snprintf(tiled, sizeof tiled, "%s -DCT=%d", plain, s->ct);
         TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_gradient", plain, &s->gradient));
         TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_accumulate", tiled, &s->accumulate));
         snprintf(filter, sizeof filter, "%s %s", plain, weights.text);
         return trine__kernel_create(ctx, "conv2d_winograd_unpack", filter, &s->unpack);
     }
-    snprintf(tiled, sizeof tiled, "-DCB=%d -DMO=%d -DKV=%d -DTT=%d", s->cb, s->mo, s->kv, s->tt);
+    snprintf(tiled, sizeof tiled, "%s -DKV=%d -DTT=%d%s", plain, s->kv, s->tt,
+             fused ? " -DVSPACE=__local" : "");
     snprintf(filter, sizeof filter, "%s -DKV=%d %s", plain, s->kv, weights.text);
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_filter", filter, &s->filter));
-    return trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply);
+    return fused ? trine__kernel_create(ctx, "conv2d_winograd_fused", tiled, &s->fused)
+                 : trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply);
 }
 
 static trine_status create(trine_conv2d *op, trine_direction direction, int mo, void **state)
@@ -226,6 +247,7 @@ static size_t workspace(const trine_conv2d *op, trine_direction direction, int n
     const winograd_state *s = op->state[direction];
     const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
     size_t most = 0;
+    if (s->fused) return 0;
     for (int groups = 1; groups <= MOST_GROUPS; groups++) {
         const size_t block = block_floats(s, groups, weights);
         const int all = trine__ceil_div(n * s->tile_rows * s->tile_columns, groups * s->tt);
@@ -276,6 +298,47 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
                          trine__grid_tiles((size_t)(s->out_blocks / s->kv), (size_t)blocks, 1), label);
 }
 
+/* Everything in one launch, whose work-items share the tiles out, and the channel blocks too where that leaves cores idle. */
+static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, const winograd_state *s,
+                                  const trine_tensor *in, const trine_buffer *u,
+                                  const trine__conv2d_call *call, int flags)
+{
+    const trine_context *ctx = op->context;
+    const trine_conv2d_epilogue *e = call->epilogue;
+    const int tiles = in->shape.n * s->tile_rows * s->tile_columns,
+              wanted = ctx->caps.compute_units * MIN_ITEMS_PER_UNIT, kbs = s->out_blocks / s->kv;
+    int groups = MOST_GROUPS, parts = 1;
+    while (groups > 1 &&
+           (!fits_fused(ctx, s, groups) || trine__ceil_div(tiles, groups * s->tt) * kbs < wanted))
+        groups--;
+    const int items = trine__ceil_div(tiles, groups * s->tt);
+    while (parts < kbs && items * parts < wanted) parts++;
+    const trine__arg args[] = {trine__arg_tensor(in),
+                               trine__arg_buffer(u),
+                               trine__arg_buffer(e->scale),
+                               trine__arg_buffer(e->shift),
+                               trine__arg_tensor(e->residual),
+                               trine__arg_tensor(call->out),
+                               trine__arg_local(patches_local(s, groups)),
+                               trine__arg_local(multiply_local(s, groups)),
+                               trine__arg_i32(s->in_h),
+                               trine__arg_i32(s->in_w),
+                               trine__arg_i32(s->pad_h),
+                               trine__arg_i32(s->pad_w),
+                               trine__arg_i32(s->out_h),
+                               trine__arg_i32(s->out_w),
+                               trine__arg_i32(s->tile_rows),
+                               trine__arg_i32(s->tile_columns),
+                               trine__arg_i32(tiles),
+                               trine__arg_i32(groups),
+                               trine__arg_i32(s->in_blocks),
+                               trine__arg_i32(s->out_blocks),
+                               trine__arg_i32(flags)};
+    return trine__launch(stream, s->fused, args, TRINE_COUNTOF(args),
+                         trine__grid_tiles((size_t)items, (size_t)parts, 1),
+                         trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD));
+}
+
 static trine_status weights_chunk(trine_stream *stream, const winograd_state *s, const cut *c, int first,
                                   int blocks, const trine__conv2d_call *call)
 {
@@ -321,6 +384,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
     const int flags =
         (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
     const trine_tensor *in = direction == TRINE_BACKWARD_DATA ? call->dy : call->x;
+    if (s->fused) return enqueue_fused(op, stream, s, in, op->weights[direction], call, flags);
     const cut c = cut_call(op->context, s, in->shape.n, weights);
     const int t_count = c.groups * s->tt, all = trine__ceil_div(c.tiles, t_count);
     for (int block = 0; block < all; block += c.blocks) {

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* conv2d_winograd_fused - minimal filtering in one pass, for few channels: patches are transformed where they are multiplied, and
+ * never leave the cache (see conv2d_winograd_tiles.clh).
+ * x [N][in_blocks][H][W][CB]; u [out blocks / KV][A*A][in_blocks*CB][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
+ * scale, shift [out_blocks*CB] or null; local: v A*A*in_blocks*T*CB floats, m A*A*KV*T*CB, T = groups * TT
+ * global (ceil(tiles / T), parts), local (1, 1, 1): one work-item is T tiles of a part of the channel blocks; several parts, which
+ * transform the same patches, where tiles alone leave the device short of work. Tiles go along rows, then columns, then images.
+ * -D CB KV TT MO LANES VSPACE=__local   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
+#include "block.clh"
+#include "conv2d_winograd.clh"
+#include "conv2d_winograd_patch.clh"
+#include "conv2d_winograd_tiles.clh"
+
+__kernel void conv2d_winograd_fused(__global const float *restrict x, __global const float *restrict u,
+                                    __global const float *restrict scale, __global const float *restrict shift,
+                                    __global const float *residual, __global float *y, __local float *restrict v,
+                                    __local float *restrict m, const int h, const int width, const int pad_h, const int pad_w,
+                                    const int p_count, const int q_count, const int tile_rows, const int tile_columns,
+                                    const int tiles, const int groups, const int in_blocks, const int out_blocks, const int flags)
+{
+    const int t_count = groups * TT, first = (int)get_global_id(0) * t_count;
+    const int kbs = out_blocks / KV, part = (int)get_global_id(1), parts = (int)get_global_size(1);
+    for (int c = 0; c < in_blocks; c++)
+        for (int t = 0; t < t_count; t++) {
+            const int tile = min(first + t, tiles - 1); /* what is beyond the last one is not stored */
+            const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
+            winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, h, width, at / tile_columns * MO - pad_h,
+                           at % tile_columns * MO - pad_w, v + (c * t_count + t) * CB, (size_t)in_blocks * t_count * CB);
+        }
+    for (int kb = part * kbs / parts; kb < (part + 1) * kbs / parts; kb++) {
+        winograd_products(v, u + (size_t)kb * PLANES * in_blocks * (CB * KV * CB), m, groups, in_blocks);
+        winograd_tiles(m, scale, shift, residual, y, kb, out_blocks, first, t_count, tiles, tile_rows, tile_columns, p_count, q_count,
+                       flags);
+    }
+}
