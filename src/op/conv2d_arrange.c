@@ -9,22 +9,20 @@ static int smaller(int a, int b)
 }
 
 /* Columns of zeros at the right end of a row that are at the left end of the next one, too. */
-static int shared_columns(const trine__reach *c, int step)
+static int shared_columns(const trine__reach *c)
 {
-    int shared = c->count > c->least ? c->count - c->least : 0;
+    int shared = c->count - 1;
     for (int b = 0; b < c->planes; b++) {
         const int before = b < c->pad ? trine__ceil_div(c->pad - b, c->stride) : 0;
         const int end = b < c->image + c->pad ? trine__ceil_div(c->image + c->pad - b, c->stride) : 0;
         shared = smaller(shared, smaller(before, end < c->count ? c->count - end : 0));
     }
-    while ((c->count - shared) % step != 0 && shared > 0) shared--;
     return shared;
 }
 
-trine__arrangement trine__arrangement_make(const trine__reach *rows, const trine__reach *columns, int values,
-                                           int step)
+trine__arrangement trine__arrangement_make(const trine__reach *rows, const trine__reach *columns, int values)
 {
-    const int shared = shared_columns(columns, step);
+    const int shared = shared_columns(columns);
     trine__arrangement a = {.values = values,
                             .h = rows->image,
                             .w = columns->image,
@@ -35,7 +33,7 @@ trine__arrangement trine__arrangement_make(const trine__reach *rows, const trine
                             .top = rows->pad,
                             .left = columns->pad,
                             .rows = rows->count,
-                            .width = trine__ceil_div(columns->count - shared, step) * step,
+                            .width = columns->count - shared,
                             .tail = shared};
     a.identity = a.stride_h == 1 && a.stride_w == 1 && a.top == 0 && a.left == 0 && a.rows == a.h &&
                  a.width == a.w && a.tail == 0;

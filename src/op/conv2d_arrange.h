@@ -22,12 +22,9 @@ typedef struct trine__reach {
     int stride; /* from plane to plane; 1: one plane */
     int planes; /* in use, <= stride */
     int count;  /* positions read in a plane */
-    int least;  /* a row's positions that are not its neighbour's too: one for each result */
 } trine__reach;
 
-/* @param step columns are a multiple of it */
-trine__arrangement trine__arrangement_make(const trine__reach *rows, const trine__reach *columns, int values,
-                                           int step);
+trine__arrangement trine__arrangement_make(const trine__reach *rows, const trine__reach *columns, int values);
 /* Floats of one block of channels of one image. */
 size_t trine__arrangement_floats(const trine__arrangement *a);
 /* Where position (u, v) lies, in floats from the block's beginning. */

@@ -130,12 +130,10 @@ static void plan_forward(const trine_conv2d *op, trine__direct *s)
                                   .pad = d->pad_w,
                                   .stride = merged ? 1 : d->stride_w,
                                   .planes = d->kernel_w > 1 && !merged ? d->stride_w : 1,
-                                  .least = merged ? op->q * d->stride_w : op->q,
                                   .count = merged ? (op->q - 1) * d->stride_w + d->kernel_w
                                                   : op->q + (d->kernel_w - 1) * d->dilation_w / d->stride_w};
     s->step = merged ? d->stride_w : 1;
-    s->in = trine__arrangement_make(&rows, &columns, s->side.cbi, s->step);
-    s->flat = s->in.width / s->step;
+    s->in = trine__arrangement_make(&rows, &columns, s->side.cbi);
     const int row_taps = merged ? 1 : d->kernel_w;
     for (int r = 0; r < d->kernel_h; r++)
         for (int c = 0; c < row_taps; c++)
@@ -148,16 +146,14 @@ static void plan_forward(const trine_conv2d *op, trine__direct *s)
 /* What the phases of one axis read of the gradient, whose size is `image`. */
 static trine__reach backward_reach(const axis *a, int count, int image)
 {
-    int lowest = 0, highest = 0, least = 1;
+    int lowest = 0, highest = 0;
     for (int i = 0; i < count; i++) {
-        if (a[i].count > least) least = a[i].count;
         if (a[i].taps == 0) continue;
         const int other = a[i].base + (a[i].taps - 1) * a[i].delta; /* delta <= 0 */
         if (other < lowest) lowest = other;
         if (a[i].base + a[i].count - 1 > highest) highest = a[i].base + a[i].count - 1;
     }
-    const int read = highest - lowest + 1;
-    return (trine__reach){image, -lowest, 1, 1, read < least ? least : read, least};
+    return (trine__reach){image, -lowest, 1, 1, highest - lowest + 1};
 }
 
 static void plan_backward_data(const trine_conv2d *op, trine__direct *s)
@@ -173,8 +169,7 @@ static void plan_backward_data(const trine_conv2d *op, trine__direct *s)
     const trine__reach row_reach = backward_reach(rows, row_count, op->p),
                        column_reach = backward_reach(columns, column_count, op->q);
     s->step = 1;
-    s->in = trine__arrangement_make(&row_reach, &column_reach, s->side.cbi, 1);
-    s->flat = s->in.width;
+    s->in = trine__arrangement_make(&row_reach, &column_reach, s->side.cbi);
     s->phase_stride = d->stride_h;
     for (int i = 0; i < row_count; i++)
         for (int j = 0; j < column_count; j++) {
@@ -187,12 +182,6 @@ static void plan_backward_data(const trine_conv2d *op, trine__direct *s)
                             (r->first + tr * r->step) * d->kernel_w + c->first + tc * c->step);
             f->tap_count = s->tap_count - f->first_tap;
         }
-}
-
-/* Pixels of a phase, with those between its rows. */
-static int phase_pixels(const trine__direct *s, const trine__direct_phase *f)
-{
-    return (f->rows - 1) * s->flat + f->columns;
 }
 
 /* Fill in everything but kernels and buffers; false if this implementation does not take the problem. */
@@ -214,9 +203,10 @@ static bool plan(const trine_conv2d *op, trine_direction direction, trine__direc
         plan_forward(op, s);
     if (weights >= (size_t)1 << 31 || trine__arrangement_floats(&s->in) >= (size_t)1 << 31) return false;
     s->packed_count = weights;
-    int fewest = phase_pixels(s, &s->phases[0]);
+    int fewest = s->phases[0].rows * s->phases[0].columns;
     for (int i = 1; i < s->phase_count; i++)
-        if (phase_pixels(s, &s->phases[i]) < fewest) fewest = phase_pixels(s, &s->phases[i]);
+        if (s->phases[i].rows * s->phases[i].columns < fewest)
+            fewest = s->phases[i].rows * s->phases[i].columns;
     s->tile = choose_tile(op->context, side, fewest);
     return true;
 }
@@ -315,13 +305,16 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
                                  const trine__conv2d_call *call, int flags)
 {
     const trine__direct_sides *side = &s->side;
-    const int pixels = phase_pixels(s, f), tiles = trine__ceil_div(pixels, s->tile);
+    const trine_shape *out = &call->out->shape;
+    const int pixels = in->shape.n * f->rows * f->columns, tiles = trine__ceil_div(pixels, s->tile);
     const int w_block = (int)(s->packed_count / (size_t)(side->groups * side->group_kb * side->group_in));
-    const size_t blocks = (size_t)(side->groups * side->group_kb), batch = (size_t)in->shape.n;
-    const int chunk = tiles_per_item(op->context, tiles, s->tile, blocks * batch);
+    const size_t blocks = (size_t)(side->groups * side->group_kb);
+    const int chunk = tiles_per_item(op->context, tiles, s->tile, blocks),
+              items = trine__ceil_div(tiles, chunk);
+    const bool one_row =
+        s->in.width == f->columns * s->step && out->w == f->columns; /* nothing between rows */
     const trine_conv2d_epilogue *e = call->epilogue;
     const trine_direction direction = call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD;
-    const trine_shape *out = &call->out->shape;
     const trine__arg args[] = {s->arrange ? trine__arg_buffer(call->workspace) : trine__arg_tensor(in),
                                trine__arg_buffer(op->weights[direction]),
                                trine__arg_buffer(s->table),
@@ -330,11 +323,12 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
                                trine__arg_tensor(e->residual),
                                trine__arg_tensor(call->out),
                                trine__arg_i32((int)trine__arrangement_floats(&s->in)),
+                               trine__arg_i32(s->in.width * s->in.values),
                                trine__arg_i32(w_block),
                                trine__arg_i32(f->first_tap),
                                trine__arg_i32(f->tap_count),
-                               trine__arg_i32(s->flat),
-                               trine__arg_i32(f->columns),
+                               trine__arg_i32(one_row ? 1 : f->rows),
+                               trine__arg_i32(one_row ? f->rows * f->columns : f->columns),
                                trine__arg_i32(pixels),
                                trine__arg_i32(tiles),
                                trine__arg_i32(chunk),
@@ -348,9 +342,10 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
                                trine__arg_i32(f->ox),
                                trine__arg_i32(s->phase_stride),
                                trine__arg_i32(flags)};
-    return trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
-                         trine__grid_tiles((size_t)trine__ceil_div(tiles, chunk), blocks, batch),
-                         trine__direction_name(direction));
+    return trine__launch(
+        stream, s->kernel, args, TRINE_COUNTOF(args),
+        trine__grid_tiles((size_t)trine__ceil_div(items, in->shape.n), blocks, (size_t)in->shape.n),
+        trine__direction_name(direction));
 }
 
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)

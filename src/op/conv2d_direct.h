@@ -43,7 +43,6 @@ typedef struct trine__direct {
     bool merged_rows;      /* NCHW: the taps of a row are a pixel's values */
     size_t packed_count;   /* floats */
     int tile, step;        /* TW; IS and ST */
-    int flat;              /* pixels from row to row of the result, as tiles count them */
     trine__direct_tap taps[TRINE__DIRECT_TAPS];
     int tap_count, phase_count, phase_stride;
     trine__direct_phase phases[TRINE__DIRECT_PHASES];

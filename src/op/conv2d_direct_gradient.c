@@ -93,7 +93,7 @@ trine_status trine__direct_gradient_enqueue(trine_conv2d *op, trine_stream *stre
     const size_t x_at = s->arrange ? trine__direct_partial_count(op, s, n) : 0;
     const weight_cut cut = cut_weights(op, s, n);
     const bool in_place = result_blocks(op, s) != 0, at_once = in_place && cut.splits == 1;
-    const bool one_row = s->flat == op->q; /* nothing between the rows */
+    const bool one_row = s->in.width == op->q * s->step; /* nothing between the rows */
     const int p = one_row ? 1 : op->p, q = one_row ? op->p * op->q : op->q;
     const char *label = trine__direction_name(TRINE_BACKWARD_WEIGHTS);
     if (s->arrange)
