@@ -10,7 +10,7 @@
  * PX pixels have accumulators of their own where a part is small (the stem). No atomics.
  * Groups of 4 and 8 channels, several to a block: GROUP = CBI channels of each group, spread over its lanes; XS = CB.
  * -D CB CBI XS GROUP KV OKV PARTS PX ST BLOCKS
- * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c */
+ * host src/op/conv2d_direct_gradient.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
 #include "spread.clh"
 #ifndef CBI

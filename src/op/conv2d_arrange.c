@@ -53,7 +53,8 @@ size_t trine__arrangement_floats(const trine__arrangement *a)
 int trine__arrangement_at(const trine__arrangement *a, int u, int v)
 {
     const int plane = u % a->stride_h * a->phases_w + v % a->stride_w;
-    return plane * (int)plane_floats(a) + (u / a->stride_h * a->width + v / a->stride_w) * a->values;
+    const size_t pixel = (size_t)(u / a->stride_h) * (size_t)a->width + (size_t)(v / a->stride_w);
+    return (int)((size_t)plane * plane_floats(a) + pixel * (size_t)a->values);
 }
 
 trine_status trine__arrangement_kernel(trine_context *context, const trine__arrangement *a,

@@ -27,7 +27,7 @@ typedef struct trine__reach {
 trine__arrangement trine__arrangement_make(const trine__reach *rows, const trine__reach *columns, int values);
 /* Floats of one block of channels of one image. */
 size_t trine__arrangement_floats(const trine__arrangement *a);
-/* Where position (u, v) lies, in floats from the block's beginning. */
+/* Where position (u, v) lies, in floats from the block's beginning; of a block below 2^31 floats. */
 int trine__arrangement_at(const trine__arrangement *a, int u, int v);
 trine_status trine__arrangement_kernel(trine_context *context, const trine__arrangement *a,
                                        trine__kernel **out);

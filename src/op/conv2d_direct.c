@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d by register tiles in channel blocks: forward and backward_data (one launch a phase of the stride); the
- * filter gradient is in conv2d_direct_gradient.c. Tile sizes follow from vector width and register count; one program serves every shape
- * with the same tile, stride and border. */
+ * filter gradient is in conv2d_direct_gradient.c. Tile sizes follow from vector width and register count; kernel
+ * size, stride, padding and dilation are a table of taps over arranged images, so that few programs serve. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d by minimal filtering, F(4x4, 3x3) and F(2x2, 3x3): 3x3 convolutions of stride 1, all directions. The filters are
  * transformed once per update. A call goes through the image by chunks of tiles: transformed patches to the
- * workspace, products and the way back in one kernel, while the chunk lies in the last cache. */
+ * workspace, products and the way back in one kernel, while the chunk lies in the last cache. Where channels are
+ * few enough for a core's own cache, all of it is one kernel without a workspace. */
 #include <stdio.h>
 #include <stdlib.h>
 

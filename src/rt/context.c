@@ -8,11 +8,8 @@
 
 #include "base/glob.h"
 #include "base/memory.h"
-#include "rt/buffer.h"
 #include "rt/cache.h"
 #include "rt/program.h"
-
-enum { ZERO_BYTES = 256 };
 
 static uint64_t caps_number(cl_device_id id, cl_device_info key, size_t size)
 {
@@ -65,8 +62,6 @@ trine_status trine_context_create(const char *selector, trine_log_fn log, void *
     ctx->cl = clCreateContext(properties, 1, &device->id, NULL, NULL, &code);
     TRINE_TRY_GOTO(trine__cl_check(code, "clCreateContext"));
     trine__cache_open(ctx, &ctx->cache);
-    static const unsigned char zeros[ZERO_BYTES];
-    TRINE_TRY_GOTO(trine__buffer_from_host(ctx, zeros, sizeof zeros, &ctx->zeros));
     *out = ctx;
     ctx = NULL;
 cleanup:
@@ -80,7 +75,6 @@ void trine_context_destroy(trine_context **context)
     if (!context || !*context) return;
     trine_context *ctx = *context;
     trine__programs_destroy(ctx);
-    trine_buffer_release(&ctx->zeros);
     trine__cache_close(&ctx->cache);
     if (ctx->now_bytes)
         trine__log(ctx, "context destroyed with %llu bytes of buffers still alive", ctx->now_bytes);

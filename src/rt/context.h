@@ -34,7 +34,6 @@ struct trine_context {
     pthread_mutex_t lock; /* guards programs and cache */
     trine__program *programs;
     trine__cache *cache; /* NULL: no cache (disabled or unusable) */
-    trine_buffer *zeros; /* 256 bytes of zero, for reads beyond an image's border */
     atomic_ullong now_bytes, peak_bytes;
 };
 
