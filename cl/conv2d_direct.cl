@@ -37,6 +37,8 @@
 #define IS 1 /* input pixels from one of a row to the next */
 #endif
 
+#define AHEAD 1024 /* floats of weights that are prefetched before they are needed */
+
 enum { FLAG_RELU = 1, FLAG_BETA = 2 };
 
 /* One tap of one channel block: CBI channels of TW pixels, from float `at` of each. */
@@ -50,7 +52,10 @@ static inline void multiply_add(floatV acc[KV][TW], __global const float *const 
     for (int l = 0; l < CBI; l++, wp += KV * CB) {
         floatV wv[KV];
 #pragma unroll
-        for (int v = 0; v < KV; v++) wv[v] = LOADV(v, wp);
+        for (int v = 0; v < KV; v++) {
+            wv[v] = LOADV(v, wp);
+            PREFETCH(wp + AHEAD + v * CB);
+        }
 #pragma unroll
         for (int i = 0; i < TW; i++) {
             const floatV value = spread(x[i] + at, l);
