@@ -28,8 +28,11 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
                            at % tile_columns * MO - pad_w, v + (c * t_count + t) * CB, (size_t)in_blocks * t_count * CB);
         }
     for (int kb = part * kbs / parts; kb < (part + 1) * kbs / parts; kb++) {
-        winograd_products(v, u + (size_t)kb * PLANES * in_blocks * (CB * KV * CB), m, groups, in_blocks);
-        winograd_tiles(m, scale, shift, residual, y, kb, out_blocks, first, t_count, tiles, tile_rows, tile_columns, p_count, q_count,
-                       flags);
+        for (int p = 0; p < PLANES; p++)
+            winograd_products(v + (size_t)p * in_blocks * t_count * CB, u + ((size_t)kb * PLANES + p) * in_blocks * (CB * KV * CB),
+                              m + p * (KV * t_count * CB), groups, in_blocks);
+        for (int k = 0; k < KV; k++)
+            winograd_tiles(m + k * t_count * CB, KV * t_count * CB, scale, shift, residual, y, kb * KV + k, out_blocks, first, t_count,
+                           tiles, tile_rows, tile_columns, p_count, q_count, flags);
     }
 }

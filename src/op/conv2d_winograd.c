@@ -11,7 +11,7 @@
 enum {
     FLAG_RELU = 1,
     FLAG_BETA = 2,
-    CHUNK_BYTES = 4 << 20,   /* of transformed patches */
+    CHUNK_BYTES = 8 << 20,   /* of transformed patches */
     FUSED_BYTES = 128 << 10, /* of a work-item's transformed patches: part of a core's own cache */
     MOST_GROUPS = 2,         /* of TT tiles in a work-item */
     MIN_ITEMS_PER_UNIT = 4,
@@ -20,12 +20,12 @@ enum {
 };
 
 typedef struct winograd_state {
-    trine__kernel *filter, *input, *multiply;      /* forward, backward_data */
-    trine__kernel *fused;                          /* instead of `input` and `multiply`, or NULL */
-    trine__kernel *gradient, *accumulate, *unpack; /* backward_weights, with `input` */
-    int mo, planes;                                /* MO, A*A */
-    int kv, tt;                                    /* channel blocks and tiles in registers */
-    int ct;                                        /* channels in registers, for backward_weights */
+    trine__kernel *filter, *input, *multiply, *output; /* forward, backward_data */
+    trine__kernel *fused;                              /* instead of `input` to `output`, or NULL */
+    trine__kernel *gradient, *accumulate, *unpack;     /* backward_weights, with `input` */
+    int mo, planes;                                    /* MO, A*A */
+    int kv, tt;                                        /* channel blocks and tiles in registers */
+    int ct;                                            /* channels in registers, for backward_weights */
     int cb, in_channels, out_channels, in_blocks, out_blocks;
     int in_h, in_w, out_h, out_w, pad_h, pad_w;
     int tile_rows, tile_columns;
@@ -38,11 +38,11 @@ typedef struct cut {
     int groups;      /* of TT tiles in a work-item */
     int blocks;      /* of groups * TT tiles, in a chunk */
     size_t v_floats; /* of a chunk */
-    size_t m_floats; /* backward_weights: the gradient's */
+    size_t m_floats; /* of products, or of the gradient's tiles */
 } cut;
 
 /* Bytes of local memory that keep the products of `groups` times TT tiles. */
-static size_t multiply_local(const winograd_state *s, int groups)
+static size_t products_local(const winograd_state *s, int groups)
 {
     return (size_t)(s->planes * s->kv * groups * s->tt * s->cb) * sizeof(float);
 }
@@ -57,7 +57,7 @@ static size_t patches_local(const winograd_state *s, int groups)
 static bool fits_fused(const trine_context *ctx, const winograd_state *s, int groups)
 {
     return patches_local(s, groups) <= FUSED_BYTES &&
-           patches_local(s, groups) + multiply_local(s, groups) <= ctx->caps.local_bytes;
+           patches_local(s, groups) + products_local(s, groups) <= ctx->caps.local_bytes;
 }
 
 static bool plan(const trine_conv2d *op, trine_direction direction, int mo, winograd_state *s)
@@ -88,37 +88,37 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     s->ct = (caps->vector_registers - registers - 1) / registers;
     if (s->ct > s->cb) s->ct = s->cb;
     s->u_count = (size_t)s->planes * (size_t)(s->in_blocks * s->cb) * (size_t)(s->out_blocks * s->cb);
-    return s->tt >= 1 && s->u_count < (size_t)1 << 31 && multiply_local(s, 1) <= caps->local_bytes;
+    return s->tt >= 1 && s->u_count < (size_t)1 << 31;
 }
 
-/* Transformed patches, and for the filter gradient the gradient's tiles too, of `groups` times TT tiles. */
-static size_t block_floats(const winograd_state *s, int groups, bool weights)
+/* Tiles that a work-item of the filter gradient goes through at a time; the products' take one group. */
+static int groups_of(bool weights)
 {
-    const int blocks = s->in_blocks + (weights ? s->out_blocks : 0);
-    return (size_t)s->planes * (size_t)(blocks * s->cb) * (size_t)(groups * s->tt);
+    return weights ? MOST_GROUPS : 1;
 }
 
-/* At most so many blocks of `floats` each in a chunk, of `all`. */
-static int blocks_of_chunk(size_t floats, int all)
+/* Transformed patches, and products or gradients, of a block of tiles. */
+static size_t block_floats(const winograd_state *s, bool weights)
 {
-    const size_t fit = CHUNK_BYTES / (floats * sizeof(float)), most = fit < 2 ? 2 : fit;
+    return (size_t)s->planes * (size_t)((s->in_blocks + s->out_blocks) * s->cb) *
+           (size_t)(groups_of(weights) * s->tt);
+}
+
+/* Tile blocks of a chunk, of `all`. */
+static int blocks_of_chunk(const winograd_state *s, bool weights, int all)
+{
+    const size_t fit = CHUNK_BYTES / (block_floats(s, weights) * sizeof(float)), most = fit < 2 ? 2 : fit;
     return most < (size_t)all ? (int)most : all;
 }
 
-/* @param weights: backward_weights, which needs no local memory and keeps the gradient's tiles too */
-static cut cut_call(const trine_context *ctx, const winograd_state *s, int n, bool weights)
+static cut cut_call(const winograd_state *s, int n, bool weights)
 {
-    cut c = {.tiles = n * s->tile_rows * s->tile_columns, .groups = MOST_GROUPS};
-    const size_t wanted = (size_t)ctx->caps.compute_units * MIN_ITEMS_PER_UNIT;
-    while (c.groups > 1 &&
-           ((!weights && multiply_local(s, c.groups) > ctx->caps.local_bytes) ||
-            (size_t)(trine__ceil_div(c.tiles, c.groups * s->tt) * s->out_blocks / s->kv) < wanted))
-        c.groups--;
-    const int all = trine__ceil_div(c.tiles, c.groups * s->tt),
-              most = blocks_of_chunk(block_floats(s, c.groups, weights), all);
+    cut c = {.tiles = n * s->tile_rows * s->tile_columns, .groups = groups_of(weights)};
+    const int all = trine__ceil_div(c.tiles, c.groups * s->tt), most = blocks_of_chunk(s, weights, all);
     c.blocks = trine__ceil_div(all, trine__ceil_div(all, most)); /* chunks of one size */
-    c.v_floats = (size_t)c.blocks * block_floats(s, c.groups, false);
-    c.m_floats = weights ? (size_t)c.blocks * block_floats(s, c.groups, true) - c.v_floats : 0;
+    const size_t channel = (size_t)c.blocks * (size_t)(s->planes * s->cb * c.groups * s->tt);
+    c.v_floats = channel * (size_t)s->in_blocks;
+    c.m_floats = channel * (size_t)s->out_blocks;
     return c;
 }
 
@@ -196,8 +196,10 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
              fused ? " -DVSPACE=__local" : "");
     snprintf(filter, sizeof filter, "%s -DKV=%d %s", plain, s->kv, weights.text);
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_filter", filter, &s->filter));
-    return fused ? trine__kernel_create(ctx, "conv2d_winograd_fused", tiled, &s->fused)
-                 : trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply);
+    if (fused) return trine__kernel_create(ctx, "conv2d_winograd_fused", tiled, &s->fused);
+    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply));
+    snprintf(tiled, sizeof tiled, "%s -DTT=%d", plain, s->tt);
+    return trine__kernel_create(ctx, "conv2d_winograd_output", tiled, &s->output);
 }
 
 static trine_status create(trine_conv2d *op, trine_direction direction, int mo, void **state)
@@ -242,20 +244,16 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
                          "prepare");
 }
 
-/* The most that any batch up to n takes, however it is cut: a smaller one may have more groups of tiles, or fewer. */
+/* The most that any batch up to n takes: chunks of a smaller one may be larger. */
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
 {
     const winograd_state *s = op->state[direction];
     const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
-    size_t most = 0;
     if (s->fused) return 0;
-    for (int groups = 1; groups <= MOST_GROUPS; groups++) {
-        const size_t block = block_floats(s, groups, weights);
-        const int all = trine__ceil_div(n * s->tile_rows * s->tile_columns, groups * s->tt);
-        const size_t need = (size_t)blocks_of_chunk(block, all) * block;
-        if (need > most) most = need;
-    }
-    return (most + (weights ? s->u_count : 0)) * sizeof(float);
+    const int all = trine__ceil_div(n * s->tile_rows * s->tile_columns, groups_of(weights) * s->tt);
+    return (block_floats(s, weights) * (size_t)blocks_of_chunk(s, weights, all) +
+            (weights ? s->u_count : 0)) *
+           sizeof(float);
 }
 
 /* Patches of x (or dy) of a chunk of tiles, transformed, at the workspace's beginning. */
@@ -278,25 +276,26 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
     const char *label = trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD);
     const trine_conv2d_epilogue *e = call->epilogue;
     TRINE_TRY(launch_input(stream, s, c, first, blocks, in, call->workspace, label));
-    const trine__arg multiply[] = {trine__arg_buffer(call->workspace),
-                                   trine__arg_buffer(u),
-                                   trine__arg_buffer(e->scale),
-                                   trine__arg_buffer(e->shift),
-                                   trine__arg_tensor(e->residual),
-                                   trine__arg_tensor(call->out),
-                                   trine__arg_local(multiply_local(s, c->groups)),
-                                   trine__arg_i32(s->out_h),
-                                   trine__arg_i32(s->out_w),
-                                   trine__arg_i32(s->tile_rows),
-                                   trine__arg_i32(s->tile_columns),
-                                   trine__arg_i32(c->tiles),
-                                   trine__arg_i32(first),
-                                   trine__arg_i32(c->groups),
-                                   trine__arg_i32(s->in_blocks),
-                                   trine__arg_i32(s->out_blocks),
-                                   trine__arg_i32(flags)};
-    return trine__launch(stream, s->multiply, multiply, TRINE_COUNTOF(multiply),
-                         trine__grid_tiles((size_t)(s->out_blocks / s->kv), (size_t)blocks, 1), label);
+    const trine__arg multiply[] = {trine__arg_buffer(call->workspace), trine__arg_buffer(u),
+                                   trine__arg_i32((int)c->v_floats), trine__arg_i32(blocks),
+                                   trine__arg_i32(s->in_blocks)};
+    TRINE_TRY(trine__launch(stream, s->multiply, multiply, TRINE_COUNTOF(multiply),
+                            trine__grid_tiles((size_t)(s->out_blocks / s->kv), (size_t)s->planes, 1), label));
+    const trine__arg output[] = {trine__arg_buffer(call->workspace),
+                                 trine__arg_buffer(e->scale),
+                                 trine__arg_buffer(e->shift),
+                                 trine__arg_tensor(e->residual),
+                                 trine__arg_tensor(call->out),
+                                 trine__arg_i32((int)c->v_floats),
+                                 trine__arg_i32(s->out_h),
+                                 trine__arg_i32(s->out_w),
+                                 trine__arg_i32(s->tile_rows),
+                                 trine__arg_i32(s->tile_columns),
+                                 trine__arg_i32(c->tiles),
+                                 trine__arg_i32(first),
+                                 trine__arg_i32(flags)};
+    return trine__launch(stream, s->output, output, TRINE_COUNTOF(output),
+                         trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1), label);
 }
 
 /* Everything in one launch, whose work-items share the tiles out, and the channel blocks too where that leaves cores idle. */
@@ -321,7 +320,7 @@ static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, 
                                trine__arg_tensor(e->residual),
                                trine__arg_tensor(call->out),
                                trine__arg_local(patches_local(s, groups)),
-                               trine__arg_local(multiply_local(s, groups)),
+                               trine__arg_local(products_local(s, groups)),
                                trine__arg_i32(s->in_h),
                                trine__arg_i32(s->in_w),
                                trine__arg_i32(s->pad_h),
@@ -386,7 +385,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
         (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
     const trine_tensor *in = direction == TRINE_BACKWARD_DATA ? call->dy : call->x;
     if (s->fused) return enqueue_fused(op, stream, s, in, op->weights[direction], call, flags);
-    const cut c = cut_call(op->context, s, in->shape.n, weights);
+    const cut c = cut_call(s, in->shape.n, weights);
     const int t_count = c.groups * s->tt, all = trine__ceil_div(c.tiles, t_count);
     for (int block = 0; block < all; block += c.blocks) {
         const int blocks = all - block < c.blocks ? all - block : c.blocks;
