@@ -42,11 +42,11 @@ __kernel void conv2d_winograd_accumulate(__global float *work, const int m_at, c
 {
     const int cb = (int)get_global_id(0), in_blocks = (int)get_global_size(0);
     const int kb = (int)get_global_id(1), out_blocks = (int)get_global_size(1), p = (int)get_global_id(2);
-    const size_t tiles = (size_t)t_count * CB;
+    const size_t tiles = (size_t)t_count * CB, v_plane = PLANE_FLOATS(in_blocks, t_count), m_plane = PLANE_FLOATS(out_blocks, t_count);
     __global float *out = work + du_at + (((size_t)kb * PLANES + p) * in_blocks + cb) * (CB * CB);
-    __global const float *v = work + ((size_t)p * in_blocks + cb) * tiles;
-    __global const float *m = work + m_at + ((size_t)p * out_blocks + kb) * tiles;
-    const size_t v_step = PLANES * in_blocks * tiles, m_step = PLANES * out_blocks * tiles;
+    __global const float *v = work + p * v_plane + cb * tiles;
+    __global const float *m = work + m_at + p * m_plane + kb * tiles;
+    const size_t v_step = PLANES * v_plane, m_step = PLANES * m_plane;
 #pragma unroll 1
     for (int l = 0; l + CT <= CB; l += CT) part(v, m, out, v_step, m_step, tile_blocks, t_count, add, l);
 #if CB % CT

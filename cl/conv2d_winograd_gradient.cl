@@ -11,8 +11,8 @@ __kernel void conv2d_winograd_gradient(__global const float *restrict dy, __glob
                                        const int first, const int t_count)
 {
     const int cb = (int)get_global_id(0), blocks = (int)get_global_size(0), tb = (int)get_global_id(1);
-    __global float *out = work + m_at + ((size_t)tb * PLANES * blocks + cb) * t_count * CB;
-    const size_t plane = (size_t)blocks * t_count * CB;
+    const size_t plane = PLANE_FLOATS(blocks, t_count);
+    __global float *out = work + m_at + tb * PLANES * plane + (size_t)cb * t_count * CB;
     for (int t = 0; t < t_count; t++, out += CB) {
         const int tile = first + tb * t_count + t;
         const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);

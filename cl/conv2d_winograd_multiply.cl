@@ -13,7 +13,7 @@ __kernel void conv2d_winograd_multiply(__global float *work, __global const floa
                                        const int in_blocks)
 {
     const int kb = (int)get_global_id(0), p = (int)get_global_id(1);
-    const size_t v_plane = (size_t)in_blocks * TT * CB, m_plane = get_global_size(0) * (KV * TT * CB);
+    const size_t v_plane = PLANE_FLOATS(in_blocks, TT), m_plane = PLANE_FLOATS(get_global_size(0) * KV, TT);
     __global const float *v = work + p * v_plane;
     __global float *m = work + m_at + p * m_plane + kb * (KV * TT * CB);
     u += ((size_t)kb * PLANES + p) * in_blocks * (CB * KV * CB);

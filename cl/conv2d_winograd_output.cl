@@ -14,6 +14,6 @@ __kernel void conv2d_winograd_output(__global const float *restrict work, __glob
                                      const int tiles, const int first, const int flags)
 {
     const int kb = (int)get_global_id(0), blocks = (int)get_global_size(0), tb = (int)get_global_id(1);
-    winograd_tiles(work + m_at + ((size_t)tb * PLANES * blocks + kb) * (TT * CB), (size_t)blocks * (TT * CB), scale, shift, residual, y,
-                   kb, blocks, first + tb * TT, TT, tiles, tile_rows, tile_columns, p_count, q_count, flags);
+    const size_t plane = PLANE_FLOATS(blocks, TT);
+    winograd_tiles(work + m_at + tb * PLANES * plane + kb * (TT * CB), plane, scale, shift, residual, y, kb, blocks, first + tb * TT, TT, tiles, tile_rows, tile_columns, p_count, q_count, flags);
 }

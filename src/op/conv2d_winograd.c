@@ -97,11 +97,15 @@ static int groups_of(bool weights)
     return weights ? MOST_GROUPS : 1;
 }
 
-/* Transformed patches, and products or gradients, of a block of tiles. */
+/* Of the patches, products or gradients of a block of tiles (PLANE_FLOATS of cl/conv2d_winograd.clh). */
+static size_t side_floats(const winograd_state *s, int channel_blocks, bool weights)
+{
+    return (size_t)s->planes * (size_t)((channel_blocks * groups_of(weights) * s->tt + 1) * s->cb);
+}
+
 static size_t block_floats(const winograd_state *s, bool weights)
 {
-    return (size_t)s->planes * (size_t)((s->in_blocks + s->out_blocks) * s->cb) *
-           (size_t)(groups_of(weights) * s->tt);
+    return side_floats(s, s->in_blocks, weights) + side_floats(s, s->out_blocks, weights);
 }
 
 /* Tile blocks of a chunk, of `all`. */
@@ -116,9 +120,8 @@ static cut cut_call(const winograd_state *s, int n, bool weights)
     cut c = {.tiles = n * s->tile_rows * s->tile_columns, .groups = groups_of(weights)};
     const int all = trine__ceil_div(c.tiles, c.groups * s->tt), most = blocks_of_chunk(s, weights, all);
     c.blocks = trine__ceil_div(all, trine__ceil_div(all, most)); /* chunks of one size */
-    const size_t channel = (size_t)c.blocks * (size_t)(s->planes * s->cb * c.groups * s->tt);
-    c.v_floats = channel * (size_t)s->in_blocks;
-    c.m_floats = channel * (size_t)s->out_blocks;
+    c.v_floats = (size_t)c.blocks * side_floats(s, s->in_blocks, weights);
+    c.m_floats = (size_t)c.blocks * side_floats(s, s->out_blocks, weights);
     return c;
 }
 
