@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_accumulate - the filters' gradient in the transformed domain: dU[k][c] = (dU +) sum over tiles of V[c] * M[k]
  * v = work [tile blocks][A*A][in_blocks][T][CB] of conv2d_winograd_input; m = work + m_at [tile blocks][A*A][out_blocks][T][CB] of
- * conv2d_winograd_gradient; du = work + du_at [out_blocks][A*A][in_blocks*CB][CB], every element written, added to if `add`
+ * conv2d_winograd_gradient; du = work + du_at [out_blocks][A*A][in_blocks*CB + 1][CB], every element written, added to if `add`
  * global (in_blocks, out_blocks, A*A), local (1, 1, 1): one work-item is CB x CB products of one plane, CT channels of v at a time
  * (and what is left of CB): per tile a vector of m, CT broadcasts of v, CT fused multiply-adds. Tiles are added in order: no atomics.
  * -D CB CT MO   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
@@ -43,7 +43,7 @@ __kernel void conv2d_winograd_accumulate(__global float *work, const int m_at, c
     const int cb = (int)get_global_id(0), in_blocks = (int)get_global_size(0);
     const int kb = (int)get_global_id(1), out_blocks = (int)get_global_size(1), p = (int)get_global_id(2);
     const size_t tiles = (size_t)t_count * CB, v_plane = PLANE_FLOATS(in_blocks, t_count), m_plane = PLANE_FLOATS(out_blocks, t_count);
-    __global float *out = work + du_at + (((size_t)kb * PLANES + p) * in_blocks + cb) * (CB * CB);
+    __global float *out = work + du_at + ((size_t)kb * PLANES + p) * FILTER_PLANE_FLOATS(in_blocks, 1) + cb * (CB * CB);
     __global const float *v = work + p * v_plane + cb * tiles;
     __global const float *m = work + m_at + p * m_plane + kb * tiles;
     const size_t v_step = PLANES * v_plane, m_step = PLANES * m_plane;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_filter - 3x3 filters in the transformed domain: U = G g Gt (see conv2d_winograd.clh).
- * weights as in conv2d_weights.clh; u [out blocks / KV][A*A][in_blocks*CB][KV*CB], every element written, zero in padding channels
+ * weights as in conv2d_weights.clh; u [out blocks / KV][A*A][in_blocks*CB + 1][KV*CB], every element written, zero in padding channels
  * transposed: of the gradient of the input, whose filters are turned by half a turn with the channels' roles exchanged
  * global (in_blocks, out blocks / KV), local (1, 1, 1): one work-item is CB x KV*CB filters
  * -D CB KV MO LANES WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
@@ -34,7 +34,7 @@ __kernel void conv2d_winograd_filter(__global const float *restrict weights, __g
                                      const int out_channels, const int transposed)
 {
     const int cb = (int)get_global_id(0), in_blocks = (int)get_global_size(0), kb = (int)get_global_id(1);
-    const size_t plane = (size_t)in_blocks * CB * KV * CB;
+    const size_t plane = FILTER_PLANE_FLOATS(in_blocks, KV);
     for (int l = 0; l < CB; l++) {
         const int c = cb * CB + l;
         for (int v = 0; v < KV; v++) {

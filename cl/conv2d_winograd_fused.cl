@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_fused - minimal filtering in one pass, for few channels: patches are transformed where they are multiplied, and
  * never leave the cache (see conv2d_winograd_tiles.clh).
- * x [N][in_blocks][H][W][CB]; u [out blocks / KV][A*A][in_blocks*CB][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
+ * x [N][in_blocks][H][W][CB]; u [out blocks / KV][A*A][in_blocks*CB + 1][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
  * scale, shift [out_blocks*CB] or null; local: v A*A*in_blocks*T*CB floats, m A*A*KV*T*CB, T = groups * TT
  * global (ceil(tiles / T), parts), local (1, 1, 1): one work-item is T tiles of a part of the channel blocks; several parts, which
  * transform the same patches, where tiles alone leave the device short of work. Tiles go along rows, then columns, then images.
@@ -29,7 +29,7 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
         }
     for (int kb = part * kbs / parts; kb < (part + 1) * kbs / parts; kb++) {
         for (int p = 0; p < PLANES; p++)
-            winograd_products(v + (size_t)p * in_blocks * t_count * CB, u + ((size_t)kb * PLANES + p) * in_blocks * (CB * KV * CB),
+            winograd_products(v + (size_t)p * in_blocks * t_count * CB, u + ((size_t)kb * PLANES + p) * FILTER_PLANE_FLOATS(in_blocks, KV),
                               m + p * (KV * t_count * CB), groups, in_blocks);
         for (int k = 0; k < KV; k++)
             winograd_tiles(m + k * t_count * CB, KV * t_count * CB, scale, shift, residual, y, kb * KV + k, out_blocks, first, t_count,

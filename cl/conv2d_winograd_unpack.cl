@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_unpack - the filters' gradient back from the transformed domain: dw = beta * dw + Gt dU G
- * du = work + du_at [out_blocks][A*A][in_blocks*CB][CB] of conv2d_winograd_accumulate; dw as in conv2d_weights.clh, its padding left alone
+ * du = work + du_at [out_blocks][A*A][in_blocks*CB + 1][CB] of conv2d_winograd_accumulate; dw as in conv2d_weights.clh, its padding left alone
  * global (in_blocks, out_blocks), local (1, 1, 1): one work-item is CB x CB filters
  * -D CB MO LANES WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
@@ -11,7 +11,7 @@ __kernel void conv2d_winograd_unpack(__global const float *restrict work, const 
                                      const int out_channels, const int beta)
 {
     const int cb = (int)get_global_id(0), in_blocks = (int)get_global_size(0), kb = (int)get_global_id(1);
-    const size_t plane = (size_t)in_blocks * CB * CB;
+    const size_t plane = FILTER_PLANE_FLOATS(in_blocks, 1);
     for (int l = 0; l < CB && cb * CB + l < in_channels; l++) {
         const int c = cb * CB + l;
         __global const float *from = work + du_at + (size_t)kb * PLANES * plane + (size_t)c * CB;

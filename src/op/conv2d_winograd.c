@@ -87,7 +87,7 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     s->tt = (caps->vector_registers - s->kv * registers - 1) / (s->kv * registers);
     s->ct = (caps->vector_registers - registers - 1) / registers;
     if (s->ct > s->cb) s->ct = s->cb;
-    s->u_count = (size_t)s->planes * (size_t)(s->in_blocks * s->cb) * (size_t)(s->out_blocks * s->cb);
+    s->u_count = (size_t)s->planes * (size_t)(s->in_blocks * s->cb + 1) * (size_t)(s->out_blocks * s->cb);
     return s->tt >= 1 && s->u_count < (size_t)1 << 31;
 }
 
