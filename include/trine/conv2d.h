@@ -23,10 +23,6 @@ typedef struct trine_conv2d_desc {
      *  [ceil(K/weight_kb)][ceil(C/groups/weight_cb)][R][S][weight_cb][weight_kb] f32, padding zero; 1 and 1 are the dense
      *  [K][C/groups][R][S] */
     int weight_kb, weight_cb;
-    /** 0: prepared weights stay, and implementations are chosen so that they save more than they take. 1: weights change with every use
-     *  (training), what is prepared of them shares memory, and arithmetic alone chooses backward_data's; forward's is the same either
-     *  way, and its result, too. */
-    int weights_change;
     int relu;              /**< epilogue: y = max(0, .) */
     int emit_bn_partials;  /**< forward also writes the statistics that trine_batchnorm_statistics() merges */
     const char *algorithm; /**< NULL: chosen; else the name of an implementation, or TRINE_ERR_UNSUPPORTED */

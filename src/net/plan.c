@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Plans a session: which nodes run in which order, what each layer must keep for the backward pass, which
- * operators serve. */
+ * operators serve. plan_memory.c finds room for it. */
 #include <limits.h>
 #include <stdlib.h>
 
-#include "net/arena.h"
 #include "net/plan.h"
 #include "rt/tensor.h"
 
@@ -39,6 +38,7 @@ trine_status trine__plan_node(trine_session *s, trine__node node)
     void *items = s->nodes;
     TRINE_TRY(trine__reserve(&items, &s->node_capacity, s->node_count + 1, sizeof *s->nodes));
     s->nodes = items;
+    node.workspace = node.prepared = TRINE__NO_VALUE;
     touch(s, node.in);
     touch(s, node.out);
     touch(s, node.extra);
@@ -234,7 +234,6 @@ static trine_status create_unit(trine_session *s, int unit)
     const trine_tensor *x = &s->values[u->x].tensor, *y = &s->values[u->y].tensor;
     trine_conv2d_desc desc = trine__conv_desc(s->net, unit);
     desc.relu = u->fused && u->relu;
-    desc.weights_change = u->conv_trains;
     const unsigned directions = 1u << TRINE_FORWARD | (u->conv_trains ? 1u << TRINE_BACKWARD_WEIGHTS : 0) |
                                 (trine__requires_grad(s, u->x) ? 1u << TRINE_BACKWARD_DATA : 0);
     TRINE_TRY(trine_conv2d_create(ctx, &desc, x->shape.h, x->shape.w, directions, &u->conv));
@@ -245,78 +244,6 @@ static trine_status create_unit(trine_session *s, int unit)
     if (!u->fused) return TRINE_OK;
     TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, bytes, &u->scale));
     return trine__buffer_set_create(&s->buffers, ctx, bytes, &u->shift);
-}
-
-/* Memory for prepared weights: each frozen convolution's own, and what the largest of those that train takes. */
-static trine_status create_prepared(trine_session *s)
-{
-    size_t most = 0;
-    for (int i = 0; i < s->net->spec.unit_count; i++) {
-        trine__session_unit *u = &s->units[i];
-        for (int d = 0; u->planned && d < (int)TRINE_COUNTOF(u->prepared); d++) {
-            const size_t bytes = trine_conv2d_prepared_bytes(u->conv, (trine_direction)d);
-            if (u->conv_trains && bytes > most) most = bytes;
-            if (bytes && !u->conv_trains)
-                TRINE_TRY(trine__buffer_set_create(&s->buffers, s->net->context, bytes, &u->prepared[d]));
-        }
-    }
-    return most ? trine__buffer_set_create(&s->buffers, s->net->context, most, &s->prepared) : TRINE_OK;
-}
-
-/* The largest temporary memory that any node wants; they share it, because a stream runs in order. */
-static size_t workspace_bytes(const trine_session *s)
-{
-    size_t most = s->fc ? trine_linear_workspace_bytes(s->fc, s->stream, s->shape.n) : 0;
-    for (int i = 0; i < s->net->spec.unit_count; i++) {
-        const trine__session_unit *u = &s->units[i];
-        if (!u->planned) continue;
-        for (int d = 0; d <= TRINE_BACKWARD_WEIGHTS; d++) {
-            const size_t need = trine_conv2d_algorithm(u->conv, (trine_direction)d)
-                                    ? trine_conv2d_workspace_bytes(u->conv, (trine_direction)d, s->shape.n)
-                                    : 0;
-            if (need > most) most = need;
-        }
-        const size_t partials = u->mode.batch || u->affine_trains
-                                    ? trine_batchnorm_partial_bytes(u->bn, &s->values[u->y].tensor.shape)
-                                    : 0;
-        if (partials > most) most = partials;
-    }
-    return most;
-}
-
-/* The sum of a block is written over the residual where nobody reads that again: epilogues and BatchNorm read an element
- * of it and write the same one. */
-static void place_sums(trine_session *s)
-{
-    for (size_t i = 0; i < s->node_count; i++) {
-        const trine__node *node = &s->nodes[i];
-        if ((node->kind != TRINE__NODE_CONV && node->kind != TRINE__NODE_BN) || node->extra < 0) continue;
-        trine__value *residual = &s->values[node->extra], *y = &s->values[node->out];
-        if (residual->last == (int)i && y->first == (int)i && !residual->external &&
-            residual->bytes == y->bytes && residual < y)
-            y->over = residual;
-    }
-}
-
-/* One buffer, or several where the device does not allocate so much at once; and every value's view. */
-static trine_status create_arena(trine_session *s, size_t *bytes)
-{
-    trine_context *ctx = s->net->context;
-    const size_t alignment = ctx->caps.alignment, limit = ctx->caps.max_allocation / alignment * alignment;
-    place_sums(s);
-    TRINE_TRY(trine__arena_place(s->values, s->value_count, alignment, limit, bytes));
-    trine_buffer *part = NULL;
-    for (size_t start = 0; start < *bytes; start += limit) {
-        const size_t size = *bytes - start < limit ? *bytes - start : limit;
-        TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, size, &part));
-        for (size_t i = 0; i < s->value_count; i++) {
-            trine__value *v = &s->values[i];
-            if (v->external || v->last < 0 || v->offset / limit != start / limit) continue;
-            TRINE_TRY(
-                trine__buffer_set_view(&s->buffers, part, v->offset - start, v->bytes, &v->tensor.buffer));
-        }
-    }
-    return TRINE_OK;
 }
 
 trine_status trine__plan_make(trine_session *s)
@@ -335,13 +262,7 @@ trine_status trine__plan_make(trine_session *s)
     if (s->trains) TRINE_TRY(trine__plan_backward(s));
     for (int i = 0; i < s->net->spec.unit_count; i++)
         if (s->units[i].planned) TRINE_TRY(create_unit(s, i));
-    TRINE_TRY(create_prepared(s));
-    const size_t workspace = workspace_bytes(s);
-    if (workspace) TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, workspace, &s->workspace));
-    size_t arena;
-    TRINE_TRY(create_arena(s, &arena));
-    s->bytes = arena + workspace;
-    return TRINE_OK;
+    return trine__plan_memory(s);
 }
 
 void trine__plan_free(trine_session *s)
@@ -362,7 +283,6 @@ void trine__plan_free(trine_session *s)
     s->values = NULL;
     s->nodes = NULL;
     s->value_count = s->value_capacity = s->node_count = s->node_capacity = s->forward_count = 0;
-    s->workspace = s->prepared = NULL;
     s->input = s->output = s->features = s->logits = s->d_embedding = s->pool_index = TRINE__NO_VALUE;
     s->plan_version = 0; /* no network's: the next forward pass plans */
     s->bytes = 0;

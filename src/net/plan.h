@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The parts of a plan: plan.c has the forward pass and the memory, plan_backward.c the backward pass. */
+/* The parts of a plan: plan.c has the forward pass, plan_backward.c the backward pass, plan_memory.c the memory. */
 #ifndef TRINE_NET_PLAN_H
 #define TRINE_NET_PLAN_H
 
@@ -18,5 +18,8 @@ static inline bool trine__requires_grad(const trine_session *s, int value)
 
 /* The nodes of the backward pass, after those of the forward pass. */
 trine_status trine__plan_backward(trine_session *s);
+
+/* Memory for all values, for what nodes need while they run, and for weights that stay prepared; s->bytes. The operators are there. */
+trine_status trine__plan_memory(trine_session *s);
 
 #endif

@@ -105,21 +105,22 @@ int trine_session_trains(const trine_session *session)
     return session->trains;
 }
 
-/* Weights as `direction` reads them: those that train change at every step and are prepared for every use, in memory that all
- * share; the others are kept, for both directions, until they are written. */
-static trine_status prepare_weights(trine_session *s, int unit, trine_direction direction)
+/* What lives in this node only, or NULL. */
+static trine_buffer *temporary(const trine_session *s, int value)
 {
-    trine__session_unit *u = &s->units[unit];
-    const trine__parameter *conv = &s->net->params[trine__conv_parameter(s->net, unit)];
-    if (u->conv_trains)
-        return trine_conv2d_prepare_in(u->conv, s->stream, direction, conv->view, s->prepared);
-    if (u->packed_version == conv->version) return TRINE_OK;
-    for (int d = 0; d < (int)TRINE_COUNTOF(u->prepared); d++)
-        if (trine_conv2d_algorithm(u->conv, (trine_direction)d))
-            TRINE_TRY(
-                trine_conv2d_prepare_in(u->conv, s->stream, (trine_direction)d, conv->view, u->prepared[d]));
-    u->packed_version = conv->version;
-    return TRINE_OK;
+    return value < 0 ? NULL : s->values[value].tensor.buffer;
+}
+
+/* Weights as `direction` reads them: where they stay so, until they are written; else they are prepared for every use. */
+static trine_status prepare_weights(trine_session *s, const trine__node *node, trine_direction direction)
+{
+    trine__session_unit *u = &s->units[node->unit];
+    const trine__parameter *conv = &s->net->params[trine__conv_parameter(s->net, node->unit)];
+    const bool kept = u->prepared[direction] != NULL;
+    if (kept && u->prepared_version[direction] == conv->version) return TRINE_OK;
+    u->prepared_version[direction] = conv->version;
+    return trine_conv2d_prepare_in(u->conv, s->stream, direction, conv->view,
+                                   kept ? u->prepared[direction] : temporary(s, node->prepared));
 }
 
 /* Folded statistics, where the network has changed since. */
@@ -191,9 +192,9 @@ static trine_status run_bn(trine_session *s, const trine__node *node)
     if (u->mode.batch) {
         const trine__bn_layer *bn = &s->net->bns[node->unit];
         const float factor = u->mode.cumulative ? (float)(1.0 / ((double)bn->batches + 1)) : bn->momentum;
-        TRINE_TRY(trine_batchnorm_partials(u->bn, s->stream, z, s->workspace));
-        TRINE_TRY(trine_batchnorm_statistics(u->bn, s->stream, &z->shape, s->workspace, &u->saved,
-                                             u->mode.update ? bn->mean : NULL,
+        TRINE_TRY(trine_batchnorm_partials(u->bn, s->stream, z, temporary(s, node->workspace)));
+        TRINE_TRY(trine_batchnorm_statistics(u->bn, s->stream, &z->shape, temporary(s, node->workspace),
+                                             &u->saved, u->mode.update ? bn->mean : NULL,
                                              u->mode.update ? bn->var : NULL, factor));
         if (u->mode.update) {
             trine__bn_layer *moved = &s->mutable_net->bns[node->unit];
@@ -209,9 +210,9 @@ static trine_status run_conv(trine_session *s, const trine__node *node)
     const trine__session_unit *u = &s->units[node->unit];
     const trine_conv2d_epilogue epilogue = {
         .scale = u->scale, .shift = u->shift, .residual = tensor(s, node->extra)};
-    TRINE_TRY(prepare_weights(s, node->unit, TRINE_FORWARD));
+    TRINE_TRY(prepare_weights(s, node, TRINE_FORWARD));
     return trine_conv2d_forward(u->conv, s->stream, tensor(s, node->in), &epilogue, tensor(s, node->out),
-                                s->workspace);
+                                temporary(s, node->workspace));
 }
 
 static trine_status run_forward(trine_session *s, const trine__node *node)
@@ -236,7 +237,7 @@ static trine_status run_forward(trine_session *s, const trine__node *node)
         return trine_pool2d_forward(s->global_pool, s->stream, x, y, NULL);
     case TRINE__NODE_FC:
         return trine_linear_forward(s->fc, s->stream, x, s->net->params[TRINE__FC_WEIGHT].view,
-                                    s->net->params[TRINE__FC_BIAS].view, y, s->workspace);
+                                    s->net->params[TRINE__FC_BIAS].view, y, temporary(s, node->workspace));
     default:
         return trine__fail(TRINE_ERR_STATE, "session: node %d in the forward pass", (int)node->kind);
     }
@@ -339,7 +340,7 @@ static trine_status run_bn_backward(trine_session *s, const trine__node *node, t
         .saved = &u->saved,
         .gamma = trine__parameter_view(net, trine__gamma_parameter(net, node->unit)),
         .beta = trine__parameter_view(net, trine__beta_parameter(net, node->unit)),
-        .partials = s->workspace,
+        .partials = temporary(s, node->workspace),
         .batch = u->mode.batch};
     if (u->affine_trains) {
         call.dgamma = reach(g, trine__gamma_parameter(net, node->unit), &call.accumulate_affine);
@@ -356,11 +357,12 @@ static trine_status run_backward(trine_session *s, const trine__node *node, trin
     case TRINE__NODE_FC_WEIGHTS: {
         trine_buffer *dw = reach(g, TRINE__FC_WEIGHT, &accumulate),
                      *db = reach(g, TRINE__FC_BIAS, &accumulate);
-        return trine_linear_backward_weights(s->fc, s->stream, extra, dy, accumulate, dw, db, s->workspace);
+        return trine_linear_backward_weights(s->fc, s->stream, extra, dy, accumulate, dw, db,
+                                             temporary(s, node->workspace));
     }
     case TRINE__NODE_FC_DATA:
         return trine_linear_backward_data(s->fc, s->stream, dy, s->net->params[TRINE__FC_WEIGHT].view, dx,
-                                          s->workspace);
+                                          temporary(s, node->workspace));
     case TRINE__NODE_GLOBAL_POOL_BACKWARD:
         return trine_pool2d_backward(s->global_pool, s->stream, dy, NULL, dx);
     case TRINE__NODE_CONV: /* once more, with what the forward pass has folded */
@@ -372,12 +374,12 @@ static trine_status run_backward(trine_session *s, const trine__node *node, trin
     case TRINE__NODE_CONV_WEIGHTS: {
         trine_buffer *dw = reach(g, trine__conv_parameter(s->net, node->unit), &accumulate);
         return trine_conv2d_backward_weights(s->units[node->unit].conv, s->stream, extra, dy, accumulate, dw,
-                                             s->workspace);
+                                             temporary(s, node->workspace));
     }
     case TRINE__NODE_CONV_DATA:
-        TRINE_TRY(prepare_weights(s, node->unit, TRINE_BACKWARD_DATA));
+        TRINE_TRY(prepare_weights(s, node, TRINE_BACKWARD_DATA));
         return trine_conv2d_backward_data(s->units[node->unit].conv, s->stream, dy, node->accumulate, dx,
-                                          s->workspace);
+                                          temporary(s, node->workspace));
     case TRINE__NODE_SUBSAMPLE_BACKWARD: {
         const trine__block *b = &s->net->spec.blocks[node->unit];
         return trine_subsample_backward(s->elementwise, s->stream, dy, b->stride,

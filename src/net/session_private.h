@@ -48,6 +48,8 @@ typedef struct trine__node {
     int unit;           /* or block, for SUBSAMPLE */
     int in, out, extra; /* values: see the kinds; extra: residual, index or x of a gradient */
     bool accumulate;
+    int workspace,
+        prepared; /* values that live in this node only: temporary memory; weights as the convolution reads them */
 } trine__node;
 
 /* One convolution with its BatchNorm, as this session runs it. */
@@ -66,8 +68,8 @@ typedef struct trine__session_unit {
     trine_batchnorm_saved saved;
     trine_buffer *scale, *shift;
     trine_buffer
-        *prepared[2]; /* frozen: weights as forward and backward_data read them; NULL where as they are */
-    uint64_t packed_version, folded_version;
+        *prepared[2]; /* weights as forward and backward_data read them, where they stay so; else NULL */
+    uint64_t prepared_version[2], folded_version;
 } trine__session_unit;
 
 struct trine_session {
@@ -91,9 +93,6 @@ struct trine_session {
     trine_linear *fc;
     trine_elementwise *elementwise;
     trine__buffer_set buffers;
-    trine_buffer *workspace;
-    trine_buffer
-        *prepared; /* weights that train, as the convolution at work reads them: made anew for each */
     size_t bytes;
     int batch; /* of the last forward pass; 0: none */
 };

@@ -15,7 +15,7 @@ enum {
     FUSED_BYTES = 128 << 10, /* of a work-item's transformed patches: part of a core's own cache */
     MOST_GROUPS = 2,         /* of TT tiles in a work-item */
     MIN_ITEMS_PER_UNIT = 4,
-    PRODUCTS_PER_BYTE = 4, /* that a core does while it reads a byte from memory */
+    PRODUCTS_PER_BYTE = 2, /* that a core does while it reads a byte from memory, shared by some images */
     SMALL_BYTES = 1 << 20  /* of transformed filters */
 };
 
@@ -137,15 +137,12 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
     return plan(op, direction, 2, &s);
 }
 
-/* What a channel pair costs one image, in products. Transformed filters that stay take memory, and are read from there once an image
- * at least, unless a core's own cache holds them. */
-static double cost(const trine_conv2d *op, trine_direction direction, const winograd_state *s)
+/* What a channel pair costs one image, in products: reading the transformed filters counts too, unless a core's own cache holds them. */
+static double cost(trine_direction direction, const winograd_state *s)
 {
-    const bool stays =
-        (direction == TRINE_FORWARD || (direction == TRINE_BACKWARD_DATA && !op->desc.weights_change)) &&
-        s->u_count * sizeof(float) > SMALL_BYTES;
+    const bool read = direction != TRINE_BACKWARD_WEIGHTS && s->u_count * sizeof(float) > SMALL_BYTES;
     return (double)s->planes *
-           ((double)s->tile_rows * s->tile_columns + (stays ? PRODUCTS_PER_BYTE * sizeof(float) : 0));
+           ((double)s->tile_rows * s->tile_columns + (read ? PRODUCTS_PER_BYTE * sizeof(float) : 0));
 }
 
 /* Cheaper than nine products a pixel, enough channels for the products to outweigh the transforms, and images that are not mostly
@@ -153,7 +150,7 @@ static double cost(const trine_conv2d *op, trine_direction direction, const wino
 static bool worthwhile(const trine_conv2d *op, trine_direction direction, const winograd_state *s)
 {
     return op->context->caps.cpu && s->in_channels >= 16 && s->out_channels >= 16 && s->out_h >= 4 &&
-           s->out_w >= 4 && cost(op, direction, s) < 9.0 * s->out_h * s->out_w;
+           s->out_w >= 4 && cost(direction, s) < 9.0 * s->out_h * s->out_w;
 }
 
 /* The larger tile where it costs less: not where it is mostly beyond the border, or its filters outweigh the image. */
@@ -161,7 +158,7 @@ static bool prefers4(const trine_conv2d *op, trine_direction direction)
 {
     winograd_state s, other;
     return plan(op, direction, 4, &s) && worthwhile(op, direction, &s) &&
-           !(plan(op, direction, 2, &other) && cost(op, direction, &other) <= cost(op, direction, &s));
+           !(plan(op, direction, 2, &other) && cost(direction, &other) <= cost(direction, &s));
 }
 
 static bool prefers2(const trine_conv2d *op, trine_direction direction)

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* The memory of a session: one arena for activations, for the temporary memory of each node while it runs, and for weights that are
+ * prepared anew for every use; buffers for those that stay prepared. */
+#include "net/arena.h"
+#include "net/plan.h"
+
+enum {
+    SMALL_BYTES = 4 << 20, /* of prepared weights that may stay */
+    PRODUCTS_PER_BYTE =
+        32,        /* multiply-adds that outweigh preparing a byte: it takes up to a quarter of their time */
+    DIRECTIONS = 2 /* that read prepared weights */
+};
+
+static double multiply_adds(const trine_session *s, int unit)
+{
+    const trine__unit *spec = &s->net->spec.units[unit];
+    const trine_shape *y = &s->values[s->units[unit].y].tensor.shape;
+    const double per_value = (double)spec->kernel * spec->kernel * spec->in_channels / spec->groups;
+    return per_value * y->n * y->c * y->h * y->w;
+}
+
+/* Weights that train change with every step. Large ones are not worth their memory where a batch's products outweigh preparing them. */
+static bool stays(const trine_session *s, int unit, trine_direction direction)
+{
+    const trine__session_unit *u = &s->units[unit];
+    const size_t bytes = trine_conv2d_prepared_bytes(u->conv, direction);
+    return !u->conv_trains &&
+           (bytes <= SMALL_BYTES || multiply_adds(s, unit) < PRODUCTS_PER_BYTE * (double)bytes);
+}
+
+static trine_status create_prepared(trine_session *s)
+{
+    for (int i = 0; i < s->net->spec.unit_count; i++) {
+        trine__session_unit *u = &s->units[i];
+        for (int d = 0; u->planned && d < DIRECTIONS; d++) {
+            const size_t bytes = trine_conv2d_prepared_bytes(u->conv, (trine_direction)d);
+            if (bytes && stays(s, i, (trine_direction)d))
+                TRINE_TRY(trine__buffer_set_create(&s->buffers, s->net->context, bytes, &u->prepared[d]));
+        }
+    }
+    return TRINE_OK;
+}
+
+static size_t batchnorm_bytes(const trine_session *s, const trine__session_unit *u)
+{
+    const bool sums = u->mode.batch || u->affine_trains;
+    return sums ? trine_batchnorm_partial_bytes(u->bn, &s->values[u->y].tensor.shape) : 0;
+}
+
+/* Temporary memory of a node. */
+static size_t workspace_bytes(const trine_session *s, const trine__node *node)
+{
+    const trine__session_unit *u = &s->units[node->unit];
+    const int n = s->shape.n;
+    switch (node->kind) {
+    case TRINE__NODE_CONV:
+        return trine_conv2d_workspace_bytes(u->conv, TRINE_FORWARD, n);
+    case TRINE__NODE_CONV_DATA:
+        return trine_conv2d_workspace_bytes(u->conv, TRINE_BACKWARD_DATA, n);
+    case TRINE__NODE_CONV_WEIGHTS:
+        return trine_conv2d_workspace_bytes(u->conv, TRINE_BACKWARD_WEIGHTS, n);
+    case TRINE__NODE_BN:
+    case TRINE__NODE_BN_BACKWARD:
+        return batchnorm_bytes(s, u);
+    case TRINE__NODE_FC:
+    case TRINE__NODE_FC_WEIGHTS:
+    case TRINE__NODE_FC_DATA:
+        return trine_linear_workspace_bytes(s->fc, s->stream, n);
+    default:
+        return 0;
+    }
+}
+
+/* Bytes of the weights that a node prepares for itself. */
+static size_t prepared_bytes(const trine_session *s, const trine__node *node)
+{
+    if (node->kind != TRINE__NODE_CONV && node->kind != TRINE__NODE_CONV_DATA) return 0;
+    const trine__session_unit *u = &s->units[node->unit];
+    const trine_direction direction = node->kind == TRINE__NODE_CONV ? TRINE_FORWARD : TRINE_BACKWARD_DATA;
+    return u->prepared[direction] ? 0 : trine_conv2d_prepared_bytes(u->conv, direction);
+}
+
+/* `bytes` that live in node i only. */
+static trine_status add_temporary(trine_session *s, size_t i, size_t bytes, int *value)
+{
+    if (bytes == 0) return TRINE_OK;
+    void *items = s->values;
+    TRINE_TRY(trine__reserve(&items, &s->value_capacity, s->value_count + 1, sizeof *s->values));
+    s->values = items;
+    s->values[s->value_count] = (trine__value){.bytes = bytes, .first = (int)i, .last = (int)i};
+    *value = (int)s->value_count++;
+    return TRINE_OK;
+}
+
+static trine_status add_temporaries(trine_session *s)
+{
+    for (size_t i = 0; i < s->node_count; i++) {
+        trine__node *node = &s->nodes[i];
+        TRINE_TRY(add_temporary(s, i, workspace_bytes(s, node), &node->workspace));
+        TRINE_TRY(add_temporary(s, i, prepared_bytes(s, node), &node->prepared));
+    }
+    return TRINE_OK;
+}
+
+/* The sum of a block is written over the residual where nobody reads that again: epilogues and BatchNorm read an element
+ * of it and write the same one. */
+static void place_sums(trine_session *s)
+{
+    for (size_t i = 0; i < s->node_count; i++) {
+        const trine__node *node = &s->nodes[i];
+        if ((node->kind != TRINE__NODE_CONV && node->kind != TRINE__NODE_BN) || node->extra < 0) continue;
+        trine__value *residual = &s->values[node->extra], *y = &s->values[node->out];
+        if (residual->last == (int)i && y->first == (int)i && !residual->external &&
+            residual->bytes == y->bytes && residual < y)
+            y->over = residual;
+    }
+}
+
+/* One buffer, or several where the device does not allocate so much at once; and every value's view. */
+static trine_status create_arena(trine_session *s)
+{
+    trine_context *ctx = s->net->context;
+    const size_t alignment = ctx->caps.alignment, limit = ctx->caps.max_allocation / alignment * alignment;
+    TRINE_TRY(trine__arena_place(s->values, s->value_count, alignment, limit, &s->bytes));
+    trine_buffer *part = NULL;
+    for (size_t start = 0; start < s->bytes; start += limit) {
+        const size_t size = s->bytes - start < limit ? s->bytes - start : limit;
+        TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, size, &part));
+        for (size_t i = 0; i < s->value_count; i++) {
+            trine__value *v = &s->values[i];
+            if (v->external || v->last < 0 || v->offset / limit != start / limit) continue;
+            TRINE_TRY(
+                trine__buffer_set_view(&s->buffers, part, v->offset - start, v->bytes, &v->tensor.buffer));
+        }
+    }
+    return TRINE_OK;
+}
+
+trine_status trine__plan_memory(trine_session *s)
+{
+    TRINE_TRY(create_prepared(s));
+    TRINE_TRY(add_temporaries(s));
+    place_sums(s);
+    return create_arena(s);
+}
