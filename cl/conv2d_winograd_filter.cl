@@ -22,6 +22,15 @@ static inline void load_filters(__global const float *restrict weights, const in
         return;
     }
 #endif
+#if WKB % CB == 0 && WCB % CB == 0 /* a block of both, all there */
+    if (transposed && c < in_channels && k + CB <= out_channels) {
+        __global const float *from = weights + weight_index(c, k, out_channels, 9) + 8 * WEIGHT_TAP;
+        for (int tap = 0; tap < 9; tap++, from -= WEIGHT_TAP)
+#pragma unroll
+            for (int lane = 0; lane < CB; lane++) g[tap][lane] = from[lane * WKB];
+        return;
+    }
+#endif
     for (int lane = 0; lane < CB; lane++) {
         const int there = c < in_channels && k + lane < out_channels;
         __global const float *from =

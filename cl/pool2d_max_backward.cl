@@ -6,11 +6,6 @@
  * global (ceil(H*W / run), blocks, N); one work-item is `run` consecutive inputs.
  * -D CB     host src/op/pool2d.c   ref tests/ref/ref_pool2d.c */
 #include "block.clh"
-#if CB == 1
-#define LOADI(i, p) ((p)[i])
-#else
-#define LOADI(i, p) LOADV(i, p) /* vload takes the type from the pointer */
-#endif
 
 __kernel void pool2d_max_backward(__global const float *restrict dy, __global const int *restrict index,
                                   __global const int *restrict holders_h, __global const int *restrict holders_w,
@@ -30,7 +25,7 @@ __kernel void pool2d_max_backward(__global const float *restrict dy, __global co
         for (int r = top; r < bottom; r++)
             for (int s = left; s < right; s++) {
                 const floatV value = LOADV(r * q + s, yp);
-                const intV winner = LOADI(r * q + s, ip);
+                const intV winner = LOADV(r * q + s, ip);
                 sum += SELECTV((floatV)(0.0f), value, winner == (intV)(at));
             }
         STOREV(sum, at, xp);

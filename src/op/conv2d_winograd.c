@@ -3,6 +3,7 @@
  * transformed once per update. A call goes through the image by chunks of tiles: transformed patches to the
  * workspace, products and the way back in one kernel, while the chunk lies in the last cache. Where channels are
  * few enough for a core's own cache, all of it is one kernel without a workspace. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +15,8 @@ enum {
     CHUNK_BYTES = 8 << 20,   /* of transformed patches */
     FUSED_BYTES = 128 << 10, /* of a work-item's transformed patches: part of a core's own cache */
     MOST_GROUPS = 2,         /* of TT tiles in a work-item */
+    MOST_TILES = 8,          /* in a group of the filter gradient, which keeps none in registers */
+    ACCUMULATORS = 12,       /* that hide a multiply-add's latency */
     MIN_ITEMS_PER_UNIT = 4,
     PRODUCTS_PER_BYTE = 2, /* that a core does while it reads a byte from memory, shared by some images */
     SMALL_BYTES = 1 << 20  /* of transformed filters */
@@ -60,6 +63,27 @@ static bool fits_fused(const trine_context *ctx, const winograd_state *s, int gr
            patches_local(s, groups) + products_local(s, groups) <= ctx->caps.local_bytes;
 }
 
+/* Tiles whose accumulators hide the latency of a multiply-add, or all there are registers for. */
+static int least_tiles(int registers, int most)
+{
+    const int least = trine__ceil_div(ACCUMULATORS, registers);
+    return least < most ? least : most;
+}
+
+/* So many of a group that an image, and a batch of eight, leave few places of the last group empty; more are better by one tile's
+ * share of loads. */
+static int choose_tiles(const winograd_state *s, int least, int most)
+{
+    const int tiles = s->tile_rows * s->tile_columns;
+    int best = most;
+    long best_cost = LONG_MAX;
+    for (int tt = most; tt >= least; tt--) {
+        const long cost = (long)(tt + 1) * (8L * trine__ceil_div(tiles, tt) + trine__ceil_div(8 * tiles, tt));
+        if (cost < best_cost) best = tt, best_cost = cost;
+    }
+    return best;
+}
+
 static bool plan(const trine_conv2d *op, trine_direction direction, int mo, winograd_state *s)
 {
     const trine_conv2d_desc *d = &op->desc;
@@ -82,13 +106,15 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     s->tile_columns = trine__ceil_div(s->out_w, mo);
     const int width = caps->vector_width < 4 ? 4 : caps->vector_width;
     const int registers = s->cb > width ? s->cb / width : 1; /* of a channel block */
-    s->kv =
-        caps->vector_width >= s->cb && s->out_blocks % 2 == 0 && direction != TRINE_BACKWARD_WEIGHTS ? 2 : 1;
-    s->tt = (caps->vector_registers - s->kv * registers - 1) / (s->kv * registers);
-    s->ct = (caps->vector_registers - registers - 1) / registers;
-    if (s->ct > s->cb) s->ct = s->cb;
+    s->kv = caps->vector_width >= s->cb && s->out_blocks % 2 == 0 ? 2 : 1;
+    const int most = (caps->vector_registers - s->kv * registers - 1) /
+                     (s->kv * registers); /* vectors beside a filter's */
+    if (most < 1) return false;
+    s->tt = direction == TRINE_BACKWARD_WEIGHTS ? choose_tiles(s, MOST_TILES / 2, MOST_TILES)
+                                                : choose_tiles(s, least_tiles(s->kv * registers, most), most);
+    s->ct = trine__ceil_div(s->cb, trine__ceil_div(s->cb, most));
     s->u_count = (size_t)s->planes * (size_t)(s->in_blocks * s->cb + 1) * (size_t)(s->out_blocks * s->cb);
-    return s->tt >= 1 && s->u_count < (size_t)1 << 31;
+    return s->u_count < (size_t)1 << 31;
 }
 
 /* Tiles that a work-item of the filter gradient goes through at a time; the products' take one group. */
@@ -186,7 +212,7 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
     const bool fused = direction != TRINE_BACKWARD_WEIGHTS && fits_fused(ctx, s, 1);
     if (!fused) TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
     if (direction == TRINE_BACKWARD_WEIGHTS) {
-        snprintf(tiled, sizeof tiled, "%s -DCT=%d", plain, s->ct);
+        snprintf(tiled, sizeof tiled, "%s -DKV=%d -DCT=%d", plain, s->kv, s->ct);
         TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_gradient", plain, &s->gradient));
         TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_accumulate", tiled, &s->accumulate));
         snprintf(filter, sizeof filter, "%s %s", plain, weights.text);
@@ -359,9 +385,10 @@ static trine_status weights_chunk(trine_stream *stream, const winograd_state *s,
                                      trine__arg_i32(blocks),
                                      trine__arg_i32(t_count),
                                      trine__arg_i32(first > 0)};
-    return trine__launch(stream, s->accumulate, accumulate, TRINE_COUNTOF(accumulate),
-                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, (size_t)s->planes),
-                         trine__direction_name(TRINE_BACKWARD_WEIGHTS));
+    return trine__launch(
+        stream, s->accumulate, accumulate, TRINE_COUNTOF(accumulate),
+        trine__grid_tiles((size_t)s->in_blocks, (size_t)(s->out_blocks / s->kv), (size_t)s->planes),
+        trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
 static trine_status unpack(trine_stream *stream, const winograd_state *s, const cut *c,
