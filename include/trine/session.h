@@ -46,8 +46,8 @@ TRINE_API trine_status trine_session_create_training(trine_resnet *net, trine_st
                                                      int backward, trine_session **out);
 TRINE_API void trine_session_destroy(trine_session **session);
 
-/** Device bytes of the session's activations and workspace. Weights that a convolution reads packed or transformed come on top: those
- *  of all in inference and where they are frozen, those of the largest one where they train. */
+/** Device bytes of the session's activations and temporary memory, weights that are packed or transformed for one use included. Those
+ *  that stay so, of layers that do not train, come on top. */
 TRINE_API size_t trine_session_bytes(const trine_session *session);
 
 /** One convolution of a session's plan. */

@@ -12,11 +12,12 @@
 enum {
     FLAG_RELU = 1,
     FLAG_BETA = 2,
-    CHUNK_BYTES = 8 << 20,   /* of transformed patches */
-    FUSED_BYTES = 128 << 10, /* of a work-item's transformed patches: part of a core's own cache */
-    MOST_GROUPS = 2,         /* of TT tiles in a work-item */
-    MOST_TILES = 8,          /* in a group of the filter gradient, which keeps none in registers */
-    ACCUMULATORS = 12,       /* that hide a multiply-add's latency */
+    CHUNK_BYTES = 8 << 20, /* of transformed patches and products */
+    FUSED_PART =
+        4, /* of local memory, as which CPUs report a core's own cache, may hold transformed patches */
+    MOST_GROUPS = 2,   /* of TT tiles in a work-item */
+    MOST_TILES = 8,    /* in a group of the filter gradient, which keeps none in registers */
+    ACCUMULATORS = 12, /* that hide a multiply-add's latency */
     MIN_ITEMS_PER_UNIT = 4,
     PRODUCTS_PER_BYTE = 2, /* that a core does while it reads a byte from memory, shared by some images */
     SMALL_BYTES = 1 << 20  /* of transformed filters */
@@ -59,7 +60,7 @@ static size_t patches_local(const winograd_state *s, int groups)
 /* Few channels: a work-item's patches stay where they are multiplied. */
 static bool fits_fused(const trine_context *ctx, const winograd_state *s, int groups)
 {
-    return patches_local(s, groups) <= FUSED_BYTES &&
+    return patches_local(s, groups) <= ctx->caps.local_bytes / FUSED_PART &&
            patches_local(s, groups) + products_local(s, groups) <= ctx->caps.local_bytes;
 }
 
