@@ -13,8 +13,7 @@ enum {
     FLAG_RELU = 1,
     FLAG_BETA = 2,
     CHUNK_BYTES = 8 << 20, /* of transformed patches and products */
-    FUSED_PART =
-        4, /* of local memory, as which CPUs report a core's own cache, may hold transformed patches */
+    FUSED_PART = 4,    /* of local memory, as which CPUs report a core's own cache: for transformed patches */
     MOST_GROUPS = 2,   /* of TT tiles in a work-item */
     MOST_TILES = 8,    /* in a group of the filter gradient, which keeps none in registers */
     ACCUMULATORS = 12, /* that hide a multiply-add's latency */
