@@ -145,6 +145,13 @@ static trine__grid channel_grid(const trine_batchnorm *bn)
     return trine__grid_lines((size_t)bn->blocks * (size_t)bn->cb, 1, 1, TRINE__LOCAL);
 }
 
+/* One work-item a block, which is a channel where blocks are of 1. */
+static trine__grid block_grid(const trine_batchnorm *bn)
+{
+    const size_t blocks = (size_t)bn->blocks;
+    return bn->cb == 1 ? trine__grid_lines(blocks, 1, 1, TRINE__LOCAL) : trine__grid_tiles(blocks, 1, 1);
+}
+
 trine_status trine_batchnorm_partials(trine_batchnorm *bn, trine_stream *stream, const trine_tensor *x,
                                       trine_buffer *partials)
 {
@@ -173,7 +180,7 @@ trine_status trine_batchnorm_statistics(trine_batchnorm *bn, trine_stream *strea
                                trine__arg_i32(shape->n),       trine__arg_i32(shape->h * shape->w),
                                trine__arg_i32(CHUNK_PIXELS),   trine__arg_f32(bn->eps),
                                trine__arg_f32(factor)};
-    return launch(bn, stream, STATISTICS, args, TRINE_COUNTOF(args), channel_grid(bn));
+    return launch(bn, stream, STATISTICS, args, TRINE_COUNTOF(args), block_grid(bn));
 }
 
 static trine_status coefficients(trine_batchnorm *bn, trine_stream *stream, const trine_buffer *first,
@@ -262,7 +269,7 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
                                 trine__arg_f32((float)((double)shape->n * pixels)),
                                 trine__arg_i32(g->batch),
                                 trine__arg_i32(g->accumulate_affine)};
-    return launch(bn, stream, BACKWARD_STATISTICS, merge, TRINE_COUNTOF(merge), channel_grid(bn));
+    return launch(bn, stream, BACKWARD_STATISTICS, merge, TRINE_COUNTOF(merge), block_grid(bn));
 }
 
 trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
