@@ -16,10 +16,16 @@ __kernel void subsample_backward(__global const float *restrict dy, __global flo
     const int from = (row / stride) * q + column / stride;
     __global const float *yn = dy + (size_t)n * y_blocks * p * q * CB;
     __global float *to = dx + (((size_t)n * get_global_size(1) + block) * h * w + i) * CB;
+    const int skew = first % CB;
+    if (!kept || (skew == 0 && (block + 1) * CB <= channels)) {
+        const floatV value = beta ? LOADV(0, to) : (floatV)(0.0f);
+        STOREV(kept ? value + LOADV((size_t)(block + first / CB) * p * q + from, yn) : value, 0, to);
+        return;
+    }
     for (int l = 0; l < CB; l++) {
-        const int c = block * CB + l;
+        const int c = block * CB + l + first;
         float value = beta ? to[l] : 0.0f;
-        if (kept && c < channels) value += yn[((size_t)((c + first) / CB) * p * q + from) * CB + (c + first) % CB];
+        if (c - first < channels) value += yn[((size_t)(c / CB) * p * q + from) * CB + c % CB];
         to[l] = value;
     }
 }

@@ -13,8 +13,14 @@ __kernel void subsample_forward(__global const float *restrict x, __global float
     const int from = (i / q) * stride * w + (i % q) * stride;
     __global const float *xn = x + (size_t)n * x_blocks * h * w * CB;
     __global float *to = y + (((size_t)n * get_global_size(1) + block) * p * q + i) * CB;
+    const int skew = first % CB, source = block - first / CB; /* lanes from `skew` on are block `source`'s, those before it the last one's */
+    if (skew == 0 && source >= 0 && (source + 1) * CB <= channels) {
+        STOREV(LOADV((size_t)source * h * w + from, xn), 0, to);
+        return;
+    }
     for (int l = 0; l < CB; l++) {
-        const int c = block * CB + l - first;
-        to[l] = c >= 0 && c < channels ? xn[((size_t)(c / CB) * h * w + from) * CB + c % CB] : 0.0f;
+        const int c = source * CB + l - skew;
+        const size_t at = l < skew ? (size_t)(source - 1) * h * w : (size_t)source * h * w;
+        to[l] = c >= 0 && c < channels ? xn[(at + from) * CB + (c & (CB - 1))] : 0.0f;
     }
 }
