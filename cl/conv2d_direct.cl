@@ -41,28 +41,47 @@
 
 enum { FLAG_RELU = 1, FLAG_BETA = 2 };
 
-/* One tap of one channel block: CBI channels of TW pixels, from float `at` of each. */
-static inline void multiply_add(floatV acc[KV][TW], __global const float *const x[TW], const int at, __global const float *restrict wp)
-{
 #if GROUP < CB
-#pragma unroll
+#define UNROLL_CHANNELS _Pragma("unroll")
 #else
-#pragma unroll 1
+#define UNROLL_CHANNELS _Pragma("unroll 1")
 #endif
-    for (int l = 0; l < CBI; l++, wp += KV * CB) {
-        floatV wv[KV];
-#pragma unroll
-        for (int v = 0; v < KV; v++) {
-            wv[v] = LOADV(v, wp);
-            PREFETCH(wp + AHEAD + v * CB);
-        }
-#pragma unroll
-        for (int i = 0; i < TW; i++) {
-            const floatV value = spread(x[i] + at, l);
-#pragma unroll
-            for (int v = 0; v < KV; v++) acc[v][i] = fma(value, wv[v], acc[v][i]);
-        }
+
+/* One tap of one channel block: CBI channels of TW pixels, from float `at` of each, which is at PIXEL. */
+#define DEFINE_MULTIPLY_ADD(NAME, PIXEL)                                                                                       \
+    static inline void NAME(floatV acc[KV][TW], __global const float *const x[TW], const int at, const int x_block,            \
+                            __global const float *restrict wp)                                                                 \
+    {                                                                                                                          \
+        if (XS > 1) {                                                                                                          \
+            _Pragma("unroll") for (int i = 0; i < TW; i++) PREFETCH(PIXEL + x_block);                                          \
+        }                                                                                                                      \
+        UNROLL_CHANNELS for (int l = 0; l < CBI; l++, wp += KV * CB)                                                           \
+        {                                                                                                                      \
+            floatV wv[KV];                                                                                                     \
+            _Pragma("unroll") for (int v = 0; v < KV; v++)                                                                     \
+            {                                                                                                                  \
+                wv[v] = LOADV(v, wp);                                                                                          \
+                PREFETCH(wp + AHEAD + v * CB);                                                                                 \
+            }                                                                                                                  \
+            _Pragma("unroll") for (int i = 0; i < TW; i++)                                                                     \
+            {                                                                                                                  \
+                const floatV value = spread(PIXEL, l);                                                                         \
+                _Pragma("unroll") for (int v = 0; v < KV; v++) acc[v][i] = fma(value, wv[v], acc[v][i]);                       \
+            }                                                                                                                  \
+        }                                                                                                                      \
     }
+
+DEFINE_MULTIPLY_ADD(multiply_add_row, x[0] + at + i * (IS * XS))
+DEFINE_MULTIPLY_ADD(multiply_add_any, x[i] + at)
+
+/* Pixels side by side take one address: those of all are more than a processor has registers for. */
+static inline void multiply_add(floatV acc[KV][TW], __global const float *const x[TW], const int side_by_side, const int at,
+                                const int x_block, __global const float *restrict wp)
+{
+    if (side_by_side)
+        multiply_add_row(acc, x, at, x_block, wp);
+    else
+        multiply_add_any(acc, x, at, x_block, wp);
 }
 
 /* A pixel of the result: image, row and column. */
@@ -111,12 +130,14 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
         if (skip) p = pixel_at(pixels - TW, rows, columns);
         __global const float *xp[TW], *wc = wk;
         size_t at_y[TW];
+        int side_by_side = 1;
         floatV acc[KV][TW];
 #pragma unroll
         for (int i = 0; i < TW; i++) {
             if (i == 0 || p.column == 0) {
                 xp[i] = x + (size_t)(p.n * in_blocks + group * group_in) * x_block + (size_t)p.row * x_row + p.column * (IS * XS);
                 at_y[i] = ((size_t)p.n * out_blocks + kb * KV) * plane + (size_t)(oy + p.row * os) * out_w + ox + p.column * os;
+                if (i > 0 && xp[i] != xp[i - 1] + IS * XS) side_by_side = 0;
             } else {
                 xp[i] = xp[i - 1] + IS * XS;
                 at_y[i] = at_y[i - 1] + os;
@@ -128,19 +149,11 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
 #pragma unroll 1
         for (int c = 0; c < group_in; c++, wc += w_block) {
 #ifdef POINTWISE
-#pragma unroll
-            for (int i = 0; i < TW; i++) PREFETCH(xp[i] + (c + 1) * x_block);
-            multiply_add(acc, xp, c * x_block, wc);
+            multiply_add(acc, xp, side_by_side, c * x_block, x_block, wc);
 #else
 #pragma unroll 1
-            for (int t = first_tap; t < first_tap + tap_count; t++) {
-                const int at = c * x_block + taps[t].x;
-#if XS > 1
-#pragma unroll
-                for (int i = 0; i < TW; i++) PREFETCH(xp[i] + at + x_block);
-#endif
-                multiply_add(acc, xp, at, wc + taps[t].y);
-            }
+            for (int t = first_tap; t < first_tap + tap_count; t++)
+                multiply_add(acc, xp, side_by_side, c * x_block + taps[t].x, x_block, wc + taps[t].y);
 #endif
         }
         floatV a[KV], b[KV];
