@@ -13,6 +13,7 @@
  * host src/op/conv2d_direct_gradient.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
 #include "spread.clh"
+#define AHEAD 32 /* pixels of both sides that are prefetched before they are needed */
 #ifndef CBI
 #define CBI CB /* values of a pixel */
 #endif
@@ -58,6 +59,8 @@
             int u = 0;                                                                                                         \
             _Pragma("unroll 1") for (; u + PX <= columns; u += PX, xp += PX * ST * XS, gp += PX * CB)                          \
             {                                                                                                                  \
+                PREFETCH(xp + AHEAD * ST * XS);                                                                                \
+                PREFETCH(gp + AHEAD * CB);                                                                                     \
                 _Pragma("unroll") for (int j = 0; j < PX; j++) _Pragma("unroll") for (int v = 0; v < KV; v++)                  \
                 {                                                                                                              \
                     const floatV d = LOADV(v * plane + j, gp);                                                                 \
