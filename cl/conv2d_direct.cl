@@ -8,8 +8,8 @@
  * input with the taps that reach it: no multiplication by inserted zeros.
  * x [N][in_blocks] of x_block floats, pixels XS apart; y, residual [N][out_blocks][out_h][out_w][CB]; scale, shift [out_blocks*CB] or null
  * w [groups*group_kb][group_in] of w_block floats, a tap's [CBI][KV*CB], packed by conv2d_pack
- * global (ceil(ceil(tiles/chunk) / N), groups * group_kb, N), local (1, 1, 1): one work-item is `chunk` tiles of a channel block; about an
- * image's go through all blocks before the next.
+ * global (slab, groups * group_kb, slabs), local (1, 1, 1): one work-item is `chunk` tiles of a channel block; those of a slab, whose
+ * pixels a core's own cache holds, go through all blocks before the next.
  * Each tap and channel: KV weight vectors, TW broadcasts, TW*KV fused multiply-adds; only the tile is unrolled, because unrolled
  * taps make compilers share loads across taps and spill. A last tile that would overhang is shifted back and stores its new part.
  * The next channel block's pixels are prefetched, because no hardware prefetcher follows the step from plane to plane. POINTWISE:

@@ -9,7 +9,8 @@
 #include "rt/buffer.h"
 
 enum {
-    MAX_ROW = 16, /* taps of a row that make a pixel's values */
+    MAX_ROW = 16,  /* taps of a row that make a pixel's values */
+    SLAB_PART = 4, /* of local memory, for pixels that all blocks of filters go by */
     FLAG_RELU = 1,
     FLAG_BETA = 2
 };
@@ -300,6 +301,17 @@ static int tiles_per_item(const trine_context *ctx, int tiles, int tile, size_t 
     return chunk;
 }
 
+/* Work-items whose pixels stay in a core's own cache, as which CPUs report local memory, while all blocks of filters go by; at most an
+ * image's. */
+static int items_per_slab(const trine_context *ctx, const trine__direct *s, int chunk, int items, int images)
+{
+    const int most = trine__ceil_div(items, images);
+    const size_t bytes =
+        (size_t)(chunk * s->tile) * (size_t)(s->side.group_in * s->in.values) * sizeof(float);
+    const size_t slab = ctx->caps.local_bytes / SLAB_PART / (bytes ? bytes : 1);
+    return slab >= (size_t)most ? most : slab < 1 ? 1 : (int)slab;
+}
+
 static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
                                  const trine__direct_phase *f, const trine_tensor *in,
                                  const trine__conv2d_call *call, int flags)
@@ -311,6 +323,7 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
     const size_t blocks = (size_t)(side->groups * side->group_kb);
     const int chunk = tiles_per_item(op->context, tiles, s->tile, blocks),
               items = trine__ceil_div(tiles, chunk);
+    const int slab = items_per_slab(op->context, s, chunk, items, in->shape.n);
     const bool one_row =
         s->in.width == f->columns * s->step && out->w == f->columns; /* nothing between rows */
     const trine_conv2d_epilogue *e = call->epilogue;
@@ -342,10 +355,9 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
                                trine__arg_i32(f->ox),
                                trine__arg_i32(s->phase_stride),
                                trine__arg_i32(flags)};
-    return trine__launch(
-        stream, s->kernel, args, TRINE_COUNTOF(args),
-        trine__grid_tiles((size_t)trine__ceil_div(items, in->shape.n), blocks, (size_t)in->shape.n),
-        trine__direction_name(direction));
+    return trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
+                         trine__grid_tiles((size_t)slab, blocks, (size_t)trine__ceil_div(items, slab)),
+                         trine__direction_name(direction));
 }
 
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
