@@ -12,8 +12,8 @@
  * pixels a core's own cache holds, go through all blocks before the next.
  * Each tap and channel: KV weight vectors, TW broadcasts, TW*KV fused multiply-adds; only the tile is unrolled, because unrolled
  * taps make compilers share loads across taps and spill. A last tile that would overhang is shifted back and stores its new part.
- * The next channel block's pixels are prefetched, because no hardware prefetcher follows the step from plane to plane. POINTWISE:
- * one tap, at 0.
+ * The next channel block's pixels are prefetched, because no hardware prefetcher follows the step from plane to plane; groups that
+ * share a block have no next one. POINTWISE: one tap, at 0.
  * Images in NCHW (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the same; one column of
  * taps is left, and pixels are IS apart.
  * Groups of 4 and 8 channels, several to a block: GROUP = CBI channels of each group at a time, spread over its lanes; XS = CB, KV = 1.
@@ -41,7 +41,7 @@
 
 enum { FLAG_RELU = 1, FLAG_BETA = 2 };
 
-#if GROUP < CB
+#if GROUP == 4 && GROUP < CB /* the order of lanes has to be a constant */
 #define UNROLL_CHANNELS _Pragma("unroll")
 #else
 #define UNROLL_CHANNELS _Pragma("unroll 1")
@@ -52,7 +52,7 @@ enum { FLAG_RELU = 1, FLAG_BETA = 2 };
     static inline void NAME(floatV acc[KV][TW], __global const float *const x[TW], const int at, const int x_block,            \
                             __global const float *restrict wp)                                                                 \
     {                                                                                                                          \
-        if (XS > 1) {                                                                                                          \
+        if (XS > 1 && GROUP == CB) {                                                                                           \
             _Pragma("unroll") for (int i = 0; i < TW; i++) PREFETCH(PIXEL + x_block);                                          \
         }                                                                                                                      \
         UNROLL_CHANNELS for (int l = 0; l < CBI; l++, wp += KV * CB)                                                           \

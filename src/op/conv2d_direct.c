@@ -11,6 +11,7 @@
 enum {
     MAX_ROW = 16,  /* taps of a row that make a pixel's values */
     SLAB_PART = 4, /* of local memory, for pixels that all blocks of filters go by */
+    MAX_TILE = 14, /* pixels: more addresses do not fit into registers, and 14 divides 28 and 56 */
     FLAG_RELU = 1,
     FLAG_BETA = 2
 };
@@ -86,6 +87,9 @@ static int choose_tile(const trine_context *ctx, const trine__direct_sides *s, i
 {
     const int per_pixel = trine__direct_registers(ctx, s);
     int tile = (ctx->caps.vector_registers - per_pixel - 1) / per_pixel;
+    if (tile > MAX_TILE) tile = MAX_TILE;
+    if (s->block_in == 4 && s->block_in < s->cbi)
+        tile = trine__ceil_div(2 * tile, 3); /* groups of 4 have whole pixels in registers too */
     if (tile > pixels) tile = pixels;
     return tile < 1 ? 1 : tile;
 }
