@@ -32,7 +32,7 @@
 #define SMALL (CBI / PARTS) /* input channels at a time */
 #define LARGE_COUNT (CBI % PARTS) /* parts of one more */
 #ifndef BLOCKS
-#define BLOCKS 4 /* most channel blocks of a work-item, either side */
+#define BLOCKS 16 /* most pairs of channel blocks of a work-item */
 #endif
 #ifndef PX
 #define PX 1 /* pixels in flight */
@@ -60,7 +60,7 @@
             _Pragma("unroll 1") for (; u + PX <= columns; u += PX, xp += PX * ST * XS, gp += PX * CB)                          \
             {                                                                                                                  \
                 PREFETCH(xp + AHEAD * ST * XS);                                                                                \
-                PREFETCH(gp + AHEAD * CB);                                                                                     \
+                _Pragma("unroll") for (int v = 0; v < KV; v++) PREFETCH(gp + (v * plane + AHEAD) * CB);                        \
                 _Pragma("unroll") for (int j = 0; j < PX; j++) _Pragma("unroll") for (int v = 0; v < KV; v++)                  \
                 {                                                                                                              \
                     const floatV d = LOADV(v * plane + j, gp);                                                                 \
@@ -100,9 +100,9 @@ __kernel void conv2d_direct_backward_weights(__global const float *x, __global c
     const int cs = min(c_count, group_in - c), ks = min(k_count, (group + 1) * group_kb - kb); /* blocks of this item */
     const int split = (int)get_global_id(2), splits = (int)get_global_size(2);
     const size_t dy_plane = (size_t)KV * p * q * CB;
-    floatV sum[BLOCKS * BLOCKS * CBI * KV];
+    floatV sum[BLOCKS * CBI * KV];
 #pragma unroll 1
-    for (int i = 0; i < BLOCKS * BLOCKS * CBI * KV; i++) sum[i] = 0.0f;
+    for (int i = 0; i < BLOCKS * CBI * KV; i++) sum[i] = 0.0f;
 
     for (int n = split; n < batch; n += splits) {
         __global const float *xn = x + x_at + (size_t)(n * in_blocks + group * group_in + c) * x_block + taps[tap].x;

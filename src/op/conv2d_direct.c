@@ -43,8 +43,7 @@ static bool choose_sides(const trine_context *ctx, const trine_conv2d_desc *d, t
     const bool spread = s->merge > 1 && s->in_per_group == s->out_per_group && s->cbi == s->cb &&
                         s->in_per_group * s->merge == s->cb && s->in_per_group >= 4;
     const int group_blocks = trine__ceil_div(s->out_per_group * s->merge, s->cb);
-    const int vectors =
-        ctx->caps.vector_width >= s->cb && direction != TRINE_BACKWARD_WEIGHTS && !spread ? 2 : 1;
+    const int vectors = ctx->caps.vector_width >= s->cb && !spread ? 2 : 1;
     s->kv = group_blocks % vectors == 0 ? vectors : 1;
     s->block_in = spread ? s->in_per_group : s->cbi;
     s->group_kb = group_blocks / s->kv;

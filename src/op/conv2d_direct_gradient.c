@@ -5,7 +5,7 @@
 
 #include "op/conv2d_direct.h"
 
-enum { WEIGHT_BLOCKS = 4 /* most channel blocks of a work-item, either side */ };
+enum { WEIGHT_BLOCKS = 4 /* most blocks of CB channels of a work-item, either side */ };
 
 /* Blocks of channels that lie side by side in dw where it is laid out as the partial sums; 0 where it is not. */
 static int result_blocks(const trine_conv2d *op, const trine__direct *s)
@@ -39,7 +39,8 @@ trine_status trine__direct_gradient_create(trine_conv2d *op, trine__direct *s, i
     snprintf(options, sizeof options,
              "-DCB=%d -DCBI=%d -DXS=%d -DGROUP=%d -DKV=%d -DOKV=%d -DPARTS=%d -DPX=%d -DST=%d -DBLOCKS=%d",
              side->cb, values, side->cbi, trine__direct_group(side), side->kv,
-             side_by_side ? side_by_side : 1, parts, pixels, s->step, WEIGHT_BLOCKS);
+             side_by_side ? side_by_side : 1, parts, pixels, s->step,
+             WEIGHT_BLOCKS * WEIGHT_BLOCKS / side->kv);
     TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
     return trine__kernel_create(op->context, side_by_side ? "conv2d_add_splits" : "conv2d_unpack",
                                 side_by_side ? "" : trine__conv2d_weight_options(op).text, &s->pack);
@@ -56,7 +57,7 @@ static weight_cut cut_weights(const trine_conv2d *op, const trine__direct *s, in
 {
     const trine__direct_sides *side = &s->side;
     const int taps = s->tap_count, wanted = op->context->caps.compute_units * TRINE__DIRECT_ITEMS_PER_UNIT;
-    weight_cut cut = {.c_count = WEIGHT_BLOCKS, .k_count = WEIGHT_BLOCKS};
+    weight_cut cut = {.c_count = WEIGHT_BLOCKS, .k_count = WEIGHT_BLOCKS / side->kv};
     for (;;) {
         const int items = taps * side->groups * trine__ceil_div(side->group_in, cut.c_count) *
                           trine__ceil_div(side->group_kb, cut.k_count);
