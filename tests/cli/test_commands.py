@@ -321,15 +321,15 @@ def convert(folder):
 
 
 def bench(_folder):
-    """Both modes, and the table of launches."""
-    peaks = []
+    """Both modes, and the table of launches; a batch whose activations outweigh the weights that inference keeps prepared."""
+    batch, peaks = 8, []
     for mode in (["infer"], ["train"], ["train", "--checkpoint-activations"]):
-        result = Run("bench", "--arch", "resnet20_cifar", "--batch", 2, "--runs", 7, "--layers", "--json", "-", "--mode",
+        result = Run("bench", "--arch", "resnet20_cifar", "--batch", batch, "--runs", 7, "--layers", "--json", "-", "--mode",
                      *mode).json()
         keys(result, "ms_median", "ms_min", "images_per_s", "gflops", "first_run_s", "peak_bytes", "layers")
         assert 0 < result["ms_min"] <= result["ms_median"] and result["peak_bytes"] > 0 and result["layers"], result
         # cross-entropy makes two floats an image at its first use
-        assert 0 <= result["peak_bytes"] - result["planned_bytes"] <= 2 * 8, result
+        assert 0 <= result["peak_bytes"] - result["planned_bytes"] <= 8 * batch, result
         peaks.append(result["peak_bytes"])
     assert peaks[0] < peaks[2] < peaks[1], peaks
 

@@ -9,7 +9,7 @@ from cli_support import TRINE, main
 
 MIB = 1 << 20
 BESIDE = 150 * MIB  # what a process may take beside the device's memory and an almost empty run's
-SLACK = 1024  # that operators take at their first use, a few bytes an image
+SLACK = 8 * 8  # two floats an image, which cross-entropy takes at its first use
 
 
 def bench(*words):
