@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_accumulate - the filters' gradient in the transformed domain: dU[k][c] = (dU +) sum over tiles of V[c] * M[k]
  * v = work [tile blocks][A*A][in_blocks][T][CB] of conv2d_winograd_input; m = work + m_at [tile blocks][A*A][out_blocks][T][CB] of
- * conv2d_winograd_gradient; du = work + du_at [out_blocks][A*A][in_blocks*CB + 1][CB], every element written, added to if `add`
+ * conv2d_winograd_gradient; du = work + du_at [out_blocks][A*A][in_blocks*CB][CB], every element written, added to if `add`
  * global (in_blocks, out_blocks / KV, A*A), local (1, 1, 1): one work-item is CB x KV*CB products of one plane, CT channels of v at a
  * time (and what is left of CB): per tile KV vectors of m, CT broadcasts of v, CT*KV fused multiply-adds. Tiles are added in order: no
  * atomics.

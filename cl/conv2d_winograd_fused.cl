@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_fused - minimal filtering in one pass, for few channels: patches are transformed where they are multiplied, and
  * never leave the cache (see conv2d_winograd_tiles.clh).
- * x [N][in_blocks][H][W][CB]; u [out blocks / KV][A*A][in_blocks*CB + 1][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
+ * x [N][in_blocks][H][W][CB]; u [out blocks / KV][A*A][in_blocks*CB][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
  * scale, shift [out_blocks*CB] or null; local: v A*A*in_blocks*T*CB floats, m A*A*KV*T*CB, T = groups * TT
  * global (ceil(tiles / T), parts), local (1, 1, 1): one work-item is T tiles of a part of the channel blocks; several parts, which
  * transform the same patches, where tiles alone leave the device short of work. Tiles go along rows, then columns, then images.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_multiply - the products of the transformed domain (see conv2d_winograd_tiles.clh): M[k][tile] = sum over c of U[k][c] * V[c][tile]
- * v = work [tile blocks][A*A][in_blocks][TT][CB]; u [out blocks / KV][A*A][in_blocks*CB + 1][KV*CB];
+ * v = work [tile blocks][A*A][in_blocks][TT][CB]; u [out blocks / KV][A*A][in_blocks*CB][KV*CB];
  * m = work + m_at [tile blocks][A*A][out_blocks][TT][CB], every element written
  * global (out blocks / KV, A*A), local (1, 1, 1): one work-item is all tiles of KV channel blocks of a plane, so that u is read once, and
  * the plane's v stays in a core's own cache while the blocks go by.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_unpack - the filters' gradient back from the transformed domain: dw = beta * dw + Gt dU G
- * du = work + du_at [out_blocks][A*A][in_blocks*CB + 1][CB] of conv2d_winograd_accumulate; dw as in conv2d_weights.clh, its padding left alone
+ * du = work + du_at [out_blocks][A*A][in_blocks*CB][CB] of conv2d_winograd_accumulate; dw as in conv2d_weights.clh, its padding left alone
  * global (in_blocks, out_blocks), local (1, 1, 1): one work-item is CB x CB filters
  * -D CB MO LANES WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"

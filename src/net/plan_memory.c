@@ -6,9 +6,7 @@
 
 enum {
     SMALL_BYTES = 4 << 20, /* of prepared weights that may stay */
-    PRODUCTS_PER_BYTE =
-        32,        /* multiply-adds that outweigh preparing a byte: it takes up to a quarter of their time */
-    DIRECTIONS = 2 /* that read prepared weights */
+    PRODUCTS_PER_BYTE = 32 /* multiply-adds that outweigh preparing a byte: up to a quarter of their time */
 };
 
 static double multiply_adds(const trine_session *s, int unit)
@@ -32,7 +30,7 @@ static trine_status create_prepared(trine_session *s)
 {
     for (int i = 0; i < s->net->spec.unit_count; i++) {
         trine__session_unit *u = &s->units[i];
-        for (int d = 0; u->planned && d < DIRECTIONS; d++) {
+        for (int d = 0; u->planned && d < (int)TRINE_COUNTOF(u->prepared); d++) {
             const size_t bytes = trine_conv2d_prepared_bytes(u->conv, (trine_direction)d);
             if (bytes && stays(s, i, (trine_direction)d))
                 TRINE_TRY(trine__buffer_set_create(&s->buffers, s->net->context, bytes, &u->prepared[d]));
