@@ -12,15 +12,14 @@
  * pixels a core's own cache holds, go through all blocks before the next.
  * Each tap and channel: KV weight vectors, TW broadcasts, TW*KV fused multiply-adds; only the tile is unrolled, because unrolled
  * taps make compilers share loads across taps and spill. A last tile that would overhang is shifted back and stores its new part.
- * The next channel block's pixels are prefetched, because no hardware prefetcher follows the step from plane to plane; groups that
- * share a block have no next one. POINTWISE: one tap, at 0.
+ * The next channel block's pixels are prefetched, because no hardware prefetcher follows the step from plane to plane.
+ * POINTWISE: one tap, at 0.
  * Images in NCHW (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the same; one column of
  * taps is left, and pixels are IS apart.
- * Groups of 4 and 8 channels, several to a block: GROUP = CBI channels of each group at a time, spread over its lanes; XS = CB, KV = 1.
- * -D CB (output block) CBI (input block) XS KV TW IS POINTWISE GROUP
+ * -D CB (output block) CBI (input block) XS KV TW IS POINTWISE
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c   after: Georganas et al., SC 2018 (direct convolution) */
 #include "block.clh"
-#include "spread.clh"
+#include "conv2d_epilogue.clh"
 #ifndef CBI
 #define CBI CB /* values of a pixel */
 #endif
@@ -39,23 +38,15 @@
 
 #define AHEAD 1024 /* floats of weights that are prefetched before they are needed */
 
-enum { FLAG_RELU = 1, FLAG_BETA = 2 };
-
-#if GROUP == 4 && GROUP < CB /* the order of lanes has to be a constant */
-#define UNROLL_CHANNELS _Pragma("unroll")
-#else
-#define UNROLL_CHANNELS _Pragma("unroll 1")
-#endif
-
 /* One tap of one channel block: CBI channels of TW pixels, from float `at` of each, which is at PIXEL. */
 #define DEFINE_MULTIPLY_ADD(NAME, PIXEL)                                                                                       \
     static inline void NAME(floatV acc[KV][TW], __global const float *const x[TW], const int at, const int x_block,            \
                             __global const float *restrict wp)                                                                 \
     {                                                                                                                          \
-        if (XS > 1 && GROUP == CB) {                                                                                           \
+        if (XS > 1) {                                                                                           \
             _Pragma("unroll") for (int i = 0; i < TW; i++) PREFETCH(PIXEL + x_block);                                          \
         }                                                                                                                      \
-        UNROLL_CHANNELS for (int l = 0; l < CBI; l++, wp += KV * CB)                                                           \
+        _Pragma("unroll 1") for (int l = 0; l < CBI; l++, wp += KV * CB)                                                       \
         {                                                                                                                      \
             floatV wv[KV];                                                                                                     \
             _Pragma("unroll") for (int v = 0; v < KV; v++)                                                                     \
@@ -65,8 +56,8 @@ enum { FLAG_RELU = 1, FLAG_BETA = 2 };
             }                                                                                                                  \
             _Pragma("unroll") for (int i = 0; i < TW; i++)                                                                     \
             {                                                                                                                  \
-                const floatV value = spread(PIXEL, l);                                                                         \
-                _Pragma("unroll") for (int v = 0; v < KV; v++) acc[v][i] = fma(value, wv[v], acc[v][i]);                       \
+                const float value = (PIXEL)[l];                                                                                \
+                _Pragma("unroll") for (int v = 0; v < KV; v++) acc[v][i] = fma((floatV)(value), wv[v], acc[v][i]);             \
             }                                                                                                                  \
         }                                                                                                                      \
     }
@@ -168,11 +159,7 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
 #pragma unroll
             for (int v = 0; v < KV; v++) {
                 const size_t at = at_y[i] + v * plane;
-                floatV value = scale ? fma(acc[v][i], a[v], b[v]) : acc[v][i] + b[v];
-                if (residual) value += LOADV(at, residual);
-                if (flags & FLAG_BETA) value += LOADV(at, y);
-                if (flags & FLAG_RELU) value = SELECTV(value, (floatV)(0.0f), value < (floatV)(0.0f));
-                STOREV(value, at, y);
+                STOREV(epilogue(acc[v][i], scale != 0, a[v], b[v], residual, y, at * CB, flags), at, y);
             }
         }
     }

@@ -8,11 +8,9 @@
  * c_count x k_count blocks of CBI x KV*CB channels, so that what it reads is used several times while it is near.
  * A block of rows and columns of dy stays in the first-level cache while the channels go by in PARTS of one size, or one more.
  * PX pixels have accumulators of their own where a part is small (the stem). No atomics.
- * Groups of 4 and 8 channels, several to a block: GROUP = CBI channels of each group, spread over its lanes; XS = CB.
- * -D CB CBI XS GROUP KV OKV PARTS PX ST BLOCKS
+ * -D CB CBI XS KV OKV PARTS PX ST BLOCKS
  * host src/op/conv2d_direct_gradient.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
-#include "spread.clh"
 #define AHEAD 32 /* pixels of both sides that are prefetched before they are needed */
 #ifndef CBI
 #define CBI CB /* values of a pixel */
@@ -54,7 +52,7 @@
         }                                                                                                                      \
         _Pragma("unroll 1") for (int y = 0; y < rows; y++)                                                                     \
         {                                                                                                                      \
-            __global const float *xp = x + (size_t)y * x_row + (GROUP < CB ? 0 : l0);                                          \
+            __global const float *xp = x + (size_t)y * x_row + l0;                                                              \
             __global const float *gp = g + (size_t)y * g_row;                                                                  \
             int u = 0;                                                                                                         \
             _Pragma("unroll 1") for (; u + PX <= columns; u += PX, xp += PX * ST * XS, gp += PX * CB)                          \
@@ -65,14 +63,14 @@
                 {                                                                                                              \
                     const floatV d = LOADV(v * plane + j, gp);                                                                 \
                     _Pragma("unroll") for (int i = 0; i < COUNT; i++)                                                          \
-                        acc[j][i][v] = fma(spread(xp + j * ST * XS, GROUP < CB ? l0 + i : i), d, acc[j][i][v]);                \
+                        acc[j][i][v] = fma((floatV)(xp[j * ST * XS + i]), d, acc[j][i][v]);                                    \
                 }                                                                                                              \
             }                                                                                                                  \
             _Pragma("unroll 1") for (; u < columns; u++, xp += ST * XS, gp += CB) _Pragma("unroll") for (int v = 0; v < KV; v++) \
             {                                                                                                                  \
                 const floatV d = LOADV(v * plane, gp);                                                                         \
                 _Pragma("unroll") for (int i = 0; i < COUNT; i++)                                                              \
-                    acc[0][i][v] = fma(spread(xp, GROUP < CB ? l0 + i : i), d, acc[0][i][v]);                                  \
+                    acc[0][i][v] = fma((floatV)(xp[i]), d, acc[0][i][v]);                                                      \
             }                                                                                                                  \
         }                                                                                                                      \
         _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                       \

@@ -40,14 +40,16 @@ static bool choose_sides(const trine_context *ctx, const trine_conv2d_desc *d, t
             s->in_per_group * s->merge % s->cbi == 0)
             break; /* at `groups` all are one dense group, whose last block may be padded */
     s->groups = d->groups / s->merge;
-    const bool spread = s->merge > 1 && s->in_per_group == s->out_per_group && s->cbi == s->cb &&
-                        s->in_per_group * s->merge == s->cb && s->in_per_group >= 4;
+    const bool equal = s->in_per_group == s->out_per_group && s->cbi == s->cb;
+    s->grouped = d->groups > 1 && equal && s->in_per_group * s->merge == s->cb && s->in_per_group >= 4 &&
+                 trine__grouped_supports(d) &&
+                 (s->merge > 1 || direction != TRINE_BACKWARD_WEIGHTS); /* nothing to gain from spreading */
     const int group_blocks = trine__ceil_div(s->out_per_group * s->merge, s->cb);
-    const int vectors = ctx->caps.vector_width >= s->cb && !spread ? 2 : 1;
+    const int vectors = ctx->caps.vector_width >= s->cb ? 2 : 1;
     s->kv = group_blocks % vectors == 0 ? vectors : 1;
-    s->block_in = spread ? s->in_per_group : s->cbi;
+    s->block_in = s->grouped ? s->in_per_group : s->cbi;
     s->group_kb = group_blocks / s->kv;
-    s->group_in = spread ? 1 : trine__ceil_div(s->in_per_group * s->merge, s->cbi);
+    s->group_in = s->grouped ? 1 : trine__ceil_div(s->in_per_group * s->merge, s->cbi);
     s->out_blocks = trine__ceil_div(s->out_channels, s->cb);
     s->in_blocks = trine__ceil_div(s->in_channels, s->cbi);
     return true;
@@ -87,8 +89,6 @@ static int choose_tile(const trine_context *ctx, const trine__direct_sides *s, i
     const int per_pixel = trine__direct_registers(ctx, s);
     int tile = (ctx->caps.vector_registers - per_pixel - 1) / per_pixel;
     if (tile > MAX_TILE) tile = MAX_TILE;
-    if (s->block_in == 4 && s->block_in < s->cbi)
-        tile = trine__ceil_div(2 * tile, 3); /* groups of 4 have whole pixels in registers too */
     if (tile > pixels) tile = pixels;
     return tile < 1 ? 1 : tile;
 }
@@ -114,7 +114,7 @@ static axis backward_axis(int in, int offset, int kernel, int stride, int pad, i
 
 static void add_tap(trine__direct *s, const trine_conv2d_desc *d, int u, int v, int weight)
 {
-    const int values = s->merged_rows ? d->kernel_w : s->side.block_in;
+    const int values = s->merged_rows ? d->kernel_w : s->side.cbi;
     s->taps[s->tap_count++] =
         (trine__direct_tap){trine__arrangement_at(&s->in, u, v), weight * values * s->side.kv * s->side.cb};
 }
@@ -201,12 +201,16 @@ static bool plan(const trine_conv2d *op, trine_direction direction, trine__direc
     const size_t weights = (size_t)(side->groups * side->group_kb) *
                            (size_t)(side->group_in * side->block_in * side->kv * side->cb) *
                            (size_t)(d->kernel_h * d->kernel_w);
+    s->packed_count = weights;
+    if (side->grouped) {
+        s->in.identity = true;
+        return weights < (size_t)1 << 31;
+    }
     if (direction == TRINE_BACKWARD_DATA)
         plan_backward_data(op, s);
     else
         plan_forward(op, s);
     if (weights >= (size_t)1 << 31 || trine__arrangement_floats(&s->in) >= (size_t)1 << 31) return false;
-    s->packed_count = weights;
     int fewest = s->phases[0].rows * s->phases[0].columns;
     for (int i = 1; i < s->phase_count; i++)
         if (s->phases[i].rows * s->phases[i].columns < fewest)
@@ -236,14 +240,18 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     char options[160];
     const trine__direct_sides *side = &s->side;
     trine_context *ctx = op->context;
-    const int values = s->merged_rows ? op->desc.kernel_w : side->block_in; /* of a pixel, or a group's */
+    const int values = s->merged_rows ? op->desc.kernel_w : side->cbi; /* of a pixel */
     if (!s->in.identity) TRINE_TRY(trine__arrangement_kernel(ctx, &s->in, &s->arrange));
-    TRINE_TRY(trine__buffer_from_host(ctx, s->taps, (size_t)s->tap_count * sizeof *s->taps, &s->table));
+    if (s->tap_count > 0)
+        TRINE_TRY(trine__buffer_from_host(ctx, s->taps, (size_t)s->tap_count * sizeof *s->taps, &s->table));
     if (direction == TRINE_BACKWARD_WEIGHTS) return trine__direct_gradient_create(op, s, values);
-    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DGROUP=%d -DKV=%d -DTW=%d -DIS=%d%s",
-             side->cb, values, side->cbi, trine__direct_group(side), side->kv, s->tile, s->step,
+    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d%s", side->cb, values,
+             side->cbi, side->kv, s->tile, s->step,
              s->tap_count == 1 && s->taps[0].x == 0 ? " -DPOINTWISE" : "");
-    TRINE_TRY(trine__kernel_create(ctx, "conv2d_direct", options, &s->kernel));
+    if (side->grouped)
+        TRINE_TRY(trine__grouped_create(op, direction, s));
+    else
+        TRINE_TRY(trine__kernel_create(ctx, "conv2d_direct", options, &s->kernel));
     if (direction == TRINE_FORWARD && trine__direct_in_place(op, s, side->kv * side->cb)) return TRINE_OK;
     return trine__kernel_create(ctx, "conv2d_pack", trine__conv2d_weight_options(op).text, &s->pack);
 }
@@ -379,6 +387,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
     if (direction == TRINE_BACKWARD_WEIGHTS) return trine__direct_gradient_enqueue(op, stream, s, call);
     const int flags =
         (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
+    if (s->side.grouped) return trine__grouped_enqueue(op, stream, s, call, flags);
     const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;
     if (s->arrange)
         TRINE_TRY(trine__arrange(stream, s->arrange, &s->in, in, call->workspace, 0,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The direct convolution's plan, which its directions share: conv2d_direct.c has forward and backward_data,
- * conv2d_direct_gradient.c has backward_weights. */
+ * conv2d_direct_gradient.c has backward_weights; conv2d_direct_grouped.c launches kernels of its own for groups within a block. */
 #ifndef TRINE_OP_CONV2D_DIRECT_H
 #define TRINE_OP_CONV2D_DIRECT_H
 
@@ -19,7 +19,9 @@ typedef struct trine__direct_sides {
     int merge, groups;      /* merged groups */
     int group_kb, group_in; /* blocks of KV*CB and CBI in a merged group */
     int kv, cb, cbi;
-    int block_in; /* channels of a block of weights: cbi, or those of a group, spread over the lanes of all */
+    bool
+        grouped; /* groups within a block, or as wide: images are read as they are, no weights between groups */
+    int block_in; /* channels of a block of weights: cbi, or those of a group */
     int out_blocks, in_blocks;
 } trine__direct_sides;
 
@@ -51,12 +53,6 @@ typedef struct trine__direct {
 /* Vector registers that one pixel's accumulators take. */
 int trine__direct_registers(const trine_context *ctx, const trine__direct_sides *s);
 
-/* Channels that a lane sees: those of its group where a block holds several, else all of a block. */
-static inline int trine__direct_group(const trine__direct_sides *s)
-{
-    return s->block_in < s->cbi ? s->block_in : s->cb;
-}
-
 /* Are the caller's weights laid out as the packed product with blocks of kb filters? */
 bool trine__direct_in_place(const trine_conv2d *op, const trine__direct *s, int kb);
 
@@ -70,5 +66,14 @@ trine_status trine__direct_gradient_create(trine_conv2d *op, trine__direct *s, i
 size_t trine__direct_partial_count(const trine_conv2d *op, const trine__direct *s, int n);
 trine_status trine__direct_gradient_enqueue(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
                                             const trine__conv2d_call *call);
+
+/* side.grouped: does conv2d_grouped take the kernel? Its kernel; forward or backward_data; the filter gradient's partial sums. */
+bool trine__grouped_supports(const trine_conv2d_desc *desc);
+trine_status trine__grouped_create(trine_conv2d *op, trine_direction direction, trine__direct *s);
+trine_status trine__grouped_enqueue(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
+                                    const trine__conv2d_call *call, int flags);
+trine_status trine__grouped_launch_gradient(trine_stream *stream, const trine__direct *s,
+                                            const trine_conv2d *op, const trine__conv2d_call *call,
+                                            trine_buffer *to, int splits, int beta);
 
 #endif

@@ -11,7 +11,9 @@ enum { WEIGHT_BLOCKS = 4 /* most blocks of CB channels of a work-item, either si
 static int result_blocks(const trine_conv2d *op, const trine__direct *s)
 {
     const int block = s->side.kv * s->side.cb, blocks = op->desc.weight_kb / block;
-    return blocks >= 1 && trine__direct_in_place(op, s, blocks * block) ? blocks : 0;
+    return blocks >= 1 && (blocks == 1 || !s->side.grouped) && trine__direct_in_place(op, s, blocks * block)
+               ? blocks
+               : 0;
 }
 
 /* Parts that input channels are taken in, and pixels in flight where a part is too small to hide the
@@ -34,14 +36,17 @@ trine_status trine__direct_gradient_create(trine_conv2d *op, trine__direct *s, i
     char options[160];
     const trine__direct_sides *side = &s->side;
     const int side_by_side = result_blocks(op, s);
-    int parts, pixels;
-    weight_gradient_tile(op->context, side, values, &parts, &pixels);
-    snprintf(options, sizeof options,
-             "-DCB=%d -DCBI=%d -DXS=%d -DGROUP=%d -DKV=%d -DOKV=%d -DPARTS=%d -DPX=%d -DST=%d -DBLOCKS=%d",
-             side->cb, values, side->cbi, trine__direct_group(side), side->kv,
-             side_by_side ? side_by_side : 1, parts, pixels, s->step,
-             WEIGHT_BLOCKS * WEIGHT_BLOCKS / side->kv);
-    TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
+    if (side->grouped) {
+        TRINE_TRY(trine__grouped_create(op, TRINE_BACKWARD_WEIGHTS, s));
+    } else {
+        int parts, pixels;
+        weight_gradient_tile(op->context, side, values, &parts, &pixels);
+        snprintf(options, sizeof options,
+                 "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DOKV=%d -DPARTS=%d -DPX=%d -DST=%d -DBLOCKS=%d", side->cb,
+                 values, side->cbi, side->kv, side_by_side ? side_by_side : 1, parts, pixels, s->step,
+                 WEIGHT_BLOCKS * WEIGHT_BLOCKS / side->kv);
+        TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
+    }
     return trine__kernel_create(op->context, side_by_side ? "conv2d_add_splits" : "conv2d_unpack",
                                 side_by_side ? "" : trine__conv2d_weight_options(op).text, &s->pack);
 }
@@ -56,7 +61,8 @@ typedef struct weight_cut {
 static weight_cut cut_weights(const trine_conv2d *op, const trine__direct *s, int n)
 {
     const trine__direct_sides *side = &s->side;
-    const int taps = s->tap_count, wanted = op->context->caps.compute_units * TRINE__DIRECT_ITEMS_PER_UNIT;
+    const int taps = side->grouped ? 1 : s->tap_count, /* that are work-items of their own */
+        wanted = op->context->caps.compute_units * TRINE__DIRECT_ITEMS_PER_UNIT;
     weight_cut cut = {.c_count = WEIGHT_BLOCKS, .k_count = WEIGHT_BLOCKS / side->kv};
     for (;;) {
         const int items = taps * side->groups * trine__ceil_div(side->group_in, cut.c_count) *
@@ -86,14 +92,14 @@ static trine_status add_splits(trine_stream *stream, const trine__direct *s, tri
                          trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
-trine_status trine__direct_gradient_enqueue(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
-                                            const trine__conv2d_call *call)
+/* Partial sums, or dw itself, into `to`. */
+static trine_status launch_partial(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
+                                   const trine__conv2d_call *call, const weight_cut *cut, trine_buffer *to,
+                                   int beta)
 {
     const trine__direct_sides *side = &s->side;
     const int n = call->x->shape.n;
     const size_t x_at = s->arrange ? trine__direct_partial_count(op, s, n) : 0;
-    const weight_cut cut = cut_weights(op, s, n);
-    const bool in_place = result_blocks(op, s) != 0, at_once = in_place && cut.splits == 1;
     const bool one_row = s->in.width == op->q * s->step; /* nothing between the rows */
     const int p = one_row ? 1 : op->p, q = one_row ? op->p * op->q : op->q;
     const char *label = trine__direction_name(TRINE_BACKWARD_WEIGHTS);
@@ -101,7 +107,7 @@ trine_status trine__direct_gradient_enqueue(trine_conv2d *op, trine_stream *stre
         TRINE_TRY(trine__arrange(stream, s->arrange, &s->in, call->x, call->workspace, x_at, label));
     const trine__arg args[] = {s->arrange ? trine__arg_buffer(call->workspace) : trine__arg_tensor(call->x),
                                trine__arg_tensor(call->dy),
-                               trine__arg_buffer(at_once ? call->dw : call->workspace),
+                               trine__arg_buffer(to),
                                trine__arg_buffer(s->table),
                                trine__arg_i32((int)x_at),
                                trine__arg_i32((int)trine__arrangement_floats(&s->in)),
@@ -116,17 +122,31 @@ trine_status trine__direct_gradient_enqueue(trine_conv2d *op, trine_stream *stre
                                trine__arg_i32(s->tap_count),
                                trine__arg_i32(trine__ceil_div(TRINE__DIRECT_PIXELS_PER_ITEM, q)),
                                trine__arg_i32(2 * TRINE__DIRECT_PIXELS_PER_ITEM),
-                               trine__arg_i32(cut.c_count),
-                               trine__arg_i32(cut.k_count),
-                               trine__arg_i32(at_once && call->beta)};
-    const size_t c_items = (size_t)trine__ceil_div(side->group_in, cut.c_count),
-                 k_items = (size_t)(side->groups * trine__ceil_div(side->group_kb, cut.k_count));
-    TRINE_TRY(trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
-                            trine__grid_tiles(c_items * (size_t)s->tap_count, k_items, (size_t)cut.splits),
-                            label));
+                               trine__arg_i32(cut->c_count),
+                               trine__arg_i32(cut->k_count),
+                               trine__arg_i32(beta)};
+    const size_t c_items = (size_t)trine__ceil_div(side->group_in, cut->c_count),
+                 k_items = (size_t)(side->groups * trine__ceil_div(side->group_kb, cut->k_count));
+    return trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
+                         trine__grid_tiles(c_items * (size_t)s->tap_count, k_items, (size_t)cut->splits),
+                         label);
+}
+
+trine_status trine__direct_gradient_enqueue(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
+                                            const trine__conv2d_call *call)
+{
+    const weight_cut cut = cut_weights(op, s, call->x->shape.n);
+    const bool in_place = result_blocks(op, s) != 0, at_once = in_place && cut.splits == 1;
+    trine_buffer *to = at_once ? call->dw : call->workspace;
+    const int beta = at_once && call->beta;
+    if (s->side.grouped)
+        TRINE_TRY(trine__grouped_launch_gradient(stream, s, op, call, to, cut.splits, beta));
+    else
+        TRINE_TRY(launch_partial(op, stream, s, call, &cut, to, beta));
     if (at_once) return TRINE_OK;
     trine__arg unpack[16] = {trine__arg_buffer(call->workspace), trine__arg_buffer(call->dw)};
     const int more[] = {cut.splits, (int)s->packed_count, call->beta};
     if (in_place) return add_splits(stream, s, unpack, more);
-    return trine__direct_launch_packing(op, stream, s, unpack, more, TRINE_COUNTOF(more), label);
+    return trine__direct_launch_packing(op, stream, s, unpack, more, TRINE_COUNTOF(more),
+                                        trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
