@@ -24,7 +24,8 @@ __kernel void conv2d_grouped_backward_weights(__global const float *restrict x, 
 {
     const int block = (int)get_global_id(0), blocks = (int)get_global_size(0);
     const int split = (int)get_global_id(1), splits = (int)get_global_size(1);
-    float sum[KH * KW * GROUP * BLOCK] __attribute__((aligned(64))), pixels[((COLUMNS - 1) * S + (KW - 1) * DW + 1) * SEEN] __attribute__((aligned(64)));
+    float sum[KH * KW * GROUP * BLOCK] __attribute__((aligned(64)));
+    float pixels[((COLUMNS - 1) * S + (KW - 1) * DW + 1) * SEEN] __attribute__((aligned(64)));
 #pragma unroll 1
     for (int i = 0; i < KH * KW * GROUP * BLOCK; i++) sum[i] = 0.0f;
 
