@@ -36,6 +36,7 @@ typedef struct cli_values {
     int names, layer, task;
     /* drift, bench */
     int passes, remedies, mode, size, runs, layers;
+    int clear; /* cache */
     const char *plot;
     double max_drift;
     /* recalibrate */

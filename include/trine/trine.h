@@ -33,6 +33,7 @@
  *   trainer.h    fine-tuning and training
  *   drift.h      what training-mode passes do to BatchNorm statistics
  *   recalibrate.h  exact BatchNorm statistics over a data set
+ *   cache.h      the cache of compiled programs
  * and, for those who build networks of their own:
  *   tensor.h conv2d.h batchnorm.h pool2d.h elementwise.h linear.h loss.h optimizer.h */
 #ifndef TRINE_H
@@ -40,6 +41,7 @@
 
 #include "trine/status.h"
 #include "trine/context.h"
+#include "trine/cache.h"
 #include "trine/tensor.h"
 #include "trine/weights.h"
 #include "trine/image.h"

@@ -6,23 +6,14 @@
 #include <stdlib.h>
 
 #include "op/conv2d_direct.h"
+#include "op/conv2d_taps.h"
 #include "rt/buffer.h"
 
 enum {
     MAX_ROW = 16,  /* taps of a row that make a pixel's values */
     SLAB_PART = 4, /* of local memory, for pixels that all blocks of filters go by */
     MAX_TILE = 14, /* pixels: more addresses do not fit into registers, and 14 divides 28 and 56 */
-    FLAG_RELU = 1,
-    FLAG_BETA = 2
 };
-
-/* Taps of one axis that reach one phase of the result: they read position base + j + t * delta of the gradient
- * for result j, and weight first + t * step. */
-typedef struct axis {
-    int count; /* results of this phase */
-    int base, delta;
-    int first, step, taps;
-} axis;
 
 static bool choose_sides(const trine_context *ctx, const trine_conv2d_desc *d, trine_direction direction,
                          trine__direct_sides *s)
@@ -93,25 +84,6 @@ static int choose_tile(const trine_context *ctx, const trine__direct_sides *s, i
     return tile < 1 ? 1 : tile;
 }
 
-/* Taps r with (offset + pad - r*dilation) divisible by stride form an arithmetic progression. */
-static axis backward_axis(int in, int offset, int kernel, int stride, int pad, int dilation)
-{
-    axis a = {.count = trine__ceil_div(in - offset, stride), .step = 1};
-    for (int r = 0; r < kernel; r++) {
-        const int reach = offset + pad - r * dilation;
-        if (reach % stride != 0) continue;
-        if (a.taps == 0) {
-            a.first = r;
-            a.base = reach / stride;
-        } else if (a.taps == 1) {
-            a.step = r - a.first;
-        }
-        a.taps++;
-    }
-    a.delta = -(a.step * dilation) / stride;
-    return a;
-}
-
 static void add_tap(trine__direct *s, const trine_conv2d_desc *d, int u, int v, int weight)
 {
     const int values = s->merged_rows ? d->kernel_w : s->side.cbi;
@@ -148,7 +120,7 @@ static void plan_forward(const trine_conv2d *op, trine__direct *s)
 }
 
 /* What the phases of one axis read of the gradient, whose size is `image`. */
-static trine__reach backward_reach(const axis *a, int count, int image)
+static trine__reach backward_reach(const trine__axis *a, int count, int image)
 {
     int lowest = 0, highest = 0;
     for (int i = 0; i < count; i++) {
@@ -163,13 +135,13 @@ static trine__reach backward_reach(const axis *a, int count, int image)
 static void plan_backward_data(const trine_conv2d *op, trine__direct *s)
 {
     const trine_conv2d_desc *d = &op->desc;
-    axis rows[TRINE__DIRECT_PHASES], columns[TRINE__DIRECT_PHASES];
+    trine__axis rows[TRINE__DIRECT_PHASES], columns[TRINE__DIRECT_PHASES];
     const int row_count = d->stride_h < op->h ? d->stride_h : op->h,
               column_count = d->stride_w < op->w ? d->stride_w : op->w;
     for (int i = 0; i < row_count; i++)
-        rows[i] = backward_axis(op->h, i, d->kernel_h, d->stride_h, d->pad_h, d->dilation_h);
+        rows[i] = trine__backward_axis(op->h, i, d->kernel_h, d->stride_h, d->pad_h, d->dilation_h);
     for (int i = 0; i < column_count; i++)
-        columns[i] = backward_axis(op->w, i, d->kernel_w, d->stride_w, d->pad_w, d->dilation_w);
+        columns[i] = trine__backward_axis(op->w, i, d->kernel_w, d->stride_w, d->pad_w, d->dilation_w);
     const trine__reach row_reach = backward_reach(rows, row_count, op->p),
                        column_reach = backward_reach(columns, column_count, op->q);
     s->step = 1;
@@ -177,7 +149,7 @@ static void plan_backward_data(const trine_conv2d *op, trine__direct *s)
     s->phase_stride = d->stride_h;
     for (int i = 0; i < row_count; i++)
         for (int j = 0; j < column_count; j++) {
-            const axis *r = &rows[i], *c = &columns[j];
+            const trine__axis *r = &rows[i], *c = &columns[j];
             trine__direct_phase *f = &s->phases[s->phase_count++];
             *f = (trine__direct_phase){r->count, c->count, i, j, s->tap_count, 0};
             for (int tr = 0; tr < r->taps; tr++)
@@ -325,7 +297,7 @@ static int items_per_slab(const trine_context *ctx, const trine__direct *s, int 
 
 static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
                                  const trine__direct_phase *f, const trine_tensor *in,
-                                 const trine__conv2d_call *call, int flags)
+                                 const trine__conv2d_call *call)
 {
     const trine__direct_sides *side = &s->side;
     const trine_shape *out = &call->out->shape;
@@ -365,7 +337,7 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
                                trine__arg_i32(f->oy),
                                trine__arg_i32(f->ox),
                                trine__arg_i32(s->phase_stride),
-                               trine__arg_i32(flags)};
+                               trine__arg_i32(trine__epilogue_flags(op, call))};
     return trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
                          trine__grid_tiles((size_t)slab, blocks, (size_t)trine__ceil_div(items, slab)),
                          trine__direction_name(direction));
@@ -385,16 +357,14 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
 {
     const trine__direct *s = op->state[direction];
     if (direction == TRINE_BACKWARD_WEIGHTS) return trine__direct_gradient_enqueue(op, stream, s, call);
-    const int flags =
-        (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
-    if (s->side.grouped) return trine__grouped_enqueue(op, stream, s, call, flags);
+    if (s->side.grouped) return trine__grouped_enqueue(op, stream, s, call);
     const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;
     if (s->arrange)
         TRINE_TRY(trine__arrange(stream, s->arrange, &s->in, in, call->workspace, 0,
                                  trine__direction_name(direction)));
     for (int i = 0; i < s->phase_count; i++)
         if (s->phases[i].tap_count > 0 || !call->beta)
-            TRINE_TRY(launch_phase(op, stream, s, &s->phases[i], in, call, flags));
+            TRINE_TRY(launch_phase(op, stream, s, &s->phases[i], in, call));
     return TRINE_OK;
 }
 

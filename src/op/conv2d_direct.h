@@ -71,7 +71,7 @@ trine_status trine__direct_gradient_enqueue(trine_conv2d *op, trine_stream *stre
 bool trine__grouped_supports(const trine_conv2d_desc *desc);
 trine_status trine__grouped_create(trine_conv2d *op, trine_direction direction, trine__direct *s);
 trine_status trine__grouped_enqueue(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
-                                    const trine__conv2d_call *call, int flags);
+                                    const trine__conv2d_call *call);
 trine_status trine__grouped_launch_gradient(trine_stream *stream, const trine__direct *s,
                                             const trine_conv2d *op, const trine__conv2d_call *call,
                                             trine_buffer *to, int splits, int beta);

@@ -77,7 +77,7 @@ static int choose_rows(const trine_context *ctx, int rows, size_t planes)
 }
 
 trine_status trine__grouped_enqueue(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
-                                    const trine__conv2d_call *call, int flags)
+                                    const trine__conv2d_call *call)
 {
     const trine_direction direction = call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD;
     const trine_tensor *in = call->dy ? call->dy : call->x;
@@ -85,13 +85,19 @@ trine_status trine__grouped_enqueue(trine_conv2d *op, trine_stream *stream, cons
     const trine_conv2d_epilogue *e = call->epilogue;
     const size_t blocks = (size_t)s->side.out_blocks, images = (size_t)in->shape.n;
     const int rows = choose_rows(op->context, out->h, blocks * images);
-    const trine__arg args[] = {trine__arg_tensor(in),          trine__arg_buffer(op->weights[direction]),
-                               trine__arg_buffer(e->scale),    trine__arg_buffer(e->shift),
-                               trine__arg_tensor(e->residual), trine__arg_tensor(call->out),
-                               trine__arg_i32(in->shape.h),    trine__arg_i32(in->shape.w),
-                               trine__arg_i32(out->h),         trine__arg_i32(out->w),
-                               trine__arg_i32(op->desc.pad_h), trine__arg_i32(rows),
-                               trine__arg_i32(flags)};
+    const trine__arg args[] = {trine__arg_tensor(in),
+                               trine__arg_buffer(op->weights[direction]),
+                               trine__arg_buffer(e->scale),
+                               trine__arg_buffer(e->shift),
+                               trine__arg_tensor(e->residual),
+                               trine__arg_tensor(call->out),
+                               trine__arg_i32(in->shape.h),
+                               trine__arg_i32(in->shape.w),
+                               trine__arg_i32(out->h),
+                               trine__arg_i32(out->w),
+                               trine__arg_i32(op->desc.pad_h),
+                               trine__arg_i32(rows),
+                               trine__arg_i32(trine__epilogue_flags(op, call))};
     return trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
                          trine__grid_tiles((size_t)trine__ceil_div(out->h, rows), blocks, images),
                          trine__direction_name(direction));

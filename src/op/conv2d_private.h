@@ -32,6 +32,13 @@ typedef struct trine__conv2d_call {
     trine_buffer *workspace;
 } trine__conv2d_call;
 
+/* For cl/conv2d_epilogue.clh: forward rectifies if the description says so, backward_data adds if the call does. */
+static inline int trine__epilogue_flags(const trine_conv2d *op, const trine__conv2d_call *call)
+{
+    enum { FLAG_RELU = 1, FLAG_BETA = 2 };
+    return (!call->dy && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
+}
+
 struct trine__conv2d_impl {
     const char *name;
     double error_class; /* c of the error bound c * eps * K * max|a| * max|b| */

@@ -10,8 +10,6 @@
 #include "op/conv2d_private.h"
 
 enum {
-    FLAG_RELU = 1,
-    FLAG_BETA = 2,
     CHUNK_BYTES = 8 << 20, /* of transformed patches and products */
     FUSED_PART = 4,    /* of local memory, as which CPUs report a core's own cache: for transformed patches */
     MOST_GROUPS = 2,   /* of TT tiles in a work-item */
@@ -295,16 +293,17 @@ static trine_status launch_input(trine_stream *stream, const winograd_state *s, 
                          trine__grid_tiles((size_t)s->in_blocks, (size_t)blocks, 1), label);
 }
 
-static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s, const cut *c, int first,
-                                  int blocks, const trine_tensor *in, const trine_buffer *u,
-                                  const trine__conv2d_call *call, int flags)
+static trine_status enqueue_chunk(const trine_conv2d *op, trine_stream *stream, const winograd_state *s,
+                                  const cut *c, int first, int blocks, const trine_tensor *in,
+                                  const trine__conv2d_call *call)
 {
-    const char *label = trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD);
+    const trine_direction direction = call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD;
+    const char *label = trine__direction_name(direction);
     const trine_conv2d_epilogue *e = call->epilogue;
     TRINE_TRY(launch_input(stream, s, c, first, blocks, in, call->workspace, label));
-    const trine__arg multiply[] = {trine__arg_buffer(call->workspace), trine__arg_buffer(u),
-                                   trine__arg_i32((int)c->v_floats), trine__arg_i32(blocks),
-                                   trine__arg_i32(s->in_blocks)};
+    const trine__arg multiply[] = {
+        trine__arg_buffer(call->workspace), trine__arg_buffer(op->weights[direction]),
+        trine__arg_i32((int)c->v_floats), trine__arg_i32(blocks), trine__arg_i32(s->in_blocks)};
     TRINE_TRY(trine__launch(stream, s->multiply, multiply, TRINE_COUNTOF(multiply),
                             trine__grid_tiles((size_t)(s->out_blocks / s->kv), (size_t)s->planes, 1), label));
     const trine__arg output[] = {trine__arg_buffer(call->workspace),
@@ -319,7 +318,7 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
                                  trine__arg_i32(s->tile_columns),
                                  trine__arg_i32(c->tiles),
                                  trine__arg_i32(first),
-                                 trine__arg_i32(flags)};
+                                 trine__arg_i32(trine__epilogue_flags(op, call))};
     return trine__launch(stream, s->output, output, TRINE_COUNTOF(output),
                          trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1), label);
 }
@@ -327,7 +326,7 @@ static trine_status enqueue_chunk(trine_stream *stream, const winograd_state *s,
 /* Everything in one launch, whose work-items share the tiles out, and the channel blocks too where that leaves cores idle. */
 static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, const winograd_state *s,
                                   const trine_tensor *in, const trine_buffer *u,
-                                  const trine__conv2d_call *call, int flags)
+                                  const trine__conv2d_call *call)
 {
     const trine_context *ctx = op->context;
     const trine_conv2d_epilogue *e = call->epilogue;
@@ -359,7 +358,7 @@ static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, 
                                trine__arg_i32(groups),
                                trine__arg_i32(s->in_blocks),
                                trine__arg_i32(s->out_blocks),
-                               trine__arg_i32(flags)};
+                               trine__arg_i32(trine__epilogue_flags(op, call))};
     return trine__launch(stream, s->fused, args, TRINE_COUNTOF(args),
                          trine__grid_tiles((size_t)items, (size_t)parts, 1),
                          trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD));
@@ -408,17 +407,14 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
 {
     const winograd_state *s = op->state[direction];
     const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
-    const int flags =
-        (direction == TRINE_FORWARD && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
     const trine_tensor *in = direction == TRINE_BACKWARD_DATA ? call->dy : call->x;
-    if (s->fused) return enqueue_fused(op, stream, s, in, op->weights[direction], call, flags);
+    if (s->fused) return enqueue_fused(op, stream, s, in, op->weights[direction], call);
     const cut c = cut_call(s, in->shape.n, weights);
     const int t_count = c.groups * s->tt, all = trine__ceil_div(c.tiles, t_count);
     for (int block = 0; block < all; block += c.blocks) {
         const int blocks = all - block < c.blocks ? all - block : c.blocks;
         TRINE_TRY(weights ? weights_chunk(stream, s, &c, block * t_count, blocks, call)
-                          : enqueue_chunk(stream, s, &c, block * t_count, blocks, in, op->weights[direction],
-                                          call, flags));
+                          : enqueue_chunk(op, stream, s, &c, block * t_count, blocks, in, call));
     }
     return weights ? unpack(stream, s, &c, call) : TRINE_OK;
 }

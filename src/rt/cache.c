@@ -9,13 +9,17 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/text.h"
+#include "trine/cache.h"
 
-enum { CACHE_VERSION = 1, BUSY_MS = 5000, RETRY_MS = 10 };
+enum { CACHE_VERSION = 2, BUSY_MS = 5000, RETRY_MS = 10 };
 static const long long cache_limit_bytes = 512LL << 20;
 
 struct trine__cache {
-    sqlite3 *db;
+    sqlite3 *db; /* NULL: neither this file nor a new one can be used any more */
+    char *path;
+    trine_context *context; /* for the log */
 };
 
 static bool run(sqlite3 *db, const char *sql)
@@ -70,7 +74,7 @@ static opened prepare_database(sqlite3 *db)
     snprintf(
         sql, sizeof sql,
         "PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS program (key BLOB PRIMARY KEY, "
-        "binary BLOB NOT NULL, used INTEGER NOT NULL); PRAGMA user_version=%d; COMMIT",
+        "binary BLOB NOT NULL, hash INTEGER NOT NULL, used INTEGER NOT NULL); PRAGMA user_version=%d; COMMIT",
         CACHE_VERSION);
     return judge(sqlite3_exec(db, sql, NULL, NULL, NULL));
 }
@@ -105,66 +109,113 @@ static void remove_database(const char *path)
     }
 }
 
+static void log_damage(trine_context *context, const char *path)
+{
+    trine__log(context, "%s: damaged or of another version; starting a new cache", path);
+}
+
+/* Folder and name of the file, the folder made; NULL where there can be none. */
+static char *cache_path(void)
+{
+    char *folder = NULL, *path = NULL;
+    trine__text text = {0};
+    if (trine__cache_folder(&folder) == TRINE_OK && trine__make_folders(folder) == TRINE_OK) {
+        trine__text_add(&text, "%s/trine.db", folder);
+        if (trine__text_take(&text, &path) != TRINE_OK) path = NULL;
+    }
+    free(folder);
+    return path;
+}
+
 void trine__cache_open(trine_context *context, trine__cache **out)
 {
     *out = NULL;
     const char *mode = getenv("TRINE_CACHE");
     if (mode && strcmp(mode, "off") == 0) return;
-    char *folder = NULL;
-    trine__text path = {0};
-    sqlite3 *db = NULL;
-    if (trine__cache_folder(&folder) == TRINE_OK && trine__make_folders(folder) == TRINE_OK) {
-        trine__text_add(&path, "%s/trine.db", folder);
-        if (path.data && open_database(path.data, &db) == OPEN_DAMAGED) {
-            trine__log(context, "%s: damaged or of another version; starting a new cache", path.data);
-            remove_database(path.data);
-            open_database(path.data, &db);
-        }
+    trine__cache *cache = calloc(1, sizeof *cache);
+    if (!cache) return;
+    cache->context = context;
+    cache->path = cache_path();
+    if (cache->path && open_database(cache->path, &cache->db) == OPEN_DAMAGED) {
+        log_damage(context, cache->path);
+        remove_database(cache->path);
+        open_database(cache->path, &cache->db);
     }
-    trine__cache *cache = db ? calloc(1, sizeof *cache) : NULL;
-    if (cache)
-        cache->db = db;
-    else
-        sqlite3_close(db);
-    trine__text_free(&path);
-    free(folder);
+    if (!cache->db) trine__cache_close(&cache);
     *out = cache;
+}
+
+/* Damage shows late where it is in pages that opening does not read. Another process that has the old file open goes on with it. */
+static void start_anew(trine__cache *cache)
+{
+    log_damage(cache->context, cache->path);
+    sqlite3_close(cache->db);
+    cache->db = NULL;
+    remove_database(cache->path);
+    open_database(cache->path, &cache->db);
+}
+
+static bool prepared(trine__cache *cache, const char *sql, sqlite3_stmt **statement)
+{
+    *statement = NULL;
+    return sqlite3_prepare_v2(cache->db, sql, -1, statement, NULL) == SQLITE_OK;
+}
+
+/* Of a value under its key: a wrong byte in a key makes it another's. */
+static sqlite3_int64 hash_of(const uint64_t key[2], const void *value, size_t bytes)
+{
+    return (sqlite3_int64)trine__hash(value, bytes, trine__hash(key, 2 * sizeof *key, CACHE_VERSION));
+}
+
+/* The row's value, if it is the one that was stored; SQLite does not check what its pages hold. */
+static bool copy_value(sqlite3_stmt *row, const uint64_t key[2], void **value, size_t *bytes)
+{
+    *bytes = (size_t)sqlite3_column_bytes(row, 0);
+    const void *blob = sqlite3_column_blob(row, 0);
+    if ((*bytes && !blob) || hash_of(key, blob, *bytes) != sqlite3_column_int64(row, 1)) return false;
+    *value = malloc(*bytes ? *bytes : 1);
+    if (*value && *bytes) memcpy(*value, blob, *bytes);
+    return *value != NULL;
 }
 
 bool trine__cache_get(trine__cache *cache, const uint64_t key[2], void **value, size_t *bytes)
 {
-    if (!cache) return false;
+    if (!cache || !cache->db) return false;
     bool found = false;
-    sqlite3_stmt *statement = NULL;
-    if (sqlite3_prepare_v2(cache->db, "SELECT binary FROM program WHERE key=?", -1, &statement, NULL) ==
-        SQLITE_OK) {
+    sqlite3_stmt *statement;
+    if (prepared(cache, "SELECT binary, hash FROM program WHERE key=?", &statement)) {
         sqlite3_bind_blob(statement, 1, key, 16, SQLITE_STATIC);
-        if (sqlite3_step(statement) == SQLITE_ROW) {
-            *bytes = (size_t)sqlite3_column_bytes(statement, 0);
-            *value = malloc(*bytes ? *bytes : 1);
-            if (*value) {
-                if (*bytes) memcpy(*value, sqlite3_column_blob(statement, 0), *bytes);
-                found = true;
-            }
-        }
+        found = sqlite3_step(statement) == SQLITE_ROW && copy_value(statement, key, value, bytes);
     }
     sqlite3_finalize(statement);
+    if (judge(sqlite3_errcode(cache->db)) == OPEN_DAMAGED) start_anew(cache);
     return found;
+}
+
+/* SQLite's code. */
+static int insert(trine__cache *cache, const uint64_t key[2], const void *value, size_t bytes)
+{
+    sqlite3_stmt *statement;
+    if (prepared(cache, "INSERT OR REPLACE INTO program VALUES (?, ?, ?, strftime('%s','now'))",
+                 &statement)) {
+        sqlite3_bind_blob(statement, 1, key, 16, SQLITE_STATIC);
+        sqlite3_bind_blob(statement, 2, value, (int)bytes, SQLITE_STATIC);
+        sqlite3_bind_int64(statement, 3, hash_of(key, value, bytes));
+        sqlite3_step(statement);
+    }
+    return sqlite3_finalize(statement);
 }
 
 void trine__cache_put(trine__cache *cache, const uint64_t key[2], const void *value, size_t bytes)
 {
-    if (!cache || bytes > (size_t)cache_limit_bytes / 4) return;
-    sqlite3_stmt *statement = NULL;
-    if (sqlite3_prepare_v2(cache->db, "INSERT OR REPLACE INTO program VALUES (?, ?, strftime('%s','now'))",
-                           -1, &statement, NULL) == SQLITE_OK) {
-        sqlite3_bind_blob(statement, 1, key, 16, SQLITE_STATIC);
-        sqlite3_bind_blob(statement, 2, value, (int)bytes, SQLITE_STATIC);
-        sqlite3_step(statement);
+    if (!cache || !cache->db || bytes > (size_t)cache_limit_bytes / 4) return;
+    if (judge(insert(cache, key, value, bytes)) == OPEN_DAMAGED) {
+        start_anew(cache);
+        if (cache->db) insert(cache, key, value, bytes);
     }
-    sqlite3_finalize(statement);
     long long total = 0;
-    while (number(cache->db, "SELECT coalesce(sum(length(binary)),0) FROM program", &total) == SQLITE_OK &&
+    while (cache->db &&
+           number(cache->db, "SELECT coalesce(sum(length(binary)),0) FROM program", &total) == SQLITE_OK &&
            total > cache_limit_bytes &&
            run(cache->db,
                "DELETE FROM program WHERE rowid IN (SELECT rowid FROM program ORDER BY used LIMIT 16)")) {}
@@ -174,6 +225,53 @@ void trine__cache_close(trine__cache **cache)
 {
     if (!*cache) return;
     sqlite3_close((*cache)->db);
+    free((*cache)->path);
     free(*cache);
     *cache = NULL;
+}
+
+static trine_status find_file(char *path, size_t capacity, bool *exists)
+{
+    char *folder;
+    TRINE_TRY(trine__cache_folder(&folder));
+    const int length = snprintf(path, capacity, "%s/trine.db", folder);
+    free(folder);
+    TRINE_CHECK(length >= 0 && (size_t)length < capacity, TRINE_ERR_OPEN, "the cache's path is too long");
+    *exists = access(path, F_OK) == 0;
+    return TRINE_OK;
+}
+
+trine_status trine_cache_get_info(trine_cache_info *out)
+{
+    bool exists = false;
+    *out = (trine_cache_info){.limit_bytes = (uint64_t)cache_limit_bytes};
+    TRINE_TRY(find_file(out->path, sizeof out->path, &exists));
+    if (!exists) return TRINE_OK;
+    sqlite3 *db = NULL;
+    long long programs = 0, bytes = 0;
+    const opened result = open_database(out->path, &db);
+    const bool read = result == OPENED &&
+                      number(db, "SELECT count(*) FROM program", &programs) == SQLITE_OK &&
+                      number(db, "SELECT coalesce(sum(length(binary)),0) FROM program", &bytes) == SQLITE_OK;
+    sqlite3_close(db);
+    TRINE_CHECK(read || result == OPEN_DAMAGED, TRINE_ERR_OPEN, "%s: the cache cannot be read", out->path);
+    out->damaged = !read;
+    out->programs = (uint64_t)programs;
+    out->bytes = (uint64_t)bytes;
+    return TRINE_OK;
+}
+
+trine_status trine_cache_clear(void)
+{
+    char path[sizeof((trine_cache_info *)NULL)->path];
+    bool exists = false;
+    TRINE_TRY(find_file(path, sizeof path, &exists));
+    if (!exists) return TRINE_OK;
+    sqlite3 *db = NULL;
+    const opened result = open_database(path, &db);
+    if (result == OPEN_DAMAGED) remove_database(path);
+    const bool done = result == OPEN_DAMAGED || (result == OPENED && run(db, "DELETE FROM program; VACUUM"));
+    sqlite3_close(db);
+    TRINE_CHECK(done, TRINE_ERR_WRITE, "%s: the cache cannot be cleared", path);
+    return TRINE_OK;
 }

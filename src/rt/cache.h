@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Program binaries kept across processes in one SQLite file, <cache folder>/trine.db. Several processes may
- * use it at once; it may be deleted at any time; a damaged one is replaced with one warning. TRINE_CACHE=off
- * turns it off. */
+ * use it at once; it may be deleted at any time; a damaged one is replaced with one warning, whenever the damage shows; a value comes
+ * out as it went in or not at all. TRINE_CACHE=off turns it off. */
 #ifndef TRINE_RT_CACHE_H
 #define TRINE_RT_CACHE_H
 

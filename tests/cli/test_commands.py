@@ -28,7 +28,7 @@ def help_texts(_folder):
     """--help everywhere, at most 80 columns, on stdout."""
     top = subprocess.run([TRINE, "--help"], capture_output=True, text=True, check=True).stdout
     commands = re.findall(r"^  ([a-z]+) ", top, re.M)
-    assert len(commands) == 11, commands
+    assert len(commands) == 12, commands
     for command in commands:
         done = subprocess.run([TRINE, command, "--help"], capture_output=True, text=True, check=True)
         assert done.stderr == "" and done.stdout.startswith(f"Usage: trine {command}"), done
@@ -320,6 +320,21 @@ def convert(folder):
         assert abs(row["eps"] - 1e-5) < 1e-10 and abs(row["momentum"] - 0.1) < 1e-7, row
 
 
+def cache(folder):
+    env = {"TRINE_CACHE_DIR": os.path.join(folder, "cache")}
+    empty = Run("cache", "--json", "-", env=env).json()
+    keys(empty, "path", "damaged", "programs", "bytes", "limit_bytes")
+    assert empty["programs"] == 0 and not os.path.exists(empty["path"]), empty
+    Run("bench", "--arch", "resnet20_cifar", "--batch", 1, "--runs", 7, env=env).ok()
+    full = Run("cache", "--json", "-", env=env).json()
+    assert full["programs"] > 3 and 0 < full["bytes"] < full["limit_bytes"] and not full["damaged"], full
+    assert Run("cache", "--clear", "--json", "-", env=env).json()["programs"] == 0
+    with open(full["path"], "r+b") as file:
+        file.truncate(30)
+    assert Run("cache", "--json", "-", env=env).json()["damaged"]
+    Run("cache", env={"TRINE_CACHE_DIR": "", "XDG_CACHE_HOME": "", "HOME": ""}).fails(4, "cache")
+
+
 def bench(_folder):
     """Both modes, and the table of launches; a batch whose activations outweigh the weights that inference keeps prepared."""
     batch, peaks = 8, []
@@ -336,4 +351,4 @@ def bench(_folder):
 
 if __name__ == "__main__":
     sys.exit(main([help_texts, devices, probe, train, finetune, policies, strange_names, no_triplets, embed, drift, drift_text,
-               remedies, recalibrate, convert, bench]))
+               remedies, recalibrate, convert, cache, bench]))

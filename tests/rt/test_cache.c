@@ -10,6 +10,7 @@
 #include "rt/cache.h"
 #include "rt/launch.h"
 #include "support/device.h"
+#include "trine/cache.h"
 
 static char self[4096];
 static const char *const cache_files[] = {"trine.db", "trine.db-wal", "trine.db-shm", NULL};
@@ -150,7 +151,7 @@ START_TEST(test_other_version)
     ck_assert_int_eq(ask("PRAGMA user_version=77"), 0);
     ASSERT_OK(use_device(&warnings));
     ck_assert_int_eq(warnings, 1);
-    ck_assert_int_eq(ask("PRAGMA user_version"), 1);
+    ck_assert_int_eq(ask("PRAGMA user_version"), 2);
     remove_temp(cache_files);
 }
 END_TEST
@@ -277,6 +278,153 @@ START_TEST(test_open_at_once)
 }
 END_TEST
 
+enum { VALUES = 60 };
+
+/* Value i: 1 byte to a few pages of its own. */
+static size_t make_value(int i, unsigned char bytes[20000])
+{
+    const size_t count = (size_t)(1 + i * i * 5);
+    for (size_t j = 0; j < count; j++) bytes[j] = (unsigned char)(j * 7 + (size_t)i * 13 + (j >> 8));
+    return count;
+}
+
+/* Every value is what was put or gone; returns how many are there. */
+static int check_values(trine__cache *cache)
+{
+    static unsigned char want[20000];
+    int there = 0;
+    for (int i = 0; i < VALUES; i++) {
+        void *got;
+        size_t bytes;
+        if (!trine__cache_get(cache, (const uint64_t[]){7, (uint64_t)i}, &got, &bytes)) continue;
+        ck_assert_uint_eq(bytes, make_value(i, want));
+        ck_assert(memcmp(got, want, bytes) == 0);
+        free(got);
+        there++;
+    }
+    return there;
+}
+
+static void put_values(trine__cache *cache)
+{
+    static unsigned char value[20000];
+    for (int i = 0; i < VALUES; i++) {
+        const size_t bytes = make_value(i, value);
+        trine__cache_put(cache, (const uint64_t[]){7, (uint64_t)i}, value, bytes);
+    }
+}
+
+/* A full cache's bytes, checkpointed into the one file. */
+static unsigned char *full_cache(size_t *count)
+{
+    trine_context context = {.log = NULL};
+    trine__cache *cache = NULL;
+    trine__cache_open(&context, &cache);
+    put_values(cache);
+    ck_assert_int_eq(check_values(cache), VALUES);
+    trine__cache_close(&cache);
+    return get_file(temp_path("trine.db"), count);
+}
+
+/* Whatever is wrong with the file: nothing wrong comes out, what is put afterwards stays, and one warning at most. */
+static void check_recovers(const char *what, size_t at)
+{
+    int warnings = 0;
+    trine_context context = {.log = count_warnings, .log_user = &warnings};
+    trine__cache *cache = NULL;
+    trine__cache_open(&context, &cache);
+    ck_assert_msg(cache, "%s at %zu: no cache", what, at);
+    check_values(cache);
+    put_values(cache);
+    trine__cache_close(&cache);
+    trine__cache_open(&context, &cache);
+    ck_assert_msg(check_values(cache) == VALUES, "%s at %zu: values are missing", what, at);
+    trine__cache_close(&cache);
+    ck_assert_msg(warnings <= 1, "%s at %zu: %d warnings", what, at, warnings);
+    ck_assert_msg(ask("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check='ok'") == 1,
+                  "%s at %zu: SQLite finds faults", what, at);
+    remove_temp(cache_files);
+}
+
+START_TEST(test_truncated)
+{
+    enum { PLACES = 100 };
+    size_t count;
+    uint64_t state = 11;
+    begin();
+    unsigned char *bytes = full_cache(&count);
+    remove_temp(cache_files);
+    ck_assert_uint_gt(count, 300000);
+    for (int i = 0; i < PLACES; i++) {
+        begin();
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const size_t at = (size_t)(state >> 33) % count;
+        put_file(temp_path("trine.db"), bytes, at);
+        check_recovers("cut", at);
+    }
+    free(bytes);
+}
+END_TEST
+
+/* SQLite does not notice; a binary with a wrong byte would be run. */
+START_TEST(test_wrong_bytes)
+{
+    enum { PLACES = 100, HEADER = 100 };
+    size_t count;
+    uint64_t state = 5;
+    begin();
+    unsigned char *bytes = full_cache(&count);
+    remove_temp(cache_files);
+    for (int i = 0; i < PLACES; i++) {
+        begin();
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const size_t at = HEADER + (size_t)(state >> 33) % (count - HEADER);
+        bytes[at] ^= 0x55;
+        put_file(temp_path("trine.db"), bytes, count);
+        bytes[at] ^= 0x55;
+        int warnings = 0;
+        trine_context context = {.log = count_warnings, .log_user = &warnings};
+        trine__cache *cache = NULL;
+        trine__cache_open(&context, &cache);
+        ck_assert_msg(cache, "wrong at %zu: no cache", at);
+        check_values(cache);
+        trine__cache_close(&cache);
+        ck_assert_int_le(warnings, 1);
+        remove_temp(cache_files);
+    }
+    free(bytes);
+}
+END_TEST
+
+START_TEST(test_info)
+{
+    trine_cache_info info;
+    size_t count;
+    begin();
+    ASSERT_OK(trine_cache_clear()); /* nothing there */
+    ASSERT_OK(trine_cache_get_info(&info));
+    ck_assert_uint_eq(info.programs, 0);
+    ck_assert_int_ne(access(info.path, F_OK), 0); /* asking makes no file */
+    unsigned char *bytes = full_cache(&count);
+    ASSERT_OK(trine_cache_get_info(&info));
+    ck_assert_uint_eq(info.programs, VALUES);
+    ck_assert_uint_gt(info.bytes, 300000);
+    ck_assert_int_eq(info.damaged, 0);
+    ASSERT_OK(trine_cache_clear());
+    ASSERT_OK(trine_cache_get_info(&info));
+    ck_assert_uint_eq(info.programs, 0);
+    ck_assert_uint_eq(info.bytes, 0);
+    put_file(info.path, bytes, 50);
+    ASSERT_OK(trine_cache_get_info(&info));
+    ck_assert_int_eq(info.damaged, 1);
+    ASSERT_OK(trine_cache_clear());
+    ASSERT_OK(trine_cache_get_info(&info));
+    ck_assert_int_eq(info.damaged, 0);
+    free(bytes);
+    remove_temp(cache_files);
+}
+END_TEST
+
 static int child(void)
 {
     int warnings = 0;
@@ -301,6 +449,9 @@ int main(int argc, char **argv)
     tcase_add_test(tc, test_values);
     tcase_add_test(tc, test_processes);
     tcase_add_test(tc, test_open_at_once);
+    tcase_add_test(tc, test_truncated);
+    tcase_add_test(tc, test_wrong_bytes);
+    tcase_add_test(tc, test_info);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);
     test_device_close();
