@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT */
+/* conv2d as an implicit matrix product with tiles in local memory, for devices that run work-groups in parallel: every kernel, stride,
+ * padding, dilation, number of groups and channel blocks. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "op/conv2d_private.h"
+#include "op/conv2d_taps.h"
+
+enum {
+    LANES = 32,           /* neighbouring filters of packed weights: cl/conv2d_gemm_layout.clh */
+    MAX_SOURCE_SHIFT = 3, /* sources in a block of packed weights: at most a step of the narrowest tile */
+    MAX_TAPS = 1024,      /* of a filter */
+    MAX_REACH = 1 << 13,  /* of images, padding and dilated filters: cl/conv2d_gemm.clh's corners */
+    MAX_PHASES = 64,      /* of a stride */
+    GROUPS_PER_UNIT = 4,  /* work-groups that keep a compute unit busy */
+    SHORTEST_SPLIT = 1024 /* pixels */
+};
+
+/* A work-group of side x side work-items makes side*tm x side*tn results (cl/conv2d_gemm.clh). `speed`: of a device full of such groups,
+ * as a share of the largest tile's; what it reads for each product decides it. */
+typedef struct tile {
+    int side, tm, tn;
+    double speed;
+} tile;
+
+static const tile tiles[] = {{16, 4, 4, 1.0}, {8, 4, 4, 0.7}};
+enum { TILES = sizeof tiles / sizeof tiles[0] };
+
+/* One launch: a grid of results a stride apart, and the taps that reach them. */
+typedef struct phase {
+    int rows, columns, oy, ox;
+    int first_tap, tap_count;
+} phase;
+
+typedef struct gemm_state {
+    trine__kernel *kernels[TILES],
+        *pack; /* NULL: the device cannot run such a tile. `pack`: prepare; backward_weights' second pass */
+    trine_buffer *taps;
+    int sources, results; /* channels of a group that are read and written */
+    int source_shift;     /* of packed weights' blocks */
+    int step_h, step_w;   /* pixels read from one result to the next */
+    int os_h, os_w;       /* results of a phase are this far apart */
+    int phase_count;
+    phase phases[MAX_PHASES];
+} gemm_state;
+
+typedef struct tap {
+    int32_t row, column, position, unused; /* an int4 */
+} tap;
+
+static bool runs(const trine__caps *caps, const tile *t)
+{
+    const int floats = t->side * (t->side * (t->tm + t->tn) + 8); /* of local memory */
+    return caps->max_local_size >= (size_t)(t->side * t->side) &&
+           caps->local_bytes >= sizeof(float) * (size_t)floats;
+}
+
+static bool supports(const trine_conv2d *op, trine_direction direction)
+{
+    (void)direction;
+    const trine_conv2d_desc *d = &op->desc;
+    const int reach[] = {op->h, op->w, d->pad_h, d->pad_w};
+    for (size_t i = 0; i < TRINE_COUNTOF(reach); i++)
+        if (reach[i] > MAX_REACH) return false;
+    return d->kernel_h <= MAX_TAPS && d->kernel_w <= MAX_TAPS && d->kernel_h * d->kernel_w <= MAX_TAPS &&
+           d->dilation_h * (d->kernel_h - 1) <= MAX_REACH && d->dilation_w * (d->kernel_w - 1) <= MAX_REACH &&
+           d->stride_h <= MAX_PHASES && d->stride_w <= MAX_PHASES &&
+           d->stride_h * d->stride_w <= MAX_PHASES && runs(&op->context->caps, &tiles[TILES - 1]);
+}
+
+/* Work-groups with barriers are what a CPU is worst at; groups of few channels leave most of a tile empty. */
+static bool prefers(const trine_conv2d *op, trine_direction direction)
+{
+    (void)direction;
+    const trine_conv2d_desc *d = &op->desc;
+    enum { FEWEST = 16 };
+    return !op->context->caps.cpu && (d->groups == 1 || (d->out_channels / d->groups >= FEWEST &&
+                                                         d->in_channels / d->groups >= FEWEST));
+}
+
+static void destroy(void *state)
+{
+    gemm_state *s = state;
+    for (int i = 0; i < TILES; i++) trine__kernel_destroy(&s->kernels[i]);
+    trine__kernel_destroy(&s->pack);
+    trine_buffer_release(&s->taps);
+    free(s);
+}
+
+static void plan_forward(const trine_conv2d *op, gemm_state *s, tap *taps)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    for (int i = 0; i < d->kernel_h * d->kernel_w; i++)
+        taps[i] = (tap){i / d->kernel_w * d->dilation_h - d->pad_h,
+                        i % d->kernel_w * d->dilation_w - d->pad_w, i, 0};
+    s->step_h = d->stride_h;
+    s->step_w = d->stride_w;
+    s->os_h = s->os_w = 1;
+    s->phases[s->phase_count++] =
+        (phase){.rows = op->p, .columns = op->q, .tap_count = d->kernel_h * d->kernel_w};
+}
+
+static void plan_backward_data(const trine_conv2d *op, gemm_state *s, tap *taps)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    int count = 0;
+    for (int i = 0; i < d->stride_h && i < op->h; i++)
+        for (int j = 0; j < d->stride_w && j < op->w; j++) {
+            const trine__axis r = trine__backward_axis(op->h, i, d->kernel_h, d->stride_h, d->pad_h,
+                                                       d->dilation_h),
+                              c = trine__backward_axis(op->w, j, d->kernel_w, d->stride_w, d->pad_w,
+                                                       d->dilation_w);
+            s->phases[s->phase_count++] = (phase){r.count, c.count, i, j, count, r.taps * c.taps};
+            for (int t = 0; t < r.taps * c.taps; t++) {
+                const int tr = t / c.taps, tc = t % c.taps;
+                taps[count++] = (tap){r.base + tr * r.delta, c.base + tc * c.delta,
+                                      (r.first + tr * r.step) * d->kernel_w + c.first + tc * c.step, 0};
+            }
+        }
+    s->step_h = s->step_w = 1;
+    s->os_h = d->stride_h;
+    s->os_w = d->stride_w;
+}
+
+static bool dense_weights(const trine_conv2d *op)
+{
+    return op->desc.weight_kb == 1 && op->desc.weight_cb == 1;
+}
+
+static trine_status create_kernels(trine_conv2d *op, trine_direction direction, gemm_state *s,
+                                   const tap *taps)
+{
+    const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
+    const char *in_layout = trine__conv2d_weight_options(op).text;
+    const int tap_count = op->desc.kernel_h * op->desc.kernel_w;
+    TRINE_TRY(trine__buffer_from_host(op->context, taps, (size_t)tap_count * sizeof *taps, &s->taps));
+    for (int i = 0; i < TILES; i++) {
+        if (!runs(&op->context->caps, &tiles[i])) continue;
+        char options[80];
+        snprintf(options, sizeof options, "-DSIDE=%d -DTM=%d -DTN=%d", tiles[i].side, tiles[i].tm,
+                 tiles[i].tn);
+        TRINE_TRY(trine__kernel_create(op->context, weights ? "conv2d_gemm_backward_weights" : "conv2d_gemm",
+                                       options, &s->kernels[i]));
+    }
+    if (weights && dense_weights(op))
+        return trine__kernel_create(op->context, "conv2d_add_splits", "", &s->pack);
+    return trine__kernel_create(op->context, weights ? "conv2d_unpack" : "conv2d_gemm_pack", in_layout,
+                                &s->pack);
+}
+
+static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
+{
+    tap taps[MAX_TAPS];
+    void *memory = NULL;
+    TRINE_TRY(trine__calloc(1, sizeof(gemm_state), &memory));
+    gemm_state *s = memory;
+    const trine_conv2d_desc *d = &op->desc;
+    const bool backward = direction == TRINE_BACKWARD_DATA;
+    s->sources = (backward ? d->out_channels : d->in_channels) / d->groups;
+    s->results = (backward ? d->in_channels : d->out_channels) / d->groups;
+    if (backward)
+        plan_backward_data(op, s, taps);
+    else
+        plan_forward(op, s, taps);
+    while (s->source_shift < MAX_SOURCE_SHIFT && 1 << s->source_shift < s->sources) s->source_shift++;
+    const trine_status status = create_kernels(op, direction, s, taps);
+    if (status != TRINE_OK) {
+        destroy(s);
+        return status;
+    }
+    *state = s;
+    return TRINE_OK;
+}
+
+/* Packed weights: blocks of LANES filters, and of sources. */
+static int result_blocks(const gemm_state *s)
+{
+    return trine__ceil_div(s->results, LANES);
+}
+
+static int source_blocks(const gemm_state *s)
+{
+    return trine__ceil_div(s->sources, 1 << s->source_shift);
+}
+
+static size_t prepared_bytes(const trine_conv2d *op, trine_direction direction)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    const gemm_state *s = op->state[direction];
+    return sizeof(float) * (size_t)d->groups * (size_t)result_blocks(s) * (size_t)source_blocks(s) *
+               (size_t)(d->kernel_h * d->kernel_w * LANES)
+           << s->source_shift;
+}
+
+static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direction direction,
+                            const trine_buffer *weights, trine_buffer *prepared)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    const gemm_state *s = op->state[direction];
+    const int taps = d->kernel_h * d->kernel_w;
+    const trine__arg args[] = {trine__arg_buffer(weights),
+                               trine__arg_buffer(prepared),
+                               trine__arg_i32(s->results),
+                               trine__arg_i32(s->sources),
+                               trine__arg_i32(taps),
+                               trine__arg_i32(s->source_shift),
+                               trine__arg_i32(direction == TRINE_BACKWARD_DATA)};
+    return trine__launch(stream, s->pack, args, TRINE_COUNTOF(args),
+                         trine__grid_lines((size_t)(LANES * taps) << s->source_shift,
+                                           (size_t)source_blocks(s), (size_t)(d->groups * result_blocks(s)),
+                                           TRINE__LOCAL),
+                         "prepare");
+}
+
+static size_t tile_count(const tile *t, int results, size_t columns)
+{
+    const size_t bm = (size_t)(t->side * t->tm), bn = (size_t)(t->side * t->tn);
+    return ((size_t)results + bm - 1) / bm * ((columns + bn - 1) / bn);
+}
+
+/* The tile with the least time: rounds in which the device takes its work-groups (one round at least, and `splits` of the reduction make
+ * more of them), and the work of a group. */
+static int choose_tile(const trine_conv2d *op, const gemm_state *s, size_t columns, bool splits)
+{
+    const size_t at_once = (size_t)op->context->caps.compute_units * GROUPS_PER_UNIT;
+    int best = -1;
+    double best_cost = 0;
+    for (int i = 0; i < TILES; i++) {
+        if (!s->kernels[i]) continue;
+        const tile *t = &tiles[i];
+        const size_t count = tile_count(t, s->results, columns) * (size_t)op->desc.groups,
+                     rounds = splits ? count : (count + at_once - 1) / at_once;
+        const double cost = (double)rounds * t->side * t->tm * t->side * t->tn / t->speed;
+        if (best >= 0 && cost >= best_cost) continue;
+        best = i;
+        best_cost = cost;
+    }
+    return best;
+}
+
+/* Of a power of two. */
+static int shift_of(int cb)
+{
+    int shift = 0;
+    while (1 << shift < cb) shift++;
+    return shift;
+}
+
+static trine__grid work_groups(const tile *t, size_t columns, int results, size_t z)
+{
+    const size_t bm = (size_t)(t->side * t->tm), bn = (size_t)(t->side * t->tn), side = (size_t)t->side;
+    return (trine__grid){{(columns + bn - 1) / bn * side, ((size_t)results + bm - 1) / bm * side, z},
+                         {side, side, 1}};
+}
+
+/* How the filter gradient is shared out: the tile, and how many parts the pixels of all images are added up in to keep the device busy. */
+typedef struct gradient_cut {
+    int tile, splits;
+} gradient_cut;
+
+static gradient_cut cut_gradient(const trine_conv2d *op, const gemm_state *s, int n)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    const size_t columns = (size_t)(s->sources * d->kernel_h * d->kernel_w);
+    gradient_cut cut = {.tile = choose_tile(op, s, columns, true)};
+    const size_t count = tile_count(&tiles[cut.tile], s->results, columns) * (size_t)d->groups,
+                 wanted = (size_t)op->context->caps.compute_units * GROUPS_PER_UNIT;
+    const int most = trine__ceil_div(n * op->p * op->q, SHORTEST_SPLIT);
+    cut.splits = (int)((wanted + count - 1) / count);
+    if (cut.splits > most) cut.splits = most;
+    return cut;
+}
+
+static size_t gradient_count(const trine_conv2d *op, const gemm_state *s)
+{
+    return (size_t)op->desc.out_channels * (size_t)(s->sources * op->desc.kernel_h * op->desc.kernel_w);
+}
+
+static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
+{
+    if (direction != TRINE_BACKWARD_WEIGHTS) return 0;
+    const gemm_state *s = op->state[direction];
+    const int splits = cut_gradient(op, s, n).splits;
+    return splits == 1 && dense_weights(op) ? 0 : sizeof(float) * (size_t)splits * gradient_count(op, s);
+}
+
+/* dw from partial sums; conv2d_unpack's packed layout with blocks of one filter and one channel is what they have. */
+static trine_status add_up(trine_conv2d *op, trine_stream *stream, const gemm_state *s,
+                           const trine__conv2d_call *call, int splits)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    const char *label = trine__direction_name(TRINE_BACKWARD_WEIGHTS);
+    const size_t count = gradient_count(op, s);
+    if (dense_weights(op)) {
+        const trine__arg args[] = {trine__arg_buffer(call->workspace), trine__arg_buffer(call->dw),
+                                   trine__arg_i32(splits), trine__arg_i32((int)count),
+                                   trine__arg_i32(call->beta)};
+        return trine__launch(stream, s->pack, args, TRINE_COUNTOF(args),
+                             trine__grid_lines(count, 1, 1, TRINE__LOCAL), label);
+    }
+    const trine__arg args[] = {trine__arg_buffer(call->workspace),
+                               trine__arg_buffer(call->dw),
+                               trine__arg_i32(s->results),
+                               trine__arg_i32(s->sources),
+                               trine__arg_i32(1),
+                               trine__arg_i32(s->results),
+                               trine__arg_i32(s->sources),
+                               trine__arg_i32(d->kernel_h * d->kernel_w),
+                               trine__arg_i32(1),
+                               trine__arg_i32(1),
+                               trine__arg_i32(splits),
+                               trine__arg_i32((int)count),
+                               trine__arg_i32(call->beta)};
+    return trine__launch(stream, s->pack, args, TRINE_COUNTOF(args),
+                         trine__grid_tiles((size_t)s->sources, (size_t)d->out_channels, 1), label);
+}
+
+static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, const gemm_state *s,
+                                    const trine__conv2d_call *call)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    const int taps = d->kernel_h * d->kernel_w, pixels = call->x->shape.n * op->p * op->q;
+    const gradient_cut cut = cut_gradient(op, s, call->x->shape.n);
+    const bool at_once = cut.splits == 1 && dense_weights(op);
+    const trine__arg args[] = {trine__arg_tensor(call->x),
+                               trine__arg_tensor(call->dy),
+                               trine__arg_buffer(at_once ? call->dw : call->workspace),
+                               trine__arg_buffer(s->taps),
+                               trine__arg_i32(d->groups),
+                               trine__arg_i32(s->sources),
+                               trine__arg_i32(s->results),
+                               trine__arg_i32(taps),
+                               trine__arg_i32(op->h),
+                               trine__arg_i32(op->w),
+                               trine__arg_i32(op->p),
+                               trine__arg_i32(op->q),
+                               trine__arg_i32(d->stride_h),
+                               trine__arg_i32(d->stride_w),
+                               trine__arg_i32(pixels),
+                               trine__arg_i32(trine__ceil_div(pixels, cut.splits)),
+                               trine__arg_i32(shift_of(d->in_cb)),
+                               trine__arg_i32(shift_of(d->out_cb)),
+                               trine__arg_i32(at_once && call->beta)};
+    TRINE_TRY(trine__launch(stream, s->kernels[cut.tile], args, TRINE_COUNTOF(args),
+                            work_groups(&tiles[cut.tile], (size_t)(s->sources * taps), s->results,
+                                        (size_t)(d->groups * cut.splits)),
+                            trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
+    return at_once ? TRINE_OK : add_up(op, stream, s, call, cut.splits);
+}
+
+static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const gemm_state *s, const phase *f,
+                                 const trine_tensor *in, const trine__conv2d_call *call,
+                                 trine_direction direction)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    const trine_conv2d_epilogue *e = call->epilogue;
+    const trine_shape *out = &call->out->shape;
+    const int pixels = in->shape.n * f->rows * f->columns;
+    const int padded = s->results + call->out->cb - 1, /* at most */
+        chosen = choose_tile(op, s, (size_t)pixels, false);
+    const trine__arg args[] = {trine__arg_tensor(in),
+                               trine__arg_buffer(op->weights[direction]),
+                               trine__arg_buffer(s->taps),
+                               trine__arg_buffer(e->scale),
+                               trine__arg_buffer(e->shift),
+                               trine__arg_tensor(e->residual),
+                               trine__arg_tensor(call->out),
+                               trine__arg_i32(s->sources),
+                               trine__arg_i32(s->results),
+                               trine__arg_i32(s->source_shift),
+                               trine__arg_i32(d->kernel_h * d->kernel_w),
+                               trine__arg_i32(in->shape.h),
+                               trine__arg_i32(in->shape.w),
+                               trine__arg_i32(f->rows),
+                               trine__arg_i32(f->columns),
+                               trine__arg_i32(pixels),
+                               trine__arg_i32(s->step_h),
+                               trine__arg_i32(s->step_w),
+                               trine__arg_i32(out->h),
+                               trine__arg_i32(out->w),
+                               trine__arg_i32(f->oy),
+                               trine__arg_i32(f->ox),
+                               trine__arg_i32(s->os_h),
+                               trine__arg_i32(s->os_w),
+                               trine__arg_i32(f->first_tap),
+                               trine__arg_i32(f->tap_count),
+                               trine__arg_i32(shift_of(in->cb)),
+                               trine__arg_i32(shift_of(call->out->cb)),
+                               trine__arg_i32(trine__epilogue_flags(op, call))};
+    return trine__launch(stream, s->kernels[chosen], args, TRINE_COUNTOF(args),
+                         work_groups(&tiles[chosen], (size_t)pixels, padded, (size_t)d->groups),
+                         trine__direction_name(direction));
+}
+
+static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
+                            const trine__conv2d_call *call)
+{
+    const size_t most = sizeof(float) * (size_t)INT32_MAX; /* positions are ints */
+    const trine_tensor *const tensors[] = {call->x, call->dy, call->out};
+    for (size_t i = 0; i < TRINE_COUNTOF(tensors); i++)
+        TRINE_CHECK(!tensors[i] || trine_tensor_bytes(&tensors[i]->shape, tensors[i]->cb) <= most,
+                    TRINE_ERR_UNSUPPORTED,
+                    "conv2d_gemm: a tensor of %zu bytes: at most %zu; use a smaller batch",
+                    trine_tensor_bytes(&tensors[i]->shape, tensors[i]->cb), most);
+    const gemm_state *s = op->state[direction];
+    if (direction == TRINE_BACKWARD_WEIGHTS) return enqueue_weights(op, stream, s, call);
+    const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;
+    for (int i = 0; i < s->phase_count; i++)
+        if (s->phases[i].tap_count > 0 || !call->beta)
+            TRINE_TRY(launch_phase(op, stream, s, &s->phases[i], in, call, direction));
+    return TRINE_OK;
+}
+
+const trine__conv2d_impl trine__conv2d_gemm = {
+    .name = "conv2d_gemm",
+    .error_class = 1.0,
+    .supports = supports,
+    .prefers = prefers,
+    .workspace = workspace,
+    .create = create,
+    .prepared_bytes = prepared_bytes,
+    .prepare = prepare,
+    .enqueue = enqueue,
+    .destroy = destroy,
+};
