@@ -83,6 +83,13 @@ void cli_print(const cli_run *run, const char *format, ...)
     va_end(args);
 }
 
+void cli_print_wrapped(const cli_run *run, size_t column, size_t indent, const char *text)
+{
+    if (run->v.json != NULL && strcmp(run->v.json, "-") == 0) return;
+    cli_progress_interrupt();
+    cli_print_words(text, column, indent);
+}
+
 void cli_log(void *user, const char *sentence)
 {
     const cli_run *run = user;

@@ -61,6 +61,8 @@ int cli_error(int code, const char *format, ...) CLI_PRINTF(2, 3);
 void cli_talk(const cli_run *run, const char *format, ...) CLI_PRINTF(2, 3);
 /* Text of the results on stdout; nothing where the JSON object goes there. */
 void cli_print(const cli_run *run, const char *format, ...) CLI_PRINTF(2, 3);
+/* The rest of a line of results that has come to `column`, wrapped at 80 columns and continued at `indent`. */
+void cli_print_wrapped(const cli_run *run, size_t column, size_t indent, const char *text);
 /* The library's warnings; `user` is the cli_run. */
 void cli_log(void *user, const char *sentence);
 /* "trine_embed_options.progress" for a cli_progress. */

@@ -14,7 +14,7 @@ enum { HELP_WIDTH = 80, HELP_INDENT = 26 };
 
 static const cli_option common_options[] = {
     {"device", CLI_TEXT, CLI_AT(device), "D", "auto", 0, 0,
-     "auto, an index of `trine devices`, cpu, gpu, or a part of a device's name"},
+     "auto, an index of `trine devices`, cpu, gpu, accelerator, or a part of a device's name"},
     {"json", CLI_TEXT, CLI_AT(json), "FILE", NULL, 0, 0, "write the results as one JSON object; - is stdout"},
     {"seed", CLI_SEED, CLI_AT(seed), "N", "0", 0, 0, "seed of everything that is drawn at random"},
     {"threads", CLI_INT, CLI_AT(threads), "N", "0", 0, 1024,
@@ -271,8 +271,7 @@ int cli_parse(const cli_syntax *syntax, int argc, char **argv, cli_values *value
     return 0;
 }
 
-/* Words of `text` from the current column on, wrapped at HELP_WIDTH and continued at `indent`. */
-static void print_wrapped(const char *text, size_t column, size_t indent)
+void cli_print_words(const char *text, size_t column, size_t indent)
 {
     bool first = true;
     while (*text != '\0') {
@@ -313,14 +312,14 @@ static void print_option(const cli_option *option)
         printf("\n%*s", HELP_INDENT, "");
     else
         printf("%*s", HELP_INDENT - length, "");
-    print_wrapped(help, HELP_INDENT, HELP_INDENT);
+    cli_print_words(help, HELP_INDENT, HELP_INDENT);
 }
 
 void cli_help(const cli_syntax *syntax)
 {
     printf("Usage: trine %s%s%s [options]\n\n", syntax->name, syntax->arguments[0] != '\0' ? " " : "",
            syntax->arguments);
-    print_wrapped(syntax->summary, 0, 0);
+    cli_print_words(syntax->summary, 0, 0);
     for (size_t s = 0; s <= syntax->section_count; s++) {
         const cli_section *section = section_at(syntax, s);
         printf("\n%s:\n", section->title);
@@ -328,6 +327,6 @@ void cli_help(const cli_syntax *syntax)
     }
     if (syntax->notes != NULL) {
         putchar('\n');
-        print_wrapped(syntax->notes, 0, 0);
+        cli_print_words(syntax->notes, 0, 0);
     }
 }

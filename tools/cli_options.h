@@ -37,6 +37,7 @@ typedef struct cli_values {
     /* drift, bench */
     int passes, remedies, mode, size, runs, layers;
     int clear; /* cache */
+    int all;   /* probe */
     const char *plot;
     double max_drift;
     /* recalibrate */
@@ -109,6 +110,9 @@ int cli_usage(const cli_syntax *syntax, const char *format, ...) CLI_PRINTF(2, 3
 
 /* Print a command's help on stdout, at most 80 columns wide. */
 void cli_help(const cli_syntax *syntax);
+
+/* Words of `text` on stdout from column `column` on, wrapped at 80 columns and continued at `indent`; ends the line. */
+void cli_print_words(const char *text, size_t column, size_t indent);
 
 /* Word number `index` of "a|b|c", in one of the calling thread's four buffers, used in turn. */
 const char *cli_choice_name(const char *list, int index);

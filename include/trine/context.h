@@ -12,6 +12,20 @@
 extern "C" {
 #endif
 
+/** A known defect or peculiarity of a device's driver (a row of src/rt/quirks.c) and what trine does about it. The strings live
+ *  as long as the program. */
+typedef struct trine_quirk {
+    const char *id; /**< "clover" */
+    /** "refuse": the device is not usable; "warn": opening it warns; "no-cache": no binaries of programs are kept, the driver does;
+     *  "last": taken only if no other device fits; "note": nothing to be done */
+    const char *effect;
+    const char *reason; /**< one sentence */
+    const char *source; /**< who found out: "KataGo#1083" */
+    int ignored;        /**< 1: named by TRINE_IGNORE_QUIRKS, it has no effect */
+} trine_quirk;
+
+enum { TRINE_DEVICE_QUIRKS = 8 };
+
 /** What trine knows of one OpenCL device. Strings live as long as the list (or context) that the info came from. */
 typedef struct trine_device_info {
     int index;                 /**< position in the list, stable while drivers and hardware stay */
@@ -24,29 +38,35 @@ typedef struct trine_device_info {
     int usable;                /**< 1 if trine can run on it */
     char reason[256];          /**< why it is the default, why it is not usable, or "" */
     int is_default;            /**< 1 for the one that "auto" takes */
-    char quirks[256];          /**< known driver defects that trine works round, "; " between them, or "" */
+    char quirks[512];          /**< the reasons of `quirk`, "; " between them, or "" */
     int compute_units;         /**< CL_DEVICE_MAX_COMPUTE_UNITS */
     int vector_width;          /**< CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT */
     uint64_t memory_bytes;     /**< CL_DEVICE_GLOBAL_MEM_SIZE */
     uint64_t allocation_bytes; /**< CL_DEVICE_MAX_MEM_ALLOC_SIZE */
+    int quirk_count;
+    trine_quirk quirk[TRINE_DEVICE_QUIRKS]; /**< what is known of its driver, `quirk_count` of them */
 } trine_device_info;
 
 /** Every device of every OpenCL platform. */
 typedef struct trine_device_list trine_device_list;
 
-/** Ask the ICD loader. No platform at all is a list of 0 devices, not an error. */
+/** Ask the ICD loader. No platform at all is a list of 0 devices, not an error. The environment's TRINE_IGNORE_QUIRKS lists ids (or
+ *  globs, commas between them) of quirks that are to have no effect: a device that one of them refuses becomes usable.
+ *  @return TRINE_ERR_ARG: TRINE_IGNORE_QUIRKS names none */
 TRINE_API trine_status trine_device_list_create(trine_device_list **out);
 TRINE_API int trine_device_list_count(const trine_device_list *list);
 /** Device i (0 <= i < count); NULL outside. */
 TRINE_API const trine_device_info *trine_device_list_at(const trine_device_list *list, int i);
 TRINE_API void trine_device_list_destroy(trine_device_list **list);
 
-/** One device with everything that is shared on it: programs, their cache, the account of memory, log. Safe to use from several threads. */
+/** One device with everything that is shared on it: programs, their cache, the account of memory, log. Safe to use from several
+ *  threads. Several devices take a context each, in one process or more; what is made with one belongs to it alone. */
 typedef struct trine_context trine_context;
 
 /** Open a device.
  *  @param selector  NULL or "auto" (the fastest-looking GPU, else the CPU with the widest vectors); an index of the device list;
- *                   "cpu" or "gpu"; or a part of a device's or platform's name, any case
+ *                   "cpu", "gpu" or "accelerator"; or a device's name, or a part of its or its platform's name, any case. Where it
+ *                   fits several usable devices, the best is taken and the log told which
  *  @param log       receives warnings; may be NULL
  *  @return TRINE_ERR_DEVICE: nothing usable, or no device of that description (the sentence lists what there is) */
 TRINE_API trine_status trine_context_create(const char *selector, trine_log_fn log, void *log_user,

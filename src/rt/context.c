@@ -22,6 +22,33 @@ static uint64_t caps_number(cl_device_id id, cl_device_info key, size_t size)
     return size == sizeof value.u32 ? value.u32 : value.u64;
 }
 
+/* The machine that this is compiled for, which is the one that drivers for CPUs run on. */
+static const char machine[] =
+#if defined __aarch64__
+    "aarch64";
+#elif defined __powerpc64__
+    "ppc64";
+#elif defined __riscv
+    "riscv";
+#elif defined __s390x__
+    "s390x";
+#elif defined __loongarch__
+    "loongarch";
+#elif defined __i386__
+    "i386";
+#elif defined __arm__
+    "arm";
+#else
+    "x86_64";
+#endif
+
+int trine__vector_registers(const char *name, int width)
+{
+    if (width >= 16) return 32; /* AVX-512, and what has vectors as long elsewhere */
+    if (strcmp(name, "i386") == 0) return 8;
+    return strcmp(name, "x86_64") == 0 || strcmp(name, "arm") == 0 ? 16 : 32;
+}
+
 static void read_caps(trine_context *ctx)
 {
     const trine__device *d = &ctx->device;
@@ -29,13 +56,31 @@ static void read_caps(trine_context *ctx)
     caps->cpu = (d->type & CL_DEVICE_TYPE_CPU) != 0;
     const int width = d->info.vector_width;
     caps->vector_width = !caps->cpu ? 1 : width >= 16 ? 16 : width >= 8 ? 8 : 4;
-    caps->vector_registers = caps->vector_width == 16 ? 32 : 16; /* AVX-512 has 32; AVX2 and SSE 16 */
+    caps->vector_registers = caps->cpu ? trine__vector_registers(machine, caps->vector_width) : 16;
     caps->compute_units = d->info.compute_units > 0 ? d->info.compute_units : 1;
     caps->max_local_size = caps_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
     caps->local_bytes = caps_number(d->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof(cl_ulong));
     caps->max_allocation = d->info.allocation_bytes;
     const size_t align = caps_number(d->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8;
     caps->alignment = align < 64 ? 64 : align;
+}
+
+/* What the user should know about the device before relying on it. */
+static void warn(const trine_context *ctx, const char *selector, int rivals)
+{
+    const trine_device_info *d = &ctx->device.info;
+    if (rivals > 0)
+        trine__log(ctx, "'%s' fits %d devices: device %d (%s) is taken", selector, rivals + 1, d->index,
+                   d->name);
+    for (int i = 0; i < d->quirk_count; i++) {
+        const trine_quirk *q = &d->quirk[i];
+        const bool refused = strcmp(q->effect, trine__effect_name(TRINE__EFFECT_REFUSE)) == 0;
+        if (q->ignored && refused)
+            trine__log(ctx, "device %d (%s) is used because TRINE_IGNORE_QUIRKS says so: %s", d->index,
+                       d->name, q->reason);
+        else if (!q->ignored && strcmp(q->effect, trine__effect_name(TRINE__EFFECT_WARN)) == 0)
+            trine__log(ctx, "device %d (%s): %s (%s)", d->index, d->name, q->reason, q->source);
+    }
 }
 
 trine_status trine_context_create(const char *selector, trine_log_fn log, void *log_user, trine_context **out)
@@ -46,7 +91,8 @@ trine_status trine_context_create(const char *selector, trine_log_fn log, void *
     void *p = NULL;
     TRINE_TRY(trine_device_list_create(&list));
     const trine__device *device;
-    TRINE_TRY_GOTO(trine__device_select(list, selector, &device));
+    int rivals;
+    TRINE_TRY_GOTO(trine__device_select(list, selector, &device, &rivals));
     TRINE_TRY_GOTO(trine__calloc(1, sizeof *ctx, &p));
     ctx = p;
     ctx->device = *device;
@@ -61,7 +107,8 @@ trine_status trine_context_create(const char *selector, trine_log_fn log, void *
     cl_int code;
     ctx->cl = clCreateContext(properties, 1, &device->id, NULL, NULL, &code);
     TRINE_TRY_GOTO(trine__cl_check(code, "clCreateContext"));
-    trine__cache_open(ctx, &ctx->cache);
+    if (!(device->effects & TRINE__EFFECT_NO_CACHE)) trine__cache_open(ctx, &ctx->cache);
+    warn(ctx, selector, rivals);
     *out = ctx;
     ctx = NULL;
 cleanup:

@@ -15,7 +15,7 @@ typedef struct trine__cache trine__cache;
 typedef struct trine__caps {
     bool cpu;             /* kernels for one work-item per register tile, local size 1 */
     int vector_width;     /* floats of one native vector: 1 (scalar GPU lanes), 4, 8 or 16 */
-    int vector_registers; /* of that width, as the instruction sets that have it offer: 16 or 32 */
+    int vector_registers; /* of that width, as the instruction set that has it offers: 8, 16 or 32 */
     int compute_units;
     size_t max_local_size; /* work-items of a work-group */
     size_t local_bytes;    /* local memory of a work-group */
@@ -43,6 +43,9 @@ void trine__log(const trine_context *context, const char *format, ...) TRINE_PRI
 /* Channel block of trunk tensors on this device: 16 on CPUs (one AVX-512 or two AVX2 registers: measured no
  * slower than 8 there, with half the tap overhead), 1 (NCHW) elsewhere. */
 int trine__trunk_block(const trine_context *context);
+
+/* Vector registers of a CPU ("x86_64", "aarch64", ...) whose drivers take vectors of `width` floats. */
+int trine__vector_registers(const char *name, int width);
 
 /* Position of the first pattern of $TRINE_ALGORITHMS that matches: lower is preferred, -1 is not allowed. 0 where it is not
  * set. */

@@ -3,26 +3,17 @@
 #include "rt/device.h"
 
 #include <ctype.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/glob.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "rt/launch.h"
 
 enum { MAX_PLATFORMS = 32, MAX_DEVICES = 64 };
-
-/* Known driver defects: part of the platform's name, part of the driver's version ("" any), what trine does
- * about it. Sources: the projects' own issue trackers; HACKING.md says how to add a row. */
-static const struct {
-    const char *platform, *driver, *quirk;
-    bool unusable;
-} quirk_table[] = {
-    {"Clover", "", "Mesa's Clover is unmaintained and miscompiles; use its successor rusticl", true},
-    {"Portable Computing Language", "",
-     "each new local size costs a compilation: trine keeps local sizes fixed", false},
-};
 
 static bool contains(const char *text, const char *part)
 {
@@ -55,48 +46,76 @@ static uint64_t device_number(cl_device_id id, cl_device_info key, size_t size)
     return size == sizeof value.u32 ? value.u32 : value.u64;
 }
 
-static void judge(trine__device *d)
+static void refuse(trine_device_info *info, const char *format, ...) TRINE_PRINTF(2, 3);
+
+/* The first reason stays. */
+static void refuse(trine_device_info *info, const char *format, ...)
+{
+    if (!info->usable) return;
+    va_list args;
+    va_start(args, format);
+    info->usable = 0;
+    vsnprintf(info->reason, sizeof info->reason, format, args);
+    va_end(args);
+}
+
+static void check_limits(trine__device *d)
 {
     trine_device_info *info = &d->info;
-    info->usable = 1;
     int major = 0, minor = 0;
-    if (sscanf(info->version, "OpenCL %d.%d", &major, &minor) != 2 || major * 10 + minor < 12) {
-        info->usable = 0;
-        snprintf(info->reason, sizeof info->reason, "needs OpenCL 1.2, device has '%s'", info->version);
-    } else if (!device_number(d->id, CL_DEVICE_AVAILABLE, sizeof(cl_bool))) {
-        info->usable = 0;
-        snprintf(info->reason, sizeof info->reason, "the driver says that it is not available");
-    } else if (!device_number(d->id, CL_DEVICE_COMPILER_AVAILABLE, sizeof(cl_bool))) {
-        info->usable = 0;
-        snprintf(info->reason, sizeof info->reason, "the driver has no compiler");
-    } else if (device_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)) < TRINE__LOCAL) {
-        info->usable = 0;
-        snprintf(info->reason, sizeof info->reason, "needs work-groups of %d work-items, device allows %llu",
-                 (int)TRINE__LOCAL,
-                 (unsigned long long)device_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)));
-    }
-    for (size_t i = 0; i < TRINE_COUNTOF(quirk_table); i++) {
-        if (!contains(info->platform, quirk_table[i].platform) ||
-            !contains(info->driver, quirk_table[i].driver))
-            continue;
+    if (sscanf(info->version, "OpenCL %d.%d", &major, &minor) != 2 || major * 10 + minor < 12)
+        refuse(info, "needs OpenCL 1.2, device has '%s'", info->version);
+    if (!device_number(d->id, CL_DEVICE_AVAILABLE, sizeof(cl_bool)))
+        refuse(info, "the driver says that it is not available");
+    if (!device_number(d->id, CL_DEVICE_COMPILER_AVAILABLE, sizeof(cl_bool)))
+        refuse(info, "the driver has no compiler");
+    const uint64_t most = device_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
+    if (most < TRINE__LOCAL)
+        refuse(info, "needs work-groups of %d work-items, device allows %llu", (int)TRINE__LOCAL,
+               (unsigned long long)most);
+}
+
+/* Rows of the table that apply, and what follows from those that are not ignored. */
+static void apply_quirks(trine__device *d, const char *platform_version, const bool *ignored)
+{
+    trine_device_info *info = &d->info;
+    const trine__driver driver = {.platform = info->platform,
+                                  .platform_version = platform_version,
+                                  .vendor = info->vendor,
+                                  .device = info->name,
+                                  .version = info->driver};
+    for (size_t i = 0; i < trine__quirk_count && info->quirk_count < TRINE_DEVICE_QUIRKS; i++) {
+        const trine__quirk *row = &trine__quirk_table[i];
+        if (!trine__quirk_applies(row, &driver)) continue;
+        info->quirk[info->quirk_count++] =
+            (trine_quirk){row->id, trine__effect_name(row->effect), row->reason, row->source, ignored[i]};
         const size_t used = strlen(info->quirks);
-        snprintf(info->quirks + used, sizeof info->quirks - used, "%s%s", used ? "; " : "",
-                 quirk_table[i].quirk);
-        if (quirk_table[i].unusable && info->usable) {
-            info->usable = 0;
-            snprintf(info->reason, sizeof info->reason, "%s", quirk_table[i].quirk);
-        }
+        snprintf(info->quirks + used, sizeof info->quirks - used, "%s%s", used ? "; " : "", row->reason);
+        if (ignored[i]) continue;
+        d->effects |= (unsigned)row->effect;
+        if (row->effect == TRINE__EFFECT_REFUSE)
+            refuse(info, "%s (TRINE_IGNORE_QUIRKS=%s in the environment uses it all the same)", row->reason,
+                   row->id);
     }
 }
 
-static void examine(cl_platform_id platform, cl_device_id id, int index, trine__device *d)
+static void platform_text(cl_platform_id id, cl_platform_info key, char *out, size_t size)
+{
+    char text[1024] = "";
+    if (clGetPlatformInfo(id, key, sizeof text - 1, text, NULL) != CL_SUCCESS) text[0] = '\0';
+    snprintf(out, size, "%s", text);
+}
+
+static void examine(cl_platform_id platform, cl_device_id id, int index, const bool *ignored,
+                    trine__device *d)
 {
     *d = (trine__device){.platform = platform, .id = id};
     trine_device_info *info = &d->info;
+    char platform_version[512];
     info->index = index;
-    char name[1024] = "";
-    clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof name - 1, name, NULL);
-    snprintf(info->platform, sizeof info->platform, "%.127s", name);
+    info->usable = 1;
+    platform_text(platform, CL_PLATFORM_NAME, info->platform, sizeof info->platform);
+    platform_text(platform, CL_PLATFORM_VERSION, platform_version, sizeof platform_version);
     device_text(id, CL_DEVICE_NAME, info->name, sizeof info->name);
     device_text(id, CL_DEVICE_VENDOR, info->vendor, sizeof info->vendor);
     device_text(id, CL_DRIVER_VERSION, info->driver, sizeof info->driver);
@@ -111,15 +130,17 @@ static void examine(cl_platform_id platform, cl_device_id id, int index, trine__
     info->vector_width = (int)device_number(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof(cl_uint));
     info->memory_bytes = device_number(id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(cl_ulong));
     info->allocation_bytes = device_number(id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(cl_ulong));
-    judge(d);
+    check_limits(d);
+    apply_quirks(d, platform_version, ignored);
 }
 
 /* GPUs before other accelerators before CPUs; then compute units times clock; CPUs by vector width first,
- * because every CPU implementation sees the same cores. */
+ * because every CPU implementation sees the same cores. What a quirk puts last comes after all of these. */
 static double score(const trine__device *d)
 {
     const double clock = (double)device_number(d->id, CL_DEVICE_MAX_CLOCK_FREQUENCY, sizeof(cl_uint)) + 1.0;
     const double speed = d->info.compute_units * clock;
+    if (d->effects & TRINE__EFFECT_LAST) return speed - 1e12;
     if (d->type & CL_DEVICE_TYPE_GPU) return 4e12 + speed;
     if (d->type & CL_DEVICE_TYPE_CPU) return 1e12 + 1e10 * d->info.vector_width + speed;
     return 2e12 + speed;
@@ -143,15 +164,33 @@ static void mark_default(trine_device_list *list)
                                               : "no GPU");
 }
 
+static bool quirk_named(const void *user, const char *glob, int i)
+{
+    (void)user;
+    return trine__glob_match(glob, trine__quirk_table[i].id);
+}
+
+/* ignored[i]: TRINE_IGNORE_QUIRKS names row i of the table. */
+static trine_status read_ignored(bool *ignored)
+{
+    const trine__glob_items rows = {
+        .count = (int)trine__quirk_count, .matches = quirk_named, .kind = "quirk of a driver"};
+    return trine__glob_list("TRINE_IGNORE_QUIRKS", getenv("TRINE_IGNORE_QUIRKS"), &rows, ignored);
+}
+
 trine_status trine_device_list_create(trine_device_list **out)
 {
     trine_device_list *list = NULL;
+    bool *ignored = NULL;
     trine_status status = TRINE_OK;
     void *p = NULL;
     TRINE_TRY(trine__calloc(1, sizeof *list, &p));
     list = p;
     TRINE_TRY_GOTO(trine__calloc(MAX_DEVICES, sizeof *list->devices, &p));
     list->devices = p;
+    TRINE_TRY_GOTO(trine__calloc(trine__quirk_count, sizeof *ignored, &p));
+    ignored = p;
+    TRINE_TRY_GOTO(read_ignored(ignored));
     cl_platform_id platforms[MAX_PLATFORMS];
     cl_uint platform_count = 0;
     if (clGetPlatformIDs(MAX_PLATFORMS, platforms, &platform_count) != CL_SUCCESS) platform_count = 0;
@@ -162,12 +201,13 @@ trine_status trine_device_list_create(trine_device_list **out)
         if (clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &count) != CL_SUCCESS)
             continue;
         for (cl_uint j = 0; j < count && j < MAX_DEVICES && list->count < MAX_DEVICES; j++, list->count++)
-            examine(platforms[i], ids[j], list->count, &list->devices[list->count]);
+            examine(platforms[i], ids[j], list->count, ignored, &list->devices[list->count]);
     }
     mark_default(list);
     *out = list;
-    return TRINE_OK;
+    list = NULL;
 cleanup:
+    free(ignored);
     trine_device_list_destroy(&list);
     return status;
 }
@@ -190,34 +230,48 @@ void trine_device_list_destroy(trine_device_list **list)
     *list = NULL;
 }
 
-static bool selected(const trine__device *d, const char *selector)
+static bool same_text(const char *a, const char *b)
 {
+    return strlen(a) == strlen(b) && contains(a, b);
+}
+
+/* How well a selector fits: 0 not at all, 1 a part of a name, 2 for certain. */
+static int fit(const trine__device *d, const char *selector)
+{
+    static const char *const types[] = {"cpu", "gpu", "accelerator"};
     char *end;
     const long index = strtol(selector, &end, 10);
-    if (selector[0] && *end == '\0') return index == d->info.index;
-    if (strcmp(selector, "cpu") == 0 || strcmp(selector, "gpu") == 0)
-        return strcmp(selector, d->info.type) == 0;
+    if (selector[0] && *end == '\0') return index == d->info.index ? 2 : 0;
+    for (size_t i = 0; i < TRINE_COUNTOF(types); i++)
+        if (strcmp(selector, types[i]) == 0) return strcmp(selector, d->info.type) == 0 ? 2 : 0;
+    if (same_text(d->info.name, selector)) return 2;
     return contains(d->info.name, selector) || contains(d->info.platform, selector);
 }
 
 trine_status trine__device_select(const trine_device_list *list, const char *selector,
-                                  const trine__device **out)
+                                  const trine__device **out, int *rivals)
 {
     TRINE_CHECK(list->count > 0, TRINE_ERR_DEVICE,
                 "no OpenCL device found: install a driver (for CPUs: PoCL, Debian package pocl-opencl-icd) "
                 "and check with clinfo");
     const bool automatic = !selector || !selector[0] || strcmp(selector, "auto") == 0;
     const trine__device *best = NULL, *unusable = NULL;
+    int best_fit = 1, equals = 0;
     for (int i = 0; i < list->count; i++) {
         const trine__device *d = &list->devices[i];
-        if (!automatic && !selected(d, selector)) continue;
+        const int how = automatic ? 1 : fit(d, selector);
+        if (how == 0) continue;
         if (!d->info.usable) {
             unusable = d;
             continue;
         }
-        if (!best || score(d) > score(best)) best = d;
+        if (how < best_fit) continue;
+        equals = how > best_fit ? 1 : equals + 1;
+        if (!best || how > best_fit || score(d) > score(best)) best = d;
+        best_fit = how;
     }
     if (best) {
+        if (rivals) *rivals = automatic ? 0 : equals - 1;
         *out = best;
         return TRINE_OK;
     }

@@ -36,14 +36,16 @@ static void print_log(void *user, const char *sentence)
     fprintf(stderr, "log: %s\n", sentence);
 }
 
-/* The layouts, tiles and kernels that another kind of device would get: "gpu", or a CPU with vectors of "4",
- * "8" or "16" floats. */
+/* The layouts, tiles and kernels that another kind of device would get: "gpu", a CPU with vectors of "4",
+ * "8" or "16" floats on x86-64, or "neon": 4 on AArch64. */
 static void imitate(const char *shape)
 {
     trine__caps *caps = &dev.context->caps;
     caps->cpu = strcmp(shape, "gpu") != 0;
-    caps->vector_width = caps->cpu ? atoi(shape) : 1;
-    caps->vector_registers = caps->vector_width == 16 ? 32 : 16;
+    const bool neon = strcmp(shape, "neon") == 0;
+    caps->vector_width = !caps->cpu ? 1 : neon ? 4 : atoi(shape);
+    caps->vector_registers =
+        caps->cpu ? trine__vector_registers(neon ? "aarch64" : "x86_64", caps->vector_width) : 16;
 }
 
 void test_device_open(void)
