@@ -13,9 +13,12 @@ typedef struct probe {
     trine_context *context;
     trine_stream *stream;
     trine_status status; /* of the test that runs */
+    double error;        /* the largest so far in this test; NaN stays */
+    char worst[160];     /* where that is: "y[17] is 0.5, expected 0.25"; "" if nothing differs */
     cJSON *tests;
     int failed, passed;
-    float *floats; /* arena of PROBE_FLOATS, emptied after each test */
+    char first_wrong[640]; /* the first test that failed, in words */
+    float *floats;         /* arena of PROBE_FLOATS, emptied after each test */
     size_t floats_used;
     trine_buffer *buffers[PROBE_BUFFERS];
     int buffer_count;
@@ -34,11 +37,19 @@ float *probe_draw(probe *p, size_t count);
 trine_buffer *probe_buffer(probe *p, const void *host, size_t bytes);
 /* A tensor of a shape; host is dense NCHW or NULL. */
 trine_tensor probe_tensor(probe *p, const trine_shape *shape, int cb, const float *host);
-/* Largest |device - want|; NaN anywhere is NaN. */
-double probe_tensor_error(probe *p, const trine_tensor *tensor, const float *want);
-double probe_buffer_error(probe *p, const trine_buffer *buffer, const float *want, size_t count);
-/* End a test: it passed if nothing failed and error <= bound. Empties the arenas. */
-void probe_report(probe *p, const char *name, double error, double bound);
+/* Compare what the device has with what it should have. An error is |device - want| / terms: sums of so many terms are allowed so much
+ * more. The test's error is the largest of all its comparisons; NaN anywhere is NaN. */
+void probe_check(probe *p, const char *what, const float *got, const float *want, size_t count, double terms);
+void probe_check_tensor(probe *p, const char *what, const trine_tensor *tensor, const float *want);
+void probe_check_buffer(probe *p, const char *what, const trine_buffer *buffer, const float *want,
+                        size_t count, double terms);
+/* Judge a test: it passed if nothing failed and its error is <= bound. The next one begins; what is in the arenas stays. */
+void probe_judge(probe *p, const char *name, const char *implementation, double bound);
+/* The same, and empty the arenas. */
+void probe_report(probe *p, const char *name, const char *implementation, double bound);
+
+/* Run `one` for every usable device, in a process of its own: a driver that crashes takes only that with it. */
+int probe_all(cli_run *run, int (*one)(cli_run *run));
 
 void probe_conv2d(probe *p);
 void probe_batchnorm(probe *p);

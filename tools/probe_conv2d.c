@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Known answers of convolution: every implementation, every direction, both layouts. */
+/* Known answers of convolution: every implementation, every direction, both layouts of images, and weights both
+ * dense and as the context would lay them out. */
 #include "probe.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,10 +13,9 @@ typedef struct conv_case {
 } conv_case;
 
 static const conv_case cases[] = {
-    {"3x3", 2, 20, 7, 9, 24, 3, 1, 1, 1},
-    {"1x1 stride 2", 2, 16, 8, 8, 32, 1, 2, 0, 1},
-    {"7x7 stem", 1, 3, 17, 16, 32, 7, 2, 3, 1},
-    {"3x3 groups", 1, 32, 6, 6, 32, 3, 1, 1, 2},
+    {"3x3", 2, 20, 7, 9, 24, 3, 1, 1, 1},       {"1x1 stride 2", 2, 16, 8, 8, 32, 1, 2, 0, 1},
+    {"7x7 stem", 1, 3, 17, 16, 32, 7, 2, 3, 1}, {"3x3 groups", 1, 32, 6, 6, 32, 3, 1, 1, 2},
+    {"3x3 of 4", 1, 32, 6, 6, 32, 3, 1, 1, 8},
 };
 
 typedef struct conv_data {
@@ -67,9 +68,9 @@ static size_t shape_count(const trine_shape *s)
     return (size_t)s->n * (size_t)s->c * (size_t)s->h * (size_t)s->w;
 }
 
-/* y = relu(conv * scale + shift + residual): returns the largest error. */
-static double forward(probe *p, trine_conv2d *op, const conv_case *t, const conv_data *d,
-                      const trine_conv2d_desc *desc, const trine_buffer *weights, trine_buffer *workspace)
+/* y = relu(conv * scale + shift + residual) */
+static void forward(probe *p, trine_conv2d *op, const conv_case *t, const conv_data *d,
+                    const trine_conv2d_desc *desc, const trine_buffer *weights, trine_buffer *workspace)
 {
     const size_t count = shape_count(&d->out);
     float *want = probe_zeros(p, count), *scale = probe_draw(p, 64), *shift = probe_draw(p, 64);
@@ -88,12 +89,11 @@ static double forward(probe *p, trine_conv2d *op, const conv_case *t, const conv
                                             .residual = &residual};
     PROBE_DO(p, trine_conv2d_prepare(op, p->stream, weights));
     PROBE_DO(p, trine_conv2d_forward(op, p->stream, &x, &epilogue, &y, workspace));
-    return probe_tensor_error(p, &y, want);
+    probe_check_tensor(p, "y", &y, want);
 }
 
-static double backward_data(probe *p, trine_conv2d *op, const conv_case *t, const conv_data *d,
-                            const trine_conv2d_desc *desc, const trine_buffer *weights,
-                            trine_buffer *workspace)
+static void backward_data(probe *p, trine_conv2d *op, const conv_case *t, const conv_data *d,
+                          const trine_conv2d_desc *desc, const trine_buffer *weights, trine_buffer *workspace)
 {
     float *want = probe_zeros(p, shape_count(&d->in));
     visit_all(t, d, visit_data, want);
@@ -101,20 +101,25 @@ static double backward_data(probe *p, trine_conv2d *op, const conv_case *t, cons
     trine_tensor dx = probe_tensor(p, &d->in, desc->in_cb, NULL);
     PROBE_DO(p, trine_conv2d_prepare(op, p->stream, weights));
     PROBE_DO(p, trine_conv2d_backward_data(op, p->stream, &dy, 0, &dx, workspace));
-    return probe_tensor_error(p, &dx, want);
+    probe_check_tensor(p, "dx", &dx, want);
 }
 
-static double backward_weights(probe *p, trine_conv2d *op, const conv_case *t, const conv_data *d,
-                               const trine_conv2d_desc *desc, trine_buffer *workspace)
+static void backward_weights(probe *p, trine_conv2d *op, const conv_case *t, const conv_data *d,
+                             const trine_conv2d_desc *desc, trine_buffer *workspace)
 {
     const size_t count = (size_t)(t->k * d->group_c * t->r * t->r);
     float *want = probe_zeros(p, count);
     visit_all(t, d, visit_weights, want);
     const trine_tensor x = probe_tensor(p, &d->in, desc->in_cb, d->x);
     const trine_tensor dy = probe_tensor(p, &d->out, desc->out_cb, d->dy);
-    trine_buffer *dw = probe_buffer(p, NULL, count * sizeof(float));
+    const size_t stored_count = trine_conv2d_weight_count(desc);
+    float *stored = probe_zeros(p, stored_count), *dense = probe_zeros(p, count);
+    for (size_t i = 0; i < stored_count; i++) stored[i] = NAN; /* to be written, not added to */
+    trine_buffer *dw = probe_buffer(p, stored, stored_count * sizeof *stored);
     PROBE_DO(p, trine_conv2d_backward_weights(op, p->stream, &x, &dy, 0, dw, workspace));
-    return probe_buffer_error(p, dw, want, count);
+    PROBE_DO(p, trine_buffer_read(p->stream, dw, 0, stored, stored_count * sizeof *stored));
+    trine_conv2d_weights_to_dense(desc, stored, dense);
+    probe_check(p, "dw", dense, want, count, 1);
 }
 
 /* Sum of how many products of values in [-1, 1) make one result. */
@@ -127,36 +132,58 @@ static double bound_of(const conv_case *t, const conv_data *d, trine_direction d
     return 8 * 6e-8 * length;
 }
 
+static int is_blocked(const trine_conv2d_desc *desc)
+{
+    return desc->weight_kb > 1 || desc->weight_cb > 1;
+}
+
 static void run_one(probe *p, const conv_case *t, trine_conv2d_desc desc, trine_direction direction,
                     const char *algorithm)
 {
     static const char *const directions[] = {"forward", "backward_data", "backward_weights"};
     trine_conv2d *op = NULL;
-    char name[160];
-    double error = 0;
+    char name[160], layout[32] = "";
     conv_data d = {.in = {t->n, t->c, t->h, t->w}, .group_c = t->c / t->groups};
     desc.algorithm = algorithm;
     desc.relu = direction == TRINE_FORWARD;
     PROBE_DO(p, trine_conv2d_create(p->context, &desc, t->h, t->w, 1u << direction, &op));
     if (p->status == TRINE_OK) {
         PROBE_DO(p, trine_conv2d_output_shape(op, t->n, &d.out));
-        const size_t weight_count = (size_t)(t->k * d.group_c * t->r * t->r);
+        const size_t stored_count = trine_conv2d_weight_count(&desc);
         const size_t workspace_bytes = trine_conv2d_workspace_bytes(op, direction, t->n);
-        const float *w = probe_draw(p, weight_count);
+        float *stored = probe_zeros(p, stored_count);
+        d.w = probe_draw(p, (size_t)(t->k * d.group_c * t->r * t->r));
         d.x = probe_draw(p, shape_count(&d.in));
         d.dy = probe_draw(p, shape_count(&d.out));
-        d.w = w;
-        trine_buffer *weights = probe_buffer(p, w, weight_count * sizeof *w);
+        trine_conv2d_weights_from_dense(&desc, d.w, stored);
+        trine_buffer *weights = probe_buffer(p, stored, stored_count * sizeof *stored);
         trine_buffer *workspace = workspace_bytes > 0 ? probe_buffer(p, NULL, workspace_bytes) : NULL;
-        error = direction == TRINE_FORWARD         ? forward(p, op, t, &d, &desc, weights, workspace)
-                : direction == TRINE_BACKWARD_DATA ? backward_data(p, op, t, &d, &desc, weights, workspace)
-                                                   : backward_weights(p, op, t, &d, &desc, workspace);
+        if (direction == TRINE_FORWARD) forward(p, op, t, &d, &desc, weights, workspace);
+        if (direction == TRINE_BACKWARD_DATA) backward_data(p, op, t, &d, &desc, weights, workspace);
+        if (direction == TRINE_BACKWARD_WEIGHTS) backward_weights(p, op, t, &d, &desc, workspace);
     }
     const char *shorter = strncmp(algorithm, "conv2d_", 7) == 0 ? algorithm + 7 : algorithm;
-    snprintf(name, sizeof name, "conv2d_%s %s cb %d %s", directions[direction], t->name, desc.out_cb,
-             shorter);
+    if (is_blocked(&desc)) snprintf(layout, sizeof layout, " w%dx%d", desc.weight_kb, desc.weight_cb);
+    snprintf(name, sizeof name, "conv2d_%s %s cb %d %s%s", directions[direction], t->name, desc.out_cb,
+             shorter, layout);
     trine_conv2d_destroy(&op);
-    probe_report(p, name, error, bound_of(t, &d, direction));
+    probe_report(p, name, algorithm, bound_of(t, &d, direction));
+}
+
+/* Every implementation that could serve the case. */
+static void run_all(probe *p, const conv_case *t, const trine_conv2d_desc *desc, trine_direction direction)
+{
+    const char *names[16];
+    size_t count = 0;
+    trine_conv2d *op = NULL;
+    PROBE_DO(p, trine_conv2d_create(p->context, desc, t->h, t->w, 1u << direction, &op));
+    if (p->status == TRINE_OK) count = trine_conv2d_algorithms(op, direction, names, CLI_COUNTOF(names));
+    trine_conv2d_destroy(&op);
+    if (count == 0) {
+        PROBE_DO(p, TRINE_ERR_UNSUPPORTED);
+        probe_report(p, "conv2d: an implementation for every case", "conv2d", 0);
+    }
+    for (size_t a = 0; a < count && a < CLI_COUNTOF(names); a++) run_one(p, t, *desc, direction, names[a]);
 }
 
 void probe_conv2d(probe *p)
@@ -166,23 +193,14 @@ void probe_conv2d(probe *p)
         for (size_t b = 0; b < CLI_COUNTOF(blocks); b++)
             for (int direction = 0; direction < 3; direction++) {
                 const conv_case *t = &cases[i];
-                const char *names[16];
-                size_t count = 0;
-                trine_conv2d *op = NULL;
                 trine_conv2d_desc desc = trine_conv2d_desc_default(t->c, t->k, t->r);
                 desc.stride_h = desc.stride_w = t->stride;
                 desc.pad_h = desc.pad_w = t->pad;
                 desc.groups = t->groups;
                 desc.in_cb = t->c == 3 ? 1 : blocks[b];
                 desc.out_cb = blocks[b];
-                PROBE_DO(p, trine_conv2d_create(p->context, &desc, t->h, t->w, 1u << direction, &op));
-                if (p->status == TRINE_OK)
-                    count =
-                        trine_conv2d_algorithms(op, (trine_direction)direction, names, CLI_COUNTOF(names));
-                trine_conv2d_destroy(&op);
-                if (count == 0)
-                    probe_report(p, "conv2d: an implementation for every case", p->status != TRINE_OK, 0.5);
-                for (size_t a = 0; a < count && a < CLI_COUNTOF(names); a++)
-                    run_one(p, t, desc, (trine_direction)direction, names[a]);
+                run_all(p, t, &desc, (trine_direction)direction);
+                trine_conv2d_choose_weight_blocks(p->context, &desc);
+                if (is_blocked(&desc)) run_all(p, t, &desc, (trine_direction)direction);
             }
 }

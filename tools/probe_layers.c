@@ -59,7 +59,7 @@ static void batchnorm_block(probe *p, int cb, const char *forward_name, const ch
     for (int c = 0; c < C; c++) bn_channel(c, x, dy_host, gamma, beta, &want);
     PROBE_DO(p, trine_batchnorm_create(p->context, C, cb, 1e-5f, &bn));
     if (p->status != TRINE_OK) {
-        probe_report(p, forward_name, 0, 0);
+        probe_report(p, forward_name, "batchnorm", 0);
         return;
     }
     const size_t bytes = ROUNDED * sizeof(float);
@@ -74,9 +74,10 @@ static void batchnorm_block(probe *p, int cb, const char *forward_name, const ch
     PROBE_DO(p, trine_batchnorm_partials(bn, p->stream, &tx, partials));
     PROBE_DO(p, trine_batchnorm_statistics(bn, p->stream, &shape, partials, &saved, mean, var, 0.1f));
     PROBE_DO(p, trine_batchnorm_apply(bn, p->stream, &tx, &saved, g, b, NULL, 1, &ty));
-    double error = probe_tensor_error(p, &ty, want.y);
-    error = fmax(error, probe_buffer_error(p, mean, want.mean, C));
-    error = fmax(error, probe_buffer_error(p, var, want.var, C));
+    probe_check_tensor(p, "y", &ty, want.y);
+    probe_check_buffer(p, "running_mean", mean, want.mean, C, 1);
+    probe_check_buffer(p, "running_var", var, want.var, C, 1);
+    probe_judge(p, forward_name, "batchnorm", 2e-5);
     const trine_batchnorm_gradients gradients = {.x = &tx,
                                                  .y = &ty,
                                                  .dy = &dy,
@@ -88,14 +89,11 @@ static void batchnorm_block(probe *p, int cb, const char *forward_name, const ch
                                                  .partials = partials,
                                                  .batch = 1};
     PROBE_DO(p, trine_batchnorm_backward(bn, p->stream, &gradients));
-    double back = probe_tensor_error(p, &dx, want.dx);
-    back = fmax(back, probe_buffer_error(p, dgamma, want.dgamma, C) / M);
-    back = fmax(back, probe_buffer_error(p, dbeta, want.dbeta, C) / M);
+    probe_check_tensor(p, "dx", &dx, want.dx);
+    probe_check_buffer(p, "dgamma", dgamma, want.dgamma, C, M);
+    probe_check_buffer(p, "dbeta", dbeta, want.dbeta, C, M);
     trine_batchnorm_destroy(&bn);
-    const trine_status status = p->status;
-    probe_report(p, forward_name, error, 2e-5);
-    p->status = status;
-    probe_report(p, backward_name, back, 2e-5);
+    probe_report(p, backward_name, "batchnorm", 2e-5);
 }
 
 void probe_batchnorm(probe *p)
@@ -110,7 +108,7 @@ static void pool(probe *p, const char *name, const trine_pool2d_desc *desc, int 
     trine_shape out;
     PROBE_DO(p, trine_pool2d_create(p->context, desc, cb, H, W, &op));
     if (p->status != TRINE_OK) {
-        probe_report(p, name, 0, 0);
+        probe_report(p, name, "pool2d", 0);
         return;
     }
     trine_pool2d_output_shape(op, N, C, &out);
@@ -141,9 +139,10 @@ static void pool(probe *p, const char *name, const trine_pool2d_desc *desc, int 
     trine_buffer *index = is_max ? probe_buffer(p, NULL, trine_tensor_bytes(&out, cb)) : NULL;
     PROBE_DO(p, trine_pool2d_forward(op, p->stream, &tx, &ty, index));
     PROBE_DO(p, trine_pool2d_backward(op, p->stream, &tdy, index, &tdx));
-    const double error = fmax(probe_tensor_error(p, &ty, y), probe_tensor_error(p, &tdx, dx));
+    probe_check_tensor(p, "y", &ty, y);
+    probe_check_tensor(p, "dx", &tdx, dx);
     trine_pool2d_destroy(&op);
-    probe_report(p, name, error, is_max ? 1e-6 : 8 * 6e-8 * HW);
+    probe_report(p, name, "pool2d", is_max ? 1e-6 : 8 * 6e-8 * HW);
 }
 
 void probe_pool2d(probe *p)
@@ -175,7 +174,7 @@ void probe_pool2d(probe *p)
 
 enum { ROWS = 5, FEATURES = 37, OUTPUTS = 11 };
 
-static void linear(probe *p, const char *name, const char *algorithm)
+static void linear(probe *p, const char *algorithm)
 {
     const trine_shape in = {ROWS, FEATURES, 1, 1}, out = {ROWS, OUTPUTS, 1, 1};
     trine_linear *op = NULL;
@@ -196,7 +195,7 @@ static void linear(probe *p, const char *name, const char *algorithm)
         }
     PROBE_DO(p, trine_linear_create(p->context, FEATURES, OUTPUTS, algorithm, &op));
     if (p->status != TRINE_OK) {
-        probe_report(p, name, 0, 0);
+        probe_report(p, algorithm, algorithm, 0);
         return;
     }
     const size_t bytes = trine_linear_workspace_bytes(op, p->stream, ROWS);
@@ -210,17 +209,18 @@ static void linear(probe *p, const char *name, const char *algorithm)
     PROBE_DO(p, trine_linear_forward(op, p->stream, &tx, tw, tb, &ty, workspace));
     PROBE_DO(p, trine_linear_backward_data(op, p->stream, &tdy, tw, &tdx, workspace));
     PROBE_DO(p, trine_linear_backward_weights(op, p->stream, &tx, &tdy, 0, tdw, tdb, workspace));
-    double error = fmax(probe_tensor_error(p, &ty, y), probe_tensor_error(p, &tdx, dx));
-    error = fmax(error, probe_buffer_error(p, tdw, dw, OUTPUTS * FEATURES));
-    error = fmax(error, probe_buffer_error(p, tdb, db, OUTPUTS));
+    probe_check_tensor(p, "y", &ty, y);
+    probe_check_tensor(p, "dx", &tdx, dx);
+    probe_check_buffer(p, "dw", tdw, dw, OUTPUTS * FEATURES, 1);
+    probe_check_buffer(p, "db", tdb, db, OUTPUTS, 1);
     trine_linear_destroy(&op);
-    probe_report(p, name, error, 8 * 6e-8 * FEATURES);
+    probe_report(p, algorithm, algorithm, 8 * 6e-8 * FEATURES);
 }
 
 void probe_linear(probe *p)
 {
-    linear(p, "linear_plain", "linear_plain");
-    linear(p, "linear_clblast", "linear_clblast");
+    linear(p, "linear_plain");
+    linear(p, "linear_clblast");
 }
 
 void probe_elementwise(probe *p)
@@ -235,7 +235,7 @@ void probe_elementwise(probe *p)
     }
     PROBE_DO(p, trine_elementwise_create(p->context, &op));
     if (p->status != TRINE_OK) {
-        probe_report(p, "elementwise", 0, 0);
+        probe_report(p, "elementwise", "elementwise", 0);
         return;
     }
     const trine_tensor ta = probe_tensor(p, &shape, 16, a), tb = probe_tensor(p, &shape, 16, b);
@@ -246,9 +246,10 @@ void probe_elementwise(probe *p)
     PROBE_DO(p, trine_relu_forward(op, p->stream, &ta, &relu));
     PROBE_DO(p, trine_reorder(op, p->stream, &ta, &plain));
     PROBE_DO(p, trine_channel_sum(op, p->stream, &ta, 0, total));
-    double error = fmax(probe_tensor_error(p, &added, sum), probe_tensor_error(p, &relu, positive));
-    error = fmax(error, probe_tensor_error(p, &plain, a));
-    error = fmax(error, probe_buffer_error(p, total, channels, C) / M);
+    probe_check_tensor(p, "sum", &added, sum);
+    probe_check_tensor(p, "relu", &relu, positive);
+    probe_check_tensor(p, "reordered", &plain, a);
+    probe_check_buffer(p, "channel_sum", total, channels, C, M);
     trine_elementwise_destroy(&op);
-    probe_report(p, "elementwise", error, 1e-6);
+    probe_report(p, "elementwise", "elementwise", 1e-6);
 }
