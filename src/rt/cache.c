@@ -15,11 +15,14 @@
 
 enum { CACHE_VERSION = 2, BUSY_MS = 5000, RETRY_MS = 10 };
 static const long long cache_limit_bytes = 512LL << 20;
+#define USED_SECONDS "86400" /* a row's time of use is that old before a use writes it anew */
 
 struct trine__cache {
     sqlite3 *db; /* NULL: neither this file nor a new one can be used any more */
     char *path;
     trine_context *context; /* for the log */
+    uint64_t (*used)[2];    /* keys whose time of use is to be written when the cache closes */
+    size_t used_count, used_capacity;
 };
 
 static bool run(sqlite3 *db, const char *sql)
@@ -178,14 +181,46 @@ static bool copy_value(sqlite3_stmt *row, const uint64_t key[2], void **value, s
     return *value != NULL;
 }
 
+/* Without memory the row only looks older than it is. */
+static void remember_use(trine__cache *cache, const uint64_t key[2])
+{
+    void *items = cache->used;
+    if (trine__reserve(&items, &cache->used_capacity, cache->used_count + 1, sizeof *cache->used) != TRINE_OK)
+        return;
+    cache->used = items;
+    memcpy(cache->used[cache->used_count++], key, sizeof *cache->used);
+}
+
+/* All uses in one transaction, not at all while another process writes: the next run will. */
+static void write_uses(trine__cache *cache)
+{
+    sqlite3_stmt *statement = NULL;
+    if (!cache->db || cache->used_count == 0) return;
+    sqlite3_busy_timeout(cache->db, 0);
+    if (!run(cache->db, "BEGIN IMMEDIATE")) return;
+    if (prepared(cache, "UPDATE program SET used=strftime('%s','now') WHERE key=?", &statement)) {
+        for (size_t i = 0; i < cache->used_count; i++) {
+            sqlite3_bind_blob(statement, 1, cache->used[i], sizeof *cache->used, SQLITE_STATIC);
+            sqlite3_step(statement);
+            sqlite3_reset(statement);
+        }
+    }
+    sqlite3_finalize(statement);
+    run(cache->db, "COMMIT");
+}
+
 bool trine__cache_get(trine__cache *cache, const uint64_t key[2], void **value, size_t *bytes)
 {
     if (!cache || !cache->db) return false;
     bool found = false;
     sqlite3_stmt *statement;
-    if (prepared(cache, "SELECT binary, hash FROM program WHERE key=?", &statement)) {
+    if (prepared(cache,
+                 "SELECT binary, hash, used < strftime('%s','now') - " USED_SECONDS
+                 " FROM program WHERE key=?",
+                 &statement)) {
         sqlite3_bind_blob(statement, 1, key, 16, SQLITE_STATIC);
         found = sqlite3_step(statement) == SQLITE_ROW && copy_value(statement, key, value, bytes);
+        if (found && sqlite3_column_int(statement, 2)) remember_use(cache, key);
     }
     sqlite3_finalize(statement);
     if (judge(sqlite3_errcode(cache->db)) == OPEN_DAMAGED) start_anew(cache);
@@ -224,7 +259,9 @@ void trine__cache_put(trine__cache *cache, const uint64_t key[2], const void *va
 void trine__cache_close(trine__cache **cache)
 {
     if (!*cache) return;
+    write_uses(*cache);
     sqlite3_close((*cache)->db);
+    free((*cache)->used);
     free((*cache)->path);
     free(*cache);
     *cache = NULL;

@@ -9,7 +9,8 @@
 
 /* *out = NULL where no cache can be had: the caller goes on without. */
 void trine__cache_open(trine_context *context, trine__cache **out);
-/* True and a malloc'ed copy if the key is there. Accepts NULL. */
+/* True and a malloc'ed copy if the key is there. The use is noted, at most once a day, when the cache closes: what was not used for
+ * longest goes first where room is needed. Accepts NULL. */
 bool trine__cache_get(trine__cache *cache, const uint64_t key[2], void **value, size_t *bytes);
 /* Failure is silent: the cache is a convenience. Accepts NULL. */
 void trine__cache_put(trine__cache *cache, const uint64_t key[2], const void *value, size_t bytes);

@@ -89,7 +89,9 @@ def finetune(folder):
     arguments = ["finetune", "--weights", base, "--data", data, "--val", data, "--steps", 5, "--images-per-class", 2,
                  "--seed", 7]
     for out in outs:
-        result = Run(*arguments, "--out", out, "--json", "-").json()
+        done = Run(*arguments, "--out", out, "--json", "-").ok()
+        assert done.err == "", done.err  # --quiet
+        result = done.json()
     assert digest(outs[0]) == digest(outs[1])
     assert [step["step"] for step in result["steps"]] == [1, 2, 3, 4, 5], result["steps"]
     for step in result["steps"]:

@@ -90,15 +90,45 @@ START_TEST(test_stored_and_loaded)
     ASSERT_OK(use_device(&warnings));
     ck_assert_int_eq(ask("SELECT count(*) FROM program"), 1);
     ck_assert_int_gt(ask("SELECT length(binary) FROM program"), 0);
-    ck_assert_int_eq(ask("UPDATE program SET used=1"), 0);
+    ck_assert_int_eq(ask("UPDATE program SET used=used-10000"), 0);
     ASSERT_OK(use_device(&warnings));
-    ck_assert_int_eq(ask("SELECT used FROM program"), 1); /* loaded */
-    ck_assert_int_eq(ask("UPDATE program SET used=1, binary=x'00112233'"), 0);
-    ASSERT_OK(use_device(&warnings));                     /* a binary that the driver refuses */
-    ck_assert_int_gt(ask("SELECT used FROM program"), 1); /* replaced */
+    ck_assert_int_gt(ask("SELECT strftime('%s','now')-used FROM program"), 9999); /* loaded */
+    ck_assert_int_eq(ask("UPDATE program SET binary=x'00112233'"), 0);
+    ASSERT_OK(use_device(&warnings)); /* a binary that the driver refuses */
+    ck_assert_int_lt(ask("SELECT strftime('%s','now')-used FROM program"), 5000); /* replaced */
     ck_assert_int_gt(ask("SELECT length(binary) FROM program"), 4);
     ck_assert_int_eq(ask("SELECT count(*) FROM program"), 1);
     ck_assert_int_eq(warnings, 0);
+    remove_temp(cache_files);
+}
+END_TEST
+
+/* The time of use is written anew once it is a day old, for what is used and nothing else. */
+START_TEST(test_used)
+{
+    static const char *const old = "SELECT count(*) FROM program WHERE used < strftime('%s','now')-1000";
+    trine_context context = {.log = NULL};
+    trine__cache *cache = NULL;
+    void *value;
+    size_t bytes;
+    begin();
+    trine__cache_open(&context, &cache);
+    for (uint64_t i = 0; i < 4; i++) trine__cache_put(cache, (const uint64_t[]){3, i}, "abc", 3);
+    trine__cache_close(&cache);
+    ck_assert_int_eq(ask(old), 0);
+    for (int hours = 23; hours <= 25; hours += 2) {
+        char sql[96];
+        snprintf(sql, sizeof sql, "UPDATE program SET used=strftime('%%s','now')-3600*%d", hours);
+        ck_assert_int_eq(ask(sql), 0);
+        trine__cache_open(&context, &cache);
+        for (uint64_t i = 1; i < 3; i++) {
+            ck_assert(trine__cache_get(cache, (const uint64_t[]){3, i}, &value, &bytes));
+            ck_assert_uint_eq(bytes, 3);
+            free(value);
+        }
+        trine__cache_close(&cache);
+        ck_assert_int_eq(ask(old), hours < 24 ? 4 : 2);
+    }
     remove_temp(cache_files);
 }
 END_TEST
@@ -442,6 +472,7 @@ int main(int argc, char **argv)
     TCase *tc = tcase_create("cache");
     tcase_set_timeout(tc, 0);
     tcase_add_test(tc, test_stored_and_loaded);
+    tcase_add_test(tc, test_used);
     tcase_add_test(tc, test_not_run);
     tcase_add_loop_test(tc, test_damaged, 0, 2);
     tcase_add_test(tc, test_other_version);
