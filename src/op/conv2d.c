@@ -12,9 +12,9 @@
 enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
 
 /* Best first where several support and prefer a problem; `trine tune` will reorder by measurement. */
-static const trine__conv2d_impl *const implementations[] = {
-    &trine__conv2d_winograd4, &trine__conv2d_winograd2, &trine__conv2d_direct, &trine__conv2d_gemm,
-    &trine__conv2d_plain};
+static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_winograd4,
+                                                            &trine__conv2d_winograd2, &trine__conv2d_direct,
+                                                            &trine__conv2d_gemm, &trine__conv2d_plain};
 
 trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, int kernel)
 {
