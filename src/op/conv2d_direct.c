@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "op/conv2d_direct.h"
-#include "op/conv2d_taps.h"
 #include "rt/buffer.h"
 
 enum {
@@ -116,7 +115,7 @@ static void plan_forward(const trine_conv2d *op, trine__direct *s)
             add_tap(s, d, r * d->dilation_h, c * d->dilation_w, r * row_taps + c);
     s->phase_stride = 1;
     s->phase_count = 1;
-    s->phases[0] = (trine__direct_phase){.rows = op->p, .columns = op->q, .tap_count = s->tap_count};
+    s->phases[0] = (trine__phase){.rows = op->p, .columns = op->q, .tap_count = s->tap_count};
 }
 
 /* What the phases of one axis read of the gradient, whose size is `image`. */
@@ -150,8 +149,8 @@ static void plan_backward_data(const trine_conv2d *op, trine__direct *s)
     for (int i = 0; i < row_count; i++)
         for (int j = 0; j < column_count; j++) {
             const trine__axis *r = &rows[i], *c = &columns[j];
-            trine__direct_phase *f = &s->phases[s->phase_count++];
-            *f = (trine__direct_phase){r->count, c->count, i, j, s->tap_count, 0};
+            trine__phase *f = &s->phases[s->phase_count++];
+            *f = (trine__phase){r->count, c->count, i, j, s->tap_count, 0};
             for (int tr = 0; tr < r->taps; tr++)
                 for (int tc = 0; tc < c->taps; tc++)
                     add_tap(s, d, s->in.top + r->base + tr * r->delta, s->in.left + c->base + tc * c->delta,
@@ -296,7 +295,7 @@ static int items_per_slab(const trine_context *ctx, const trine__direct *s, int 
 }
 
 static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
-                                 const trine__direct_phase *f, const trine_tensor *in,
+                                 const trine__phase *f, const trine_tensor *in,
                                  const trine__conv2d_call *call)
 {
     const trine__direct_sides *side = &s->side;

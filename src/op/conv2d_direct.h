@@ -5,6 +5,7 @@
 #define TRINE_OP_CONV2D_DIRECT_H
 
 #include "op/conv2d_arrange.h"
+#include "op/conv2d_taps.h"
 
 enum {
     TRINE__DIRECT_PHASES = 16,
@@ -25,12 +26,6 @@ typedef struct trine__direct_sides {
     int out_blocks, in_blocks;
 } trine__direct_sides;
 
-/* One launch: what it computes and which taps it needs. */
-typedef struct trine__direct_phase {
-    int rows, columns, oy, ox;
-    int first_tap, tap_count;
-} trine__direct_phase;
-
 typedef struct trine__direct_tap {
     int32_t x, w; /* floats from a pixel, from a block's weights */
 } trine__direct_tap;
@@ -47,7 +42,7 @@ typedef struct trine__direct {
     int tile, step;        /* TW; IS and ST */
     trine__direct_tap taps[TRINE__DIRECT_TAPS];
     int tap_count, phase_count, phase_stride;
-    trine__direct_phase phases[TRINE__DIRECT_PHASES];
+    trine__phase phases[TRINE__DIRECT_PHASES];
 } trine__direct;
 
 /* Vector registers that one pixel's accumulators take. */

@@ -18,7 +18,8 @@ enum {
 };
 
 /* A work-group of side x side work-items makes side*tm x side*tn results (cl/conv2d_gemm.clh). `speed`: of a device full of such groups,
- * as a share of the largest tile's; what it reads for each product decides it. */
+ * as a share of the largest tile's: an estimate from what it
+ * reads for each product, which no GPU has confirmed yet. */
 typedef struct tile {
     int side, tm, tn;
     double speed;
@@ -26,12 +27,6 @@ typedef struct tile {
 
 static const tile tiles[] = {{16, 4, 4, 1.0}, {8, 4, 4, 0.7}};
 enum { TILES = sizeof tiles / sizeof tiles[0] };
-
-/* One launch: a grid of results a stride apart, and the taps that reach them. */
-typedef struct phase {
-    int rows, columns, oy, ox;
-    int first_tap, tap_count;
-} phase;
 
 typedef struct gemm_state {
     trine__kernel *kernels[TILES],
@@ -42,7 +37,7 @@ typedef struct gemm_state {
     int step_h, step_w;   /* pixels read from one result to the next */
     int os_h, os_w;       /* results of a phase are this far apart */
     int phase_count;
-    phase phases[MAX_PHASES];
+    trine__phase phases[MAX_PHASES];
 } gemm_state;
 
 typedef struct tap {
@@ -98,7 +93,7 @@ static void plan_forward(const trine_conv2d *op, gemm_state *s, tap *taps)
     s->step_w = d->stride_w;
     s->os_h = s->os_w = 1;
     s->phases[s->phase_count++] =
-        (phase){.rows = op->p, .columns = op->q, .tap_count = d->kernel_h * d->kernel_w};
+        (trine__phase){.rows = op->p, .columns = op->q, .tap_count = d->kernel_h * d->kernel_w};
 }
 
 static void plan_backward_data(const trine_conv2d *op, gemm_state *s, tap *taps)
@@ -111,7 +106,7 @@ static void plan_backward_data(const trine_conv2d *op, gemm_state *s, tap *taps)
                                                        d->dilation_h),
                               c = trine__backward_axis(op->w, j, d->kernel_w, d->stride_w, d->pad_w,
                                                        d->dilation_w);
-            s->phases[s->phase_count++] = (phase){r.count, c.count, i, j, count, r.taps * c.taps};
+            s->phases[s->phase_count++] = (trine__phase){r.count, c.count, i, j, count, r.taps * c.taps};
             for (int t = 0; t < r.taps * c.taps; t++) {
                 const int tr = t / c.taps, tc = t % c.taps;
                 taps[count++] = (tap){r.base + tr * r.delta, c.base + tc * c.delta,
@@ -349,9 +344,9 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
     return at_once ? TRINE_OK : add_up(op, stream, s, call, cut.splits);
 }
 
-static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const gemm_state *s, const phase *f,
-                                 const trine_tensor *in, const trine__conv2d_call *call,
-                                 trine_direction direction)
+static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const gemm_state *s,
+                                 const trine__phase *f, const trine_tensor *in,
+                                 const trine__conv2d_call *call, trine_direction direction)
 {
     const trine_conv2d_desc *d = &op->desc;
     const trine_conv2d_epilogue *e = call->epilogue;

@@ -4,6 +4,12 @@
 #ifndef TRINE_OP_CONV2D_TAPS_H
 #define TRINE_OP_CONV2D_TAPS_H
 
+/* One launch of a convolution: a grid of results that begins at (oy, ox), and the taps that reach them. */
+typedef struct trine__phase {
+    int rows, columns, oy, ox;
+    int first_tap, tap_count;
+} trine__phase;
+
 /* Taps of one axis that reach one phase of the result: they read position base + j + t * delta of the gradient
  * for result j, and weight first + t * step. */
 typedef struct trine__axis {
