@@ -23,6 +23,20 @@ typedef struct trine__caps {
     size_t max_allocation; /* bytes of one buffer */
 } trine__caps;
 
+/* One kernel as it was created (local NULL) or would have been launched. */
+typedef struct trine__rehearsed {
+    const char *kernel, *options; /* the file's stem; all build options */
+    const size_t *local;          /* [3] work-items of a work-group */
+    size_t local_bytes;           /* of local memory among the arguments */
+    const char *scope;            /* the stream's (a layer's name), or NULL */
+} trine__rehearsed;
+
+/* A context that rehearses builds no program and runs no kernel: it tells of each. For listing programs. */
+typedef struct trine__rehearsal {
+    void (*tell)(void *user, const trine__rehearsed *what);
+    void *user;
+} trine__rehearsal;
+
 struct trine_context {
     trine__device device;
     trine__caps caps;
@@ -35,6 +49,7 @@ struct trine_context {
     trine__program *programs;
     trine__cache *cache; /* NULL: no cache (disabled or unusable) */
     atomic_ullong now_bytes, peak_bytes;
+    const trine__rehearsal *rehearsal; /* NULL: build and run */
 };
 
 /* Tell the user's log callback. */

@@ -25,10 +25,21 @@ static trine_status set_argument(const trine__kernel *kernel, cl_uint index, con
     return TRINE_OK;
 }
 
+static trine_status rehearse(const trine_stream *stream, const trine__kernel *kernel, const trine__arg *args,
+                             size_t count, trine__grid grid)
+{
+    size_t local_bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        if (args[i].kind == TRINE__ARG_LOCAL) local_bytes += args[i].value.local_bytes;
+    trine__kernel_rehearse(kernel, grid.local, local_bytes, stream->scope);
+    return TRINE_OK;
+}
+
 trine_status trine__launch(trine_stream *stream, trine__kernel *kernel, const trine__arg *args, size_t count,
                            trine__grid grid, const char *label)
 {
     double bytes = 0;
+    if (kernel->context->rehearsal) return rehearse(stream, kernel, args, count, grid);
     for (size_t i = 0; i < count; i++) {
         TRINE_TRY(set_argument(kernel, (cl_uint)i, &args[i]));
         bytes += (double)args[i].tensor_bytes;

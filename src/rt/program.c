@@ -81,6 +81,7 @@ static bool load_cached(trine_context *ctx, trine__program *program)
 
 static trine_status load(trine_context *ctx, trine__program *program)
 {
+    if (ctx->rehearsal) return TRINE_OK;
     program_key(ctx, program->source, program->options, program->key);
     if (load_cached(ctx, program)) return TRINE_OK;
     const char *text = (const char *)program->source->text;
@@ -144,9 +145,11 @@ trine_status trine__kernel_create(trine_context *context, const char *stem, cons
     pthread_mutex_lock(&context->lock);
     trine_status status = get_program(context, stem, options, &kernel->program);
     pthread_mutex_unlock(&context->lock);
-    if (status == TRINE_OK) {
+    if (status == TRINE_OK) kernel->name = kernel->program->source->stem;
+    if (status == TRINE_OK && context->rehearsal) {
+        trine__kernel_rehearse(kernel, NULL, 0, NULL);
+    } else if (status == TRINE_OK) {
         cl_int code;
-        kernel->name = kernel->program->source->stem;
         kernel->cl = clCreateKernel(kernel->program->cl, kernel->name, &code);
         status = trine__cl_check(code, "clCreateKernel");
     }
@@ -164,6 +167,14 @@ void trine__kernel_destroy(trine__kernel **kernel)
     if ((*kernel)->cl) clReleaseKernel((*kernel)->cl);
     free(*kernel);
     *kernel = NULL;
+}
+
+void trine__kernel_rehearse(const trine__kernel *kernel, const size_t *local, size_t local_bytes,
+                            const char *scope)
+{
+    const trine__rehearsal *rehearsal = kernel->context->rehearsal;
+    const trine__rehearsed what = {kernel->name, kernel->program->options, local, local_bytes, scope};
+    rehearsal->tell(rehearsal->user, &what);
 }
 
 void trine__program_ran(trine__program *program)

@@ -29,6 +29,10 @@ trine_status trine__kernel_create(trine_context *context, const char *stem, cons
                                   trine__kernel **out);
 void trine__kernel_destroy(trine__kernel **kernel);
 
+/* Called by the launch path of a context that rehearses: what would have run. */
+void trine__kernel_rehearse(const trine__kernel *kernel, const size_t *local, size_t local_bytes,
+                            const char *scope);
+
 /* Called by the launch path: the program has run (its binary is complete once specialised). */
 void trine__program_ran(trine__program *program);
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "rt/program.h"
+#include "rt/launch.h"
 #include "support/check_main.h"
 #include "support/device.h"
 
@@ -54,6 +54,55 @@ START_TEST(test_shared)
 }
 END_TEST
 
+typedef struct told {
+    int created, launched;
+    char options[128];
+    size_t local, local_bytes;
+} told;
+
+static void tell(void *user, const trine__rehearsed *what)
+{
+    told *t = user;
+    ck_assert_str_eq(what->kernel, "add");
+    snprintf(t->options, sizeof t->options, "%s", what->options);
+    if (!what->local) {
+        t->created++;
+        return;
+    }
+    t->launched++;
+    t->local = what->local[0];
+    t->local_bytes = what->local_bytes;
+    ck_assert_str_eq(what->scope, "here");
+}
+
+/* Options that cannot build, and arguments that the kernel does not have: nothing is built or run. */
+START_TEST(test_rehearsal)
+{
+    told t = {0};
+    const trine__rehearsal rehearsal = {tell, &t};
+    trine__kernel *kernel = NULL;
+    const trine__arg args[] = {trine__arg_local(96), trine__arg_i32(1), trine__arg_local(32)};
+    dev.context->rehearsal = &rehearsal;
+    trine__stream_scope(dev.stream, "here");
+    const trine_status created = trine__kernel_create(dev.context, "add", "-D V=5 -D REHEARSED", &kernel);
+    const trine_status launched = created != TRINE_OK
+                                      ? created
+                                      : trine__launch(dev.stream, kernel, args, TRINE_COUNTOF(args),
+                                                      trine__grid_lines(1000, 1, 1, TRINE__LOCAL), NULL);
+    trine__stream_scope(dev.stream, NULL);
+    trine__kernel_destroy(&kernel);
+    dev.context->rehearsal = NULL;
+    ASSERT_OK(created);
+    ASSERT_OK(launched);
+    ck_assert_int_eq(t.created, 1);
+    ck_assert_int_eq(t.launched, 1);
+    ck_assert_uint_eq(t.local, TRINE__LOCAL);
+    ck_assert_uint_eq(t.local_bytes, 128);
+    ck_assert_ptr_nonnull(strstr(t.options, "-cl-std=CL1.2 "));
+    ck_assert_ptr_nonnull(strstr(t.options, "-D V=5 -D REHEARSED"));
+}
+END_TEST
+
 START_TEST(test_sources)
 {
     ck_assert_uint_ge(trine__source_count, 20);
@@ -76,6 +125,7 @@ int main(void)
     tcase_add_test(tc, test_unknown);
     tcase_add_test(tc, test_build_log);
     tcase_add_test(tc, test_shared);
+    tcase_add_test(tc, test_rehearsal);
     tcase_add_test(tc, test_sources);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);

@@ -36,11 +36,9 @@ static void print_log(void *user, const char *sentence)
     fprintf(stderr, "log: %s\n", sentence);
 }
 
-/* The layouts, tiles and kernels that another kind of device would get: "gpu", a CPU with vectors of "4",
- * "8" or "16" floats on x86-64, or "neon": 4 on AArch64. */
-static void imitate(const char *shape)
+void test_imitate(trine_context *context, const char *shape)
 {
-    trine__caps *caps = &dev.context->caps;
+    trine__caps *caps = &context->caps;
     caps->cpu = strcmp(shape, "gpu") != 0;
     const bool neon = strcmp(shape, "neon") == 0;
     caps->vector_width = !caps->cpu ? 1 : neon ? 4 : atoi(shape);
@@ -62,7 +60,7 @@ void test_device_open(void)
         exit(EXIT_FAILURE);
     }
     const char *shape = getenv("TRINE_TEST_SHAPE");
-    if (shape && shape[0]) imitate(shape);
+    if (shape && shape[0]) test_imitate(dev.context, shape);
     const trine__caps *caps = &dev.context->caps;
     printf("device: %s, %s-shaped, vectors of %d\n", trine_context_device(dev.context)->name,
            caps->cpu ? "CPU" : "GPU", caps->vector_width);

@@ -23,6 +23,9 @@ extern test_device dev;
 /* Open the device that $TRINE_TEST_DEVICE selects (default "auto"). Without a device: print the reason, exit
  * 77 (meson: SKIP). */
 void test_device_open(void);
+/* From now on the layouts, tiles and kernels that another kind of device would get: "gpu", or a CPU with vectors of "4", "8" or
+ * "16" floats. */
+void test_imitate(trine_context *context, const char *shape);
 /* Close it; a buffer that is still alive fails the suite (exit 1). */
 void test_device_close(void);
 /* Wait for the stream. */
