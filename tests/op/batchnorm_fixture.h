@@ -10,6 +10,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/batchnorm.h"
 
 #define EPS 1e-5

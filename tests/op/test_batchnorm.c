@@ -31,6 +31,7 @@ START_TEST(test_statistics)
 {
     const bn_case *c = &cases[_i];
     if (test_small() && !c->small) return;
+    test_report("batchnorm", NULL, "statistics");
     fixture f = setup_case(c);
     batch_statistics(&f, NULL, NULL, 0);
     check_saved(&f, "statistics");
@@ -45,6 +46,7 @@ START_TEST(test_running_update)
     const bn_case *c = &cases[_i / 4];
     const double factor = factors[_i % 4];
     if (test_small() && !c->small) return;
+    test_report("batchnorm", NULL, "running");
     fixture f = setup_case(c);
     double *mean = NULL, *variance = NULL;
     test_buffer bmean = test_buffer_random(f.channels, 3, -1, 1, &mean),
@@ -78,6 +80,7 @@ END_TEST
 /* Mean 1e4, deviation 0.1: E[x^2] - E[x]^2 would lose everything. x itself is a multiple of 2^-10 there. */
 START_TEST(test_cancellation)
 {
+    test_report("batchnorm", NULL, "statistics");
     const int pixels = test_small() ? 9 : 56;
     const size_t count = (size_t)3 * 5 * (size_t)pixels * (size_t)pixels;
     double *x = test_random(count, 5, 1e4 - 0.1732, 1e4 + 0.1732);
@@ -100,6 +103,7 @@ END_TEST
 START_TEST(test_many_values)
 {
     if (test_small()) return;
+    test_report("batchnorm", NULL, "statistics");
     fixture f = setup(2, 2, 707, 709, 2, test_random((size_t)2 * 2 * 707 * 709, 6, 3, 5));
     batch_statistics(&f, NULL, NULL, 0);
     check_saved(&f, "a million values");
@@ -110,6 +114,7 @@ END_TEST
 /* A constant channel gives beta, exactly. */
 START_TEST(test_constant_channel)
 {
+    test_report("batchnorm", NULL, "apply");
     static const double constants[] = {0, 1, 0.1, -12345.678, 1e-20, 3e7};
     const double value = (float)constants[_i];
     fixture f = setup(2, 5, 13, 11, 8, test_constant((size_t)2 * 5 * 13 * 11, value));
@@ -131,6 +136,7 @@ END_TEST
 static void check_apply(fixture *f, int affine, int residual, int relu, int place)
 {
     char name[96];
+    test_report("batchnorm", NULL, "apply");
     snprintf(name, sizeof name, "apply [%d,%d,%d,%d] cb %d affine %d residual %d relu %d place %d",
              f->shape.n, f->shape.c, f->shape.h, f->shape.w, f->cb, affine, residual, relu, place);
     double *other = NULL, *want = test_zeros(f->count);
@@ -175,6 +181,7 @@ START_TEST(test_fold)
 {
     const bn_case *c = &cases[_i];
     if (test_small() && !c->small) return;
+    test_report("batchnorm", NULL, "fold");
     fixture f = setup_case(c);
     const size_t padded = f.brstd.floats;
     double *mean = NULL, *variance = NULL, *want_scale = test_zeros(padded), *want_shift = test_zeros(padded);

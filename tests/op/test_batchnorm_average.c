@@ -5,6 +5,7 @@
 
 #include "support/check_main.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/batchnorm.h"
 
 enum { CHANNELS = 5, BATCHES = 40, PASSES = 6000 };
@@ -15,6 +16,7 @@ static const double factors[] = {0.1, 0.01, 0.003, 0.001};
  * 6e-8/sqrt(2a). A constant error of 1 - a by 3e-8 would leave 3e-8/a: 1e-5 at a = 1e-3. */
 START_TEST(test_long_average)
 {
+    test_report("batchnorm", NULL, "running");
     const float a = (float)factors[_i];
     const trine_shape shape = {2, CHANNELS, 3, 3};
     const double n = 2 * 3 * 3, bound = 3 * 6e-8 / sqrt(2 * factors[_i]);

@@ -8,6 +8,7 @@
 /* One backward pass. with_y: the ReLU's mask; place: dx in its own tensor or over dy. */
 static void check_backward(fixture *f, int batch, int affine, int with_y, int in_place)
 {
+    test_report("batchnorm", NULL, "backward");
     char name[128];
     snprintf(name, sizeof name, "backward [%d,%d,%d,%d] cb %d batch %d affine %d relu %d in place %d",
              f->shape.n, f->shape.c, f->shape.h, f->shape.w, f->cb, batch, affine, with_y, in_place);
@@ -80,6 +81,7 @@ END_TEST
 static void masked_pass(fixture *f, const trine_tensor *y, int parameters, int batch, int sums, int in_place,
                         const double *dy, double *out[4])
 {
+    test_report("batchnorm", NULL, "backward");
     test_tensor tdy = test_tensor_from(f->shape, f->cb, dy), tdx = test_tensor_create(f->shape, f->cb);
     test_buffer dgamma = test_buffer_create(f->channels), dbeta = test_buffer_create(f->channels);
     const trine_batchnorm_gradients call = {.x = &f->tx.t,
@@ -141,6 +143,7 @@ END_TEST
 /* What may be left out with running statistics: x, partials, affine gradients; or dx. */
 START_TEST(test_backward_parts)
 {
+    test_report("batchnorm", NULL, "backward");
     fixture f = setup_case(&cases[1]);
     batch_statistics(&f, NULL, NULL, 0);
     double *y = NULL, *dy = NULL, *g = test_zeros(f.count), *want = test_zeros(f.count);
@@ -180,6 +183,7 @@ END_TEST
 /* The reference's own gradients by central differences of sum(g * y), and the device's dx against them. */
 START_TEST(test_finite_differences)
 {
+    test_report("batchnorm", NULL, "backward");
     fixture f = setup(2, 3, 3, 2, 4, test_random(36, 21, -1, 2));
     batch_statistics(&f, NULL, NULL, 0);
     double *g = NULL, *numeric = test_zeros(f.count), *y = test_zeros(f.count), *mean = test_zeros(3),

@@ -14,6 +14,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 
 enum { MOST_ALGORITHMS = 16, LAYOUTS = 2 /* dense, blocked */ };
 
@@ -111,6 +112,7 @@ static trine_conv2d *create(fixture *f, trine_direction direction, const char *a
     const trine_status status = trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << direction, &op);
     ck_assert_msg(status == TRINE_OK, "%s: create: %s", f->name, trine_last_error());
     ck_assert_str_eq(trine_conv2d_algorithm(op, direction), algorithm);
+    test_report("conv2d", algorithm, direction_text(direction));
     trine_shape out;
     ASSERT_OK(trine_conv2d_output_shape(op, c->n, &out));
     ck_assert_msg(memcmp(&out, &f->out, sizeof out) == 0, "%s: output is [%d,%d,%d,%d]", f->name, out.n,
@@ -321,9 +323,11 @@ START_TEST(test_nan)
     fixture f = setup(&c);
     const char *names[MOST_ALGORITHMS];
     const size_t count = list_algorithms(&c, TRINE_FORWARD, names), pixels = 81;
-    float *x = calloc(16 * pixels, sizeof *x), *y = calloc(16 * pixels, sizeof *y);
+    double *x = test_zeros(16 * pixels);
+    float *y = calloc(16 * pixels, sizeof *y);
     x[4 * 9 + 4] = NAN;
-    ASSERT_OK(trine_tensor_upload(dev.stream, x, &f.tx.t));
+    test_tensor_release(&f.tx);
+    f.tx = test_tensor_from(f.in, cb, x);
     for (size_t a = 0; a < count; a++) {
         trine_conv2d *op = create(&f, TRINE_FORWARD, names[a], 1);
         test_tensor ty = test_tensor_create(f.out, cb);

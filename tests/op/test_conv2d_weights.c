@@ -6,6 +6,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/conv2d.h"
 
 enum { CHANNELS = 16, SIZE = 7, LAYERS = 2, MOST_ALGORITHMS = 16 };
@@ -63,6 +64,8 @@ static void check_run(const layers *l, trine_conv2d *op, trine_direction directi
                       trine_buffer *workspace)
 {
     test_tensor y = test_tensor_create(l->shape, l->block);
+    test_report("conv2d", trine_conv2d_algorithm(op, direction),
+                direction == TRINE_FORWARD ? "forward" : "backward_data");
     if (direction == TRINE_FORWARD)
         ASSERT_OK(trine_conv2d_forward(op, dev.stream, &l->tx.t, NULL, &y.t, workspace));
     else

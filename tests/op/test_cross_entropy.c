@@ -9,6 +9,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/loss.h"
 
 static const struct shape_case {
@@ -24,9 +25,10 @@ static trine_cross_entropy *op;
 static void run(const double *z, const int32_t *labels, int n, int k, double stats[2], double **dz)
 {
     const trine_shape s = {n, k, 1, 1};
+    test_report("cross_entropy", NULL, dz ? "gradient" : "loss");
     test_tensor tz = test_tensor_from(s, 1, z), tdz = test_tensor_create(s, 1);
     test_buffer lab = test_buffer_create((size_t)n), ring = test_buffer_create(8);
-    ASSERT_OK(trine_buffer_write(dev.stream, lab.buffer, 0, labels, (size_t)n * sizeof *labels));
+    test_buffer_write(&lab, labels, (size_t)n * sizeof *labels);
     ASSERT_OK(trine_cross_entropy_run(op, dev.stream, &tz.t, lab.buffer, dz ? &tdz.t : NULL, ring.buffer, 2));
     double *all = test_buffer_read(&ring);
     for (int i = 0; i < 8; i++)

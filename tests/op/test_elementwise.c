@@ -7,6 +7,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/elementwise.h"
 
 static trine_elementwise *op;
@@ -29,6 +30,7 @@ START_TEST(test_relu)
 {
     const tensor_case *c = &cases[_i];
     if (test_small() && !c->small) return;
+    test_report("relu", NULL, "forward");
     const size_t count = test_dense(c->shape);
     double *x = test_random(count, 1, -1, 1), *dy = NULL, *want = test_zeros(count),
            *want_dx = test_zeros(count);
@@ -47,6 +49,7 @@ START_TEST(test_relu)
     test_tensor tdy = test_tensor_random(c->shape, c->cb, 2, -1, 1, &dy),
                 tdx = test_tensor_create(c->shape, c->cb);
     ref_relu_backward(count, want, dy, want_dx);
+    test_report("relu", NULL, "backward");
     ASSERT_OK(trine_relu_backward(op, dev.stream, &ty.t, &tdy.t, &tdx.t));
     double *dx = test_tensor_read(&tdx);
     test_compare_exact("relu backward", dx, want_dx, c->shape);
@@ -64,6 +67,7 @@ START_TEST(test_add)
 {
     const tensor_case *c = &cases[_i];
     if (test_small() && !c->small) return;
+    test_report("add", NULL, "forward");
     const size_t count = test_dense(c->shape);
     double *a = NULL, *b = NULL, *want = test_zeros(count);
     test_tensor ta = test_tensor_random(c->shape, c->cb, 1, -1, 1, &a),
@@ -96,6 +100,7 @@ START_TEST(test_reorder)
     const int from = blocks[_i / 5], to = blocks[_i % 5];
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         if (test_small() && (i > 1 || (from != 1 && to != 16))) continue;
+        test_report("reorder", NULL, "forward");
         double *x = NULL;
         test_tensor tx = test_tensor_random(shapes[i], from, 1, -1, 1, &x),
                     ty = test_tensor_create(shapes[i], to);
@@ -132,9 +137,11 @@ START_TEST(test_subsample)
     test_tensor tx = test_tensor_random(in, c->cb, 1, -1, 1, &x), ty = test_tensor_create(out, c->cb);
     test_tensor tdy = test_tensor_random(out, c->cb, 2, -1, 1, &dy), tdx = test_tensor_create(in, c->cb);
     ref_subsample_forward(&ref, x, want);
+    test_report("subsample", NULL, "forward");
     ASSERT_OK(trine_subsample_forward(op, dev.stream, &tx.t, c->stride, c->first, &ty.t));
     double *y = test_tensor_read(&ty);
     test_compare_exact("subsample forward", y, want, out);
+    test_report("subsample", NULL, "backward");
     ref_subsample_backward(&ref, dy, want_dx);
     ASSERT_OK(trine_subsample_backward(op, dev.stream, &tdy.t, c->stride, c->first, 0, &tdx.t));
     double *dx = test_tensor_read(&tdx);
@@ -154,6 +161,7 @@ START_TEST(test_channel_sum)
 {
     const tensor_case *c = &cases[_i];
     if (test_small() && !c->small) return;
+    test_report("channel_sum", NULL, "forward");
     const trine_shape s = c->shape;
     const size_t channels = (size_t)s.c, pixels = (size_t)s.h * (size_t)s.w;
     double *x = NULL, *start = NULL, *want = test_zeros(channels);

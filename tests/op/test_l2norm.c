@@ -8,6 +8,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/loss.h"
 
 static const struct shape_case {
@@ -30,6 +31,7 @@ START_TEST(test_rows)
     double *y = test_zeros(test_dense(s)), *dx = test_zeros(test_dense(s)), *want = test_zeros((size_t)c->n);
     ref_l2norm_forward(x, c->n, c->d, y, want);
     ref_l2norm_backward(x, dy, c->n, c->d, dx);
+    test_report("l2norm", NULL, "forward");
     ASSERT_OK(trine_l2norm_forward(op, dev.stream, &tx.t, &ty.t, norms.buffer));
     ASSERT_OK(trine_l2norm_backward(op, dev.stream, &ty.t, norms.buffer, &tdy.t, &tdx.t));
     /* sums of d products of magnitude up to 4, and 1 for y * dy divided by the smallest norm */
@@ -39,6 +41,7 @@ START_TEST(test_rows)
            *got_dx = test_tensor_read(&tdx);
     test_compare("norms", got_norms, want, test_vector((size_t)c->n), test_bound(2, c->d + 8, 2, 2));
     test_compare("y", got_y, y, s, test_bound(2, c->d + 8, 1, 1));
+    test_report("l2norm", NULL, "backward");
     test_compare("dx", got_dx, dx, s, test_bound(4, c->d + 8, 1, 1 / smallest));
     /* in place */
     ASSERT_OK(trine_l2norm_forward(op, dev.stream, &tx.t, &tx.t, norms.buffer));

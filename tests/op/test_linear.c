@@ -7,6 +7,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/linear.h"
 
 static const char *const algorithms[] = {"linear_plain", "linear_clblast"};
@@ -63,19 +64,24 @@ static void teardown(fixture *f)
 }
 
 /* The case and the algorithm of a loop test's index; NULL: not in this run. */
-static const linear_case *pick(int i, const char **algorithm)
+static const linear_case *pick(int i, const char *pass, const char **algorithm)
 {
     const linear_case *c = &cases[i / 2];
     *algorithm = algorithms[i % 2];
-    return test_small() && (!c->small || i % 2 == 1)
-               ? NULL
-               : c; /* CLBlast's kernels take minutes on slow implementations */
+    if (test_small() && !c->small) return NULL;
+    if (test_small() && i % 2 == 1) {
+        test_report_skip("linear", *algorithm, pass,
+                         "CLBlast's kernels take minutes on slow implementations");
+        return NULL;
+    }
+    test_report("linear", *algorithm, pass);
+    return c;
 }
 
 START_TEST(test_forward)
 {
     const char *algorithm;
-    const linear_case *c = pick(_i, &algorithm);
+    const linear_case *c = pick(_i, "forward", &algorithm);
     if (!c) return;
     fixture f = setup(c, algorithm);
     const trine_shape out = {c->n, c->k, 1, 1};
@@ -98,7 +104,7 @@ END_TEST
 START_TEST(test_backward_data)
 {
     const char *algorithm;
-    const linear_case *c = pick(_i, &algorithm);
+    const linear_case *c = pick(_i, "backward_data", &algorithm);
     if (!c) return;
     fixture f = setup(c, algorithm);
     const trine_shape in = {c->n, c->c, 1, 1};
@@ -119,7 +125,7 @@ END_TEST
 START_TEST(test_backward_weights)
 {
     const char *algorithm;
-    const linear_case *c = pick(_i, &algorithm);
+    const linear_case *c = pick(_i, "backward_weights", &algorithm);
     if (!c) return;
     fixture f = setup(c, algorithm);
     const size_t weights = (size_t)c->k * (size_t)c->c, biases = (size_t)c->k;

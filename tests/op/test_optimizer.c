@@ -12,6 +12,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 
 static const struct setting {
     trine_optimizer_desc desc;
@@ -44,7 +45,7 @@ static void upload(test_buffer *b, const double *values, size_t count)
 {
     float *f = calloc(count, sizeof *f);
     for (size_t i = 0; i < count; i++) f[i] = (float)values[i];
-    ASSERT_OK(trine_buffer_write(dev.stream, b->buffer, 0, f, count * sizeof *f));
+    test_buffer_write(b, f, count * sizeof *f);
     free(f);
 }
 
@@ -57,6 +58,8 @@ START_TEST(test_against_reference)
     for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
         const size_t count = counts[k];
         if (count > 5000 && test_small()) continue;
+        static const char *const kinds[] = {"sgd", "adam", "adamw"};
+        test_report("optimizer", kinds[s->desc.kind], "step");
         trine_optimizer *op;
         ASSERT_OK(trine_optimizer_create(dev.context, &s->desc, count, &op));
         ref_optimizer ref = {(int)s->desc.kind, s->desc.momentum, s->desc.weight_decay, s->beta1,

@@ -7,6 +7,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/pool2d.h"
 
 enum { MAX = TRINE_POOL_MAX, AVERAGE = TRINE_POOL_AVERAGE, ADAPTIVE = TRINE_POOL_ADAPTIVE_AVERAGE };
@@ -93,6 +94,11 @@ static ref_pool2d reference_of(const pool_case *c)
     return r;
 }
 
+static const char *kind_text(int kind)
+{
+    return kind == MAX ? "max" : kind == AVERAGE ? "average" : "adaptive_average";
+}
+
 static double *integers(const double *values, size_t count, int steps)
 {
     double *out = test_zeros(count);
@@ -141,6 +147,7 @@ static void run_case(const pool_case *c, const double *x)
     test_tensor tx = test_tensor_from(in, c->cb, x), ty = test_tensor_create(out, c->cb),
                 index = test_tensor_create(out, c->cb);
     test_tensor tdy = test_tensor_random(out, c->cb, 2, -1, 1, &dy), tdx = test_tensor_create(in, c->cb);
+    test_report("pool2d", kind_text(c->kind), "forward");
     ASSERT_OK(trine_pool2d_forward(op, dev.stream, &tx.t, &ty.t, max ? index.t.buffer : NULL));
     double *y = test_tensor_read(&ty);
     /* the window's row sums and their sum; a division */
@@ -152,6 +159,7 @@ static void run_case(const pool_case *c, const double *x)
         test_compare(name, y, want_y, out, test_bound(2, window, most, 1));
     if (max) compare_index(name, &index, want_index);
 
+    test_report("pool2d", kind_text(c->kind), "backward");
     ref_pool2d_backward(&ref, dy, want_index, want_dx);
     ASSERT_OK(trine_pool2d_backward(op, dev.stream, &tdy.t, max ? index.t.buffer : NULL, &tdx.t));
     double *dx = test_tensor_read(&tdx);

@@ -12,6 +12,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/loss.h"
 
 /* mining, distance, soft: batch-all has no soft form. */
@@ -78,13 +79,15 @@ typedef struct outcome {
 static outcome run(const trine_triplet_desc *desc, const double *e, const int32_t *labels, int n, int d,
                    int cb, bool with_gradient)
 {
+    static const char *const minings[] = {"batch_hard", "batch_all", "semi_hard"};
+    test_report("triplet", minings[desc->mining], with_gradient ? "gradient" : "loss");
     trine_triplet *op;
     ASSERT_OK(trine_triplet_create(dev.context, desc, &op));
     test_tensor x = test_tensor_from((trine_shape){n, d, 1, 1}, cb, e),
                 de = test_tensor_create(x.t.shape, cb);
     test_buffer stats = test_buffer_create(3 * TRINE_TRIPLET_STATS), lab = test_buffer_create((size_t)n);
     test_buffer ws = test_workspace_create(trine_triplet_workspace_bytes(op, n));
-    ASSERT_OK(trine_buffer_write(dev.stream, lab.buffer, 0, labels, (size_t)n * sizeof *labels));
+    test_buffer_write(&lab, labels, (size_t)n * sizeof *labels);
     ASSERT_OK(trine_triplet_run(op, dev.stream, &x.t, lab.buffer, with_gradient ? &de.t : NULL, stats.buffer,
                                 1, ws.buffer));
     outcome out = {test_zeros(TRINE_TRIPLET_STATS), NULL, NULL};

@@ -9,6 +9,7 @@
 #include "support/check_main.h"
 #include "support/compare.h"
 #include "support/device.h"
+#include "support/report.h"
 #include "trine/loss.h"
 
 static const double powers[] = {1, 2, 3, 1.5, 0.5, INFINITY};
@@ -26,6 +27,7 @@ typedef struct outcome {
 
 static outcome run(const trine_triplet_margin_desc *desc, double *const in[3], trine_shape s, int cb)
 {
+    test_report("triplet_margin", NULL, "gradient");
     trine_triplet_margin *op;
     ASSERT_OK(trine_triplet_margin_create(dev.context, desc, &op));
     test_tensor x[3], g[3];

@@ -155,6 +155,15 @@ static uint32_t *read_guarded(const test_buffer *b)
     return all;
 }
 
+void test_buffer_write(const test_buffer *b, const void *data, size_t bytes)
+{
+    const size_t guard = guard_floats(), total = b->floats + 2 * guard;
+    uint32_t *all = read_guarded(b);
+    memcpy(all + guard, data, bytes);
+    must(trine_buffer_write(dev.stream, b->parent, 0, all, total * sizeof *all), "test buffer");
+    free(all);
+}
+
 uint32_t *test_buffer_read_words(const test_buffer *b)
 {
     uint32_t *all = read_guarded(b);

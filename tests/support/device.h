@@ -47,6 +47,9 @@ test_buffer test_workspace_create(size_t bytes);
 test_buffer test_buffer_from(const double *values, size_t count, size_t floats);
 /* From random numbers (see test_random), whose values go to a new array *host (free() it). */
 test_buffer test_buffer_random(size_t floats, uint64_t seed, double low, double high, double **host);
+/* Overwrite the first `bytes`. The parent is written as a whole: of one that is written in part, Oclgrind's check of
+ * uninitialised reads forgets the rest. */
+void test_buffer_write(const test_buffer *b, const void *data, size_t bytes);
 /* The contents as a new array of doubles (free() it); checks the guards. */
 double *test_buffer_read(const test_buffer *b);
 /* The same contents as raw 32-bit words. */
