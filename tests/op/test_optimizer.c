@@ -57,7 +57,7 @@ START_TEST(test_against_reference)
     dev.context->caps.cpu = _i < SETTINGS ? cpu : !cpu;
     for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
         const size_t count = counts[k];
-        if (count > 5000 && test_small()) continue;
+        if (count > 1000 && test_small()) continue;
         static const char *const kinds[] = {"sgd", "adam", "adamw"};
         test_report("optimizer", kinds[s->desc.kind], "step");
         trine_optimizer *op;

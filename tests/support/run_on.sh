@@ -3,7 +3,8 @@
 # run_on.sh IMPLEMENTATION COMMAND ...: a device suite, or `trine devices`, on one OpenCL implementation:
 #   device:SELECTOR  the device that `--device SELECTOR` takes; llvmpipe is among them
 #   rusticl          Mesa's rusticl on llvmpipe, at small shapes
-#   oclgrind         the simulator with its checks of bounds and races, at small shapes; with oclgrind-strict of uninitialised reads too
+#   oclgrind         the simulator with its checks of bounds and races, at small shapes
+#   oclgrind-strict  the same, with its check of uninitialised reads
 #   intel            Intel's CPU runtime, from where tests/portability puts it in the build folder ($TRINE_TEST_BUILD)
 # Exit codes: 77 where it is not there (the last line says why), 3 if Oclgrind has findings, else the command's.
 set -u
@@ -33,19 +34,16 @@ intel)
 oclgrind | oclgrind-strict)
     command -v oclgrind >/dev/null || skip "oclgrind is not installed"
     export TRINE_TEST_SMALL=1
-    uninitialized=
-    [ "$implementation" = oclgrind ] || uninitialized=--uninitialized
-    # That check keeps what it knows of a buffer that was freed for the next one in its place, and then takes values for uninitialised.
-    case $implementation/${1##*/} in
-    oclgrind-strict/test_conv2d | oclgrind-strict/test_conv2d_weights | oclgrind-strict/test_cross_entropy)
-        uninitialized=
-        echo "skipped: the check of uninitialised reads, which forgets of memory that is used again what was written"
-        ;;
-    esac
+    if [ "$implementation" = oclgrind-strict ]; then
+        keep_memory=${TRINE_TEST_BUILD:-build}/tests/support/libkeep_memory.so
+        # shellcheck disable=SC2016  # the inner shell's
+        set -- --uninitialized --global-mem-size 4000000000 \
+            sh -c 'LD_PRELOAD="$0:$LD_PRELOAD" exec "$@"' "$keep_memory" "$@"
+    fi
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
     # unoptimised kernels: the checks do not follow everything that LLVM's optimiser makes of them
-    oclgrind --build-options -cl-opt-disable --data-races $uninitialized "$@" >"$log" 2>&1
+    oclgrind --build-options -cl-opt-disable --data-races "$@" >"$log" 2>&1
     code=$?
     cat "$log"
     if grep -qiE 'uninitialized|invalid (read|write|memory)|race at|errors generated|oclgrind fatal|unhandled|barrier divergence' "$log"; then
