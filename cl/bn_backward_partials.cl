@@ -3,10 +3,10 @@
  *   g = y ? (y > 0 ? dy : 0), stored over dy : relu ? ((x - mean)*a + b > 0 ? dy : 0) : dy      sums: sum(g), sum(g*(x - mean))
  * x, y (or null), dy [N][blocks][HW][CB]; mean, a, b [blocks*CB], a and b as in bn_apply, so that the mask is that of its y
  * (read with relu only); partials [blocks][N*chunks][2][CB]
- * global (chunks, blocks, N), local (1, 1, 1).  -D CB.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c */
+ * global (chunks, blocks, N), local (1, 1, 1).  -D CB X_HALF.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c */
 #include "block.clh"
 
-__kernel void bn_backward_partials(__global const float *restrict x, __global const float *restrict y, __global float *dy,
+__kernel void bn_backward_partials(__global const x_t *restrict x, __global const x_t *restrict y, __global x_t *dy,
                                    __global const float *restrict mean, __global const float *restrict a,
                                    __global const float *restrict b, __global float *restrict partials, const int pixels,
                                    const int chunk, const int relu)
@@ -20,11 +20,11 @@ __kernel void bn_backward_partials(__global const float *restrict x, __global co
     floatV s0 = 0.0f, s1 = 0.0f, t0 = 0.0f, t1 = 0.0f;
     for (int i = 0; i < count; i++) {
         const size_t at = base + i;
-        const floatV d = LOADV(at, x) - center;
-        floatV g = LOADV(at, dy);
+        const floatV d = LOADX(at, x) - center;
+        floatV g = LOADX(at, dy);
         if (y) {
-            g = SELECTV((floatV)(0.0f), g, LOADV(at, y) > (floatV)(0.0f));
-            STOREV(g, at, dy);
+            g = SELECTV((floatV)(0.0f), g, LOADX(at, y) > (floatV)(0.0f));
+            STOREX(g, at, dy);
         } else if (relu) {
             g = SELECTV((floatV)(0.0f), g, fma(d, scale, shift) > (floatV)(0.0f));
         }

@@ -4,36 +4,36 @@
  * x [N][blocks][HW][CB]; partials [blocks][N*chunks][2][CB] {mean, m2}; count follows from the chunk's position
  * global (chunks, blocks, N), local (1, 1, 1). Two passes over a chunk that fits the first-level cache: E[x^2]-E[x]^2 would
  * cancel where |mean| >> std, and the shift makes a constant channel's mean exact.
- * -D CB.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c   Chan, Golub, LeVeque 1983 */
+ * -D CB X_HALF.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c   Chan, Golub, LeVeque 1983 */
 #include "block.clh"
 
-__kernel void bn_partials(__global const float *restrict x, __global float *restrict partials, const int pixels, const int chunk)
+__kernel void bn_partials(__global const x_t *restrict x, __global float *restrict partials, const int pixels, const int chunk)
 {
     const int part = (int)get_global_id(0), chunks = (int)get_global_size(0), block = (int)get_global_id(1);
     const int n = (int)get_global_id(2), blocks = (int)get_global_size(1), images = (int)get_global_size(2);
     const int first = part * chunk, count = min(chunk, pixels - first);
-    __global const float *xp = x + ((size_t)(n * blocks + block) * pixels + first) * CB;
-    const floatV shift = LOADV(0, xp);
+    __global const x_t *xp = x + ((size_t)(n * blocks + block) * pixels + first) * CB;
+    const floatV shift = LOADX(0, xp);
     floatV a0 = 0.0f, a1 = 0.0f, a2 = 0.0f, a3 = 0.0f;
     int i = 0;
     for (; i + 4 <= count; i += 4) {
-        a0 += LOADV(i, xp) - shift;
-        a1 += LOADV(i + 1, xp) - shift;
-        a2 += LOADV(i + 2, xp) - shift;
-        a3 += LOADV(i + 3, xp) - shift;
+        a0 += LOADX(i, xp) - shift;
+        a1 += LOADX(i + 1, xp) - shift;
+        a2 += LOADX(i + 2, xp) - shift;
+        a3 += LOADX(i + 3, xp) - shift;
     }
-    for (; i < count; i++) a0 += LOADV(i, xp) - shift;
+    for (; i < count; i++) a0 += LOADX(i, xp) - shift;
     const floatV mean = shift + ((a0 + a1) + (a2 + a3)) / (float)count;
     floatV q0 = 0.0f, q1 = 0.0f, e0 = 0.0f, e1 = 0.0f;
     for (i = 0; i + 2 <= count; i += 2) {
-        const floatV d0 = LOADV(i, xp) - mean, d1 = LOADV(i + 1, xp) - mean;
+        const floatV d0 = LOADX(i, xp) - mean, d1 = LOADX(i + 1, xp) - mean;
         q0 = fma(d0, d0, q0);
         q1 = fma(d1, d1, q1);
         e0 += d0;
         e1 += d1;
     }
     for (; i < count; i++) {
-        const floatV d = LOADV(i, xp) - mean;
+        const floatV d = LOADX(i, xp) - mean;
         q0 = fma(d, d, q0);
         e0 += d;
     }

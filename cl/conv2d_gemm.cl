@@ -9,7 +9,7 @@
  * and position among a filter's
  * global (SIDE * ceil(pixels / BN), SIDE * ceil(results and padding / BM), groups), local (SIDE, SIDE, 1)
  * The sums' order does not depend on the tile. The next step's values are on their way while this one's are multiplied.
- * -D SIDE TM TN   host src/op/conv2d_gemm.c   ref tests/ref/ref_conv2d.c   after: Chetlur et al., arXiv 1410.0759 (2014) */
+ * -D SIDE TM TN X_HALF Y_HALF   host src/op/conv2d_gemm.c   ref tests/ref/ref_conv2d.c   after: Chetlur et al., arXiv 1410.0759 (2014) */
 #include "conv2d_gemm.clh"
 #include "conv2d_gemm_layout.clh"
 #include "conv2d_epilogue.clh"
@@ -58,7 +58,7 @@ static inline void fetch_weights(float part[TM], __global const float *restrict 
     }
 }
 
-static inline void fetch_pixels(float part[TN], __global const float *restrict x, const pixel pixels[TN], const int4 tap, const int c,
+static inline void fetch_pixels(float part[TN], __global const x_t *restrict x, const pixel pixels[TN], const int4 tap, const int c,
                                 const int sources, const int group, const int in_h, const int in_w, const int x_shift)
 {
     const int at = CHANNEL(group * sources + c, in_h * in_w, x_shift) + ((tap.x * in_w + tap.y) << x_shift);
@@ -66,14 +66,14 @@ static inline void fetch_pixels(float part[TN], __global const float *restrict x
     for (int j = 0; j < TN; j++) {
         const int row = CORNER_ROW(pixels[j].corner) + tap.x, column = CORNER_COLUMN(pixels[j].corner) + tap.y;
         const int inside = c < sources && row >= 0 && row < in_h && column >= 0 && column < in_w;
-        part[j] = inside ? x[pixels[j].at + at] : 0.0f;
+        part[j] = inside ? LOADX(pixels[j].at + at, x) : 0.0f;
     }
 }
 
 __attribute__((reqd_work_group_size(SIDE, SIDE, 1)))
 __kernel void conv2d_gemm(
-    __global const float *restrict x, __global const float *restrict w, __global const int4 *restrict taps,
-    __global const float *restrict scale, __global const float *restrict shift, __global const float *residual, __global float *y,
+    __global const x_t *restrict x, __global const float *restrict w, __global const int4 *restrict taps,
+    __global const float *restrict scale, __global const float *restrict shift, __global const y_t *residual, __global y_t *y,
     const int sources, const int results, const int source_shift, const int weight_taps, const int in_h, const int in_w, const int rows,
     const int columns, const int pixel_count, const int step_h, const int step_w, const int out_h, const int out_w, const int oy,
     const int ox, const int os_h, const int os_w, const int first_tap, const int tap_count, const int x_shift, const int y_shift,
@@ -127,7 +127,8 @@ __kernel void conv2d_gemm(
             const int m = m0 + RESULT(i, ly), channel = group * results + m;
             if (m >= padded) continue;
             const int at = pixel_at + CHANNEL(channel, out_h * out_w, y_shift);
-            y[at] = epilogue(acc[i][j], scale != 0, scale ? scale[channel] : 1.0f, shift ? shift[channel] : 0.0f, residual, y, at, flags);
+            STOREY(epilogue(acc[i][j], scale != 0, scale ? scale[channel] : 1.0f, shift ? shift[channel] : 0.0f, residual, y, at, flags), at,
+                   y);
         }
     }
 }

@@ -5,7 +5,7 @@
  * position (= t); to [splits][groups*results][sources*taps], every element written: partial sums, which conv2d_add_splits or conv2d_unpack
  * adds up in order, or dw itself. No atomics.
  * global (SIDE * ceil(sources*taps / BN), SIDE * ceil(results / BM), groups * splits), local (SIDE, SIDE, 1): a split is `share` pixels.
- * -D SIDE TM TN   host src/op/conv2d_gemm.c   ref tests/ref/ref_conv2d.c */
+ * -D SIDE TM TN X_HALF Y_HALF (dy)   host src/op/conv2d_gemm.c   ref tests/ref/ref_conv2d.c */
 #include "conv2d_gemm.clh"
 
 /* A column of the result: a channel of x seen through a tap. Its position in an image, and how far the tap is from a pixel. */
@@ -14,7 +14,7 @@ typedef struct column {
 } column;
 
 /* What pixel f of all images contributes: dy of channels m, m + SIDE, ... below m_end, and x in the columns. */
-static inline void fetch(float a_part[TM], float b_part[TN], __global const float *restrict x, __global const float *restrict dy,
+static inline void fetch(float a_part[TM], float b_part[TN], __global const x_t *restrict x, __global const y_t *restrict dy,
                          const int f, const int end, const column columns[TN], const int m, const int m_end, const int x_channels,
                          const int dy_channels, const int in_h, const int in_w, const int p, const int q, const int stride_h,
                          const int stride_w, const int x_shift, const int y_shift)
@@ -24,17 +24,17 @@ static inline void fetch(float a_part[TM], float b_part[TN], __global const floa
     const int in_dy = n * IMAGE(dy_channels, p * q, y_shift) + (at << y_shift);
 #pragma unroll
     for (int i = 0; i < TM; i++)
-        a_part[i] = f < end && m + i * SIDE < m_end ? dy[in_dy + CHANNEL(m + i * SIDE, p * q, y_shift)] : 0.0f;
+        a_part[i] = f < end && m + i * SIDE < m_end ? LOADY(in_dy + CHANNEL(m + i * SIDE, p * q, y_shift), dy) : 0.0f;
 #pragma unroll
     for (int j = 0; j < TN; j++) {
         const int y = row + CORNER_ROW(columns[j].corner), z = col + CORNER_COLUMN(columns[j].corner);
-        b_part[j] = f < end && y >= 0 && y < in_h && z >= 0 && z < in_w ? x[in_x + columns[j].at] : 0.0f;
+        b_part[j] = f < end && y >= 0 && y < in_h && z >= 0 && z < in_w ? LOADX(in_x + columns[j].at, x) : 0.0f;
     }
 }
 
 __attribute__((reqd_work_group_size(SIDE, SIDE, 1)))
 __kernel void conv2d_gemm_backward_weights(
-    __global const float *restrict x, __global const float *restrict dy, __global float *restrict to, __global const int4 *restrict taps,
+    __global const x_t *restrict x, __global const y_t *restrict dy, __global float *restrict to, __global const int4 *restrict taps,
     const int groups, const int sources, const int results, const int tap_count, const int in_h, const int in_w, const int p, const int q,
     const int stride_h, const int stride_w, const int pixels, const int share, const int x_shift, const int y_shift, const int beta)
 {

@@ -4,12 +4,12 @@
  *                    over taps whose division leaves no remainder and whose output exists
  * dy [N,K,P,Q] block cb_y; dx [N,C,H,W] block cb_x; weights as in conv2d_weights.clh
  * global (H*W, C rounded up to cb_x, N), local (64, 1, 1); padding channels of dx are written as zero
- * -D WKB WCB   host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
+ * -D WKB WCB X_HALF (dy) Y_HALF (dx)   host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
 #include "conv2d_problem.clh"
 #include "conv2d_weights.clh"
 
-__kernel void conv2d_plain_backward_data(__global const float *restrict dy, __global const float *restrict weights,
-                                         __global float *restrict dx, const int channels, const int filters, const int h,
+__kernel void conv2d_plain_backward_data(__global const x_t *restrict dy, __global const float *restrict weights,
+                                         __global y_t *restrict dx, const int channels, const int filters, const int h,
                                          const int w, const int p, const int q, const int rows, const int columns,
                                          const int st_h, const int st_w, const int pad_h, const int pad_w, const int dil_h,
                                          const int dil_w, const int groups, const int cb_x, const int cb_y, const int beta)
@@ -19,7 +19,7 @@ __kernel void conv2d_plain_backward_data(__global const float *restrict dy, __gl
     const int iy = pixel / w, ix = pixel % w;
     const size_t to = block_index(n, c, iy, ix, channels, h, w, cb_x);
     if (c >= channels) {
-        dx[to] = 0.0f;
+        STOREY(0.0f, to, dx);
         return;
     }
     const int per_group = channels / groups, filters_per_group = filters / groups, first = c / per_group * filters_per_group;
@@ -31,9 +31,9 @@ __kernel void conv2d_plain_backward_data(__global const float *restrict dy, __gl
             const int tx = ix + pad_w - s * dil_w;
             if (tx < 0 || tx % st_w != 0 || tx / st_w >= q) continue;
             for (int k = first; k < first + filters_per_group; k++)
-                sum = fma(dy[block_index(n, k, ty / st_h, tx / st_w, filters, p, q, cb_y)],
+                sum = fma(LOADX(block_index(n, k, ty / st_h, tx / st_w, filters, p, q, cb_y), dy),
                           weights[weight_index(k, c % per_group, per_group, rows * columns) + (r * columns + s) * WEIGHT_TAP], sum);
         }
     }
-    dx[to] = beta ? dx[to] + sum : sum;
+    STOREY(beta ? LOADY(to, dx) + sum : sum, to, dx);
 }

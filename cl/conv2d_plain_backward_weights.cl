@@ -4,11 +4,11 @@
  * x [N,C,H,W] block cb_x; dy [N,K,P,Q] block cb_y; dw as in conv2d_weights.clh, its padding left alone
  * Each output row is summed apart, then added: the error grows with rows and columns, not with their product.
  * global (C/groups * R * S, K), local (64, 1, 1)
- * -D WKB WCB   host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
+ * -D WKB WCB X_HALF Y_HALF (dy)   host src/op/conv2d_plain.c   ref tests/ref/ref_conv2d.c */
 #include "conv2d_problem.clh"
 #include "conv2d_weights.clh"
 
-__kernel void conv2d_plain_backward_weights(__global const float *restrict x, __global const float *restrict dy,
+__kernel void conv2d_plain_backward_weights(__global const x_t *restrict x, __global const y_t *restrict dy,
                                             __global float *restrict dw, const int batch, const int channels,
                                             const int filters, const int h, const int w, const int p, const int q,
                                             const int rows, const int columns, const int st_h, const int st_w,
@@ -28,8 +28,8 @@ __kernel void conv2d_plain_backward_weights(__global const float *restrict x, __
             for (int qx = 0; qx < q; qx++) {
                 const int ix = qx * st_w - pad_w + s * dil_w;
                 if (ix < 0 || ix >= w) continue;
-                row = fma(x[block_index(n, c, iy, ix, channels, h, w, cb_x)],
-                          dy[block_index(n, k, py, qx, filters, p, q, cb_y)], row);
+                row = fma(LOADX(block_index(n, c, iy, ix, channels, h, w, cb_x), x),
+                          LOADY(block_index(n, k, py, qx, filters, p, q, cb_y), dy), row);
             }
             sum += row;
         }

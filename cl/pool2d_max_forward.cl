@@ -5,11 +5,11 @@
  * rows [P][3], columns [Q][3]: first and end of each window, clipped to the image (third number not used)
  * global (ceil(P*Q / run), blocks, N); one work-item is `run` consecutive outputs. Border checks were done by the host, once, in
  * the window tables.
- * -D CB     host src/op/pool2d.c   ref tests/ref/ref_pool2d.c */
+ * -D CB X_HALF     host src/op/pool2d.c   ref tests/ref/ref_pool2d.c */
 #include "block.clh"
 
-__kernel void pool2d_max_forward(__global const float *restrict x, __global const int *restrict rows,
-                                 __global const int *restrict columns, __global float *restrict y, __global int *restrict index,
+__kernel void pool2d_max_forward(__global const x_t *restrict x, __global const int *restrict rows,
+                                 __global const int *restrict columns, __global x_t *restrict y, __global int *restrict index,
                                  const int h, const int w, const int p, const int q, const int step_h, const int step_w,
                                  const int run)
 {
@@ -17,8 +17,8 @@ __kernel void pool2d_max_forward(__global const float *restrict x, __global cons
     if (first >= p * q) return;
     const int last = min(first + run, p * q);
     const size_t plane = (size_t)get_global_id(2) * get_global_size(1) + get_global_id(1);
-    __global const float *xp = x + plane * h * w * CB;
-    __global float *yp = y + plane * p * q * CB;
+    __global const x_t *xp = x + plane * h * w * CB;
+    __global x_t *yp = y + plane * p * q * CB;
     __global int *ip = index + plane * p * q * CB;
     int i = first / q, j = first % q;
     for (int o = first; o < last; o++) {
@@ -28,12 +28,12 @@ __kernel void pool2d_max_forward(__global const float *restrict x, __global cons
         for (int r = top; r < bottom; r += step_h)
             for (int s = left; s < right; s += step_w) {
                 const int at = r * w + s;
-                const floatV value = LOADV(at, xp);
+                const floatV value = LOADX(at, xp);
                 const intV wins = (value > best) | (value != value);
                 best = SELECTV(best, value, wins);
                 winner = SELECTV(winner, (intV)(at), wins);
             }
-        STOREV(best, o, yp);
+        STOREX(best, o, yp);
         if (index) STOREV(winner, o, ip);
         if (++j == q) {
             j = 0;

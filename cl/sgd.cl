@@ -2,7 +2,7 @@
 /* sgd - one step over elements [first, first + count) of flat buffers, torch.optim.SGD with dampening 0:
  *   g += decay * p;  MOMENTUM: b = momentum * b + g;  g = NESTEROV ? g + momentum * b : b;  p -= lr * g
  * b starts at zero, so the first step gives b = g, as in PyTorch.
- * p, b in and out (b null without MOMENTUM), g in.
+ * p, b in and out (b null without MOMENTUM), g in; scaling: null, or loss_scale's state, whose scale g is divided by; nothing moves where it says overflow.
  * global (ceil(count / (chunk*CB))): a work-item is `chunk` neighbouring vectors; the last vector may be partial.
  * -D CB (floats of a vector) MOMENTUM NESTEROV
  * host src/op/optimizer.c   ref tests/ref/ref_optimizer.c */
@@ -26,8 +26,11 @@
 
 __kernel void sgd(__global float *restrict parameters, __global const float *restrict gradients,
                   __global float *restrict buffers, const int first, const int count, const int chunk, const float lr,
-                  const float momentum, const float decay)
+                  const float momentum, const float decay,
+                  __global const float *restrict scaling)
 {
+    if (scaling && scaling[2] != 0.0f) return;
+    const float unscale = scaling ? scaling[1] : 1.0f;
     __global float *p = parameters + first;
     __global const float *g = gradients + first;
 #if MOMENTUM
@@ -37,7 +40,7 @@ __kernel void sgd(__global float *restrict parameters, __global const float *res
         const int block = (int)get_global_id(0) * chunk + k;
         if (block > (count - 1) / CB) return;
         if (block * CB + CB <= count) {
-            floatV pv = LOADV(block, p), gv = LOADV(block, g);
+            floatV pv = LOADV(block, p), gv = unscale * LOADV(block, g);
 #if MOMENTUM
             floatV bv = LOADV(block, b);
             STEP(floatV, pv, gv, bv);
@@ -49,7 +52,7 @@ __kernel void sgd(__global float *restrict parameters, __global const float *res
             continue;
         }
         for (int i = block * CB; i < count; i++) {
-            float ps = p[i], gs = g[i];
+            float ps = p[i], gs = unscale * g[i];
 #if MOMENTUM
             float bs = b[i];
             STEP(float, ps, gs, bs);

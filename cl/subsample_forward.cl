@@ -2,25 +2,25 @@
 /* subsample_forward - y[n][c][p][q] = x[n][c - first][p*stride][q*stride] where 0 <= c - first < C, else 0.
  * x [N][x_blocks][H][W][CB]; y [N][y_blocks][P][Q][CB]
  * global (P*Q, y_blocks, N); one work-item is one block of y. `first` need not be a multiple of CB.
- * -D CB     host src/op/elementwise.c   ref tests/ref/ref_elementwise.c   after: He et al. 2016, section 4.2, option A */
+ * -D CB X_HALF     host src/op/elementwise.c   ref tests/ref/ref_elementwise.c   after: He et al. 2016, section 4.2, option A */
 #include "block.clh"
 
-__kernel void subsample_forward(__global const float *restrict x, __global float *restrict y, const int channels, const int h,
+__kernel void subsample_forward(__global const x_t *restrict x, __global x_t *restrict y, const int channels, const int h,
                                 const int w, const int p, const int q, const int x_blocks, const int stride, const int first)
 {
     const int i = (int)get_global_id(0), block = (int)get_global_id(1), n = (int)get_global_id(2);
     if (i >= p * q) return;
     const int from = (i / q) * stride * w + (i % q) * stride;
-    __global const float *xn = x + (size_t)n * x_blocks * h * w * CB;
-    __global float *to = y + (((size_t)n * get_global_size(1) + block) * p * q + i) * CB;
+    __global const x_t *xn = x + (size_t)n * x_blocks * h * w * CB;
+    __global x_t *to = y + (((size_t)n * get_global_size(1) + block) * p * q + i) * CB;
     const int skew = first % CB, source = block - first / CB; /* lanes from `skew` on are block `source`'s, those before it the last one's */
     if (skew == 0 && source >= 0 && (source + 1) * CB <= channels) {
-        STOREV(LOADV((size_t)source * h * w + from, xn), 0, to);
+        STOREX(LOADX((size_t)source * h * w + from, xn), 0, to);
         return;
     }
     for (int l = 0; l < CB; l++) {
         const int c = source * CB + l - skew;
         const size_t at = l < skew ? (size_t)(source - 1) * h * w : (size_t)source * h * w;
-        to[l] = c >= 0 && c < channels ? xn[(at + from) * CB + (c & (CB - 1))] : 0.0f;
+        STOREX1(c >= 0 && c < channels ? LOADX1((at + from) * CB + (c & (CB - 1)), xn) : 0.0f, l, to);
     }
 }

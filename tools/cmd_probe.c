@@ -41,7 +41,8 @@ trine_buffer *probe_buffer(probe *p, const void *host, size_t bytes)
 
 trine_tensor probe_tensor(probe *p, const trine_shape *shape, int cb, const float *host)
 {
-    trine_tensor tensor = {probe_buffer(p, NULL, trine_tensor_bytes(shape, cb)), *shape, cb};
+    trine_tensor tensor = {.shape = *shape, .cb = cb};
+    tensor.buffer = probe_buffer(p, NULL, trine_tensor_bytes(&tensor));
     if (host != NULL) PROBE_DO(p, trine_tensor_upload(p->stream, host, &tensor));
     return tensor;
 }
@@ -205,7 +206,7 @@ static int time_add(cli_run *run, trine_elementwise *op, const trine_shape *shap
     trine_tensor t[3] = {{0}};
     double seconds[RUNS];
     int code = CLI_OK;
-    const size_t bytes = trine_tensor_bytes(shape, 1);
+    const size_t bytes = trine_tensor_elements(shape, 1) * sizeof(float);
     float *host = calloc(1, bytes);
     if (host == NULL) return cli_error(CLI_FAILED, "out of memory");
     for (int i = 0; i < 3; i++) {
@@ -235,7 +236,7 @@ static int measure(cli_run *run)
     CLI_RUN(measure_gflops(run, &gflops));
     CLI_RUN(time_add(run, op, &large, 1, &add_s));
     CLI_RUN(time_add(run, op, &small, 200, &launch_s));
-    const double gbps = 3.0 * (double)trine_tensor_bytes(&large, 1) / add_s * 1e-9;
+    const double gbps = 3.0 * sizeof(float) * (double)trine_tensor_elements(&large, 1) / add_s * 1e-9;
     cli_set(run->json, "gflops", gflops);
     cli_set(run->json, "gbps", gbps);
     cli_set(run->json, "launch_us", 1e6 * launch_s);

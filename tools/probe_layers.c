@@ -136,7 +136,8 @@ static void pool(probe *p, const char *name, const trine_pool2d_desc *desc, int 
     }
     const trine_tensor tx = probe_tensor(p, &shape, cb, x), tdy = probe_tensor(p, &out, cb, dy);
     trine_tensor ty = probe_tensor(p, &out, cb, NULL), tdx = probe_tensor(p, &shape, cb, NULL);
-    trine_buffer *index = is_max ? probe_buffer(p, NULL, trine_tensor_bytes(&out, cb)) : NULL;
+    trine_buffer *index =
+        is_max ? probe_buffer(p, NULL, trine_tensor_elements(&out, cb) * sizeof(int)) : NULL;
     PROBE_DO(p, trine_pool2d_forward(op, p->stream, &tx, &ty, index));
     PROBE_DO(p, trine_pool2d_backward(op, p->stream, &tdy, index, &tdx));
     probe_check_tensor(p, "y", &ty, y);

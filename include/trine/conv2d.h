@@ -19,6 +19,9 @@ typedef struct trine_conv2d_desc {
     int dilation_h, dilation_w;    /**< >= 1 */
     int groups;                    /**< >= 1 */
     int in_cb, out_cb;             /**< channel blocks of x (and dx), y (and dy) */
+    trine_dtype in_dtype,
+        out_dtype; /**< their storage, TRINE_F32 or TRINE_F16 (a residual's is y's); sums are in single precision,
+                                       and so are weights and dw */
     /** Blocks of filters and channels in which weights and dw lie, powers of two up to 32:
      *  [ceil(K/weight_kb)][ceil(C/groups/weight_cb)][R][S][weight_cb][weight_kb] f32, padding zero; 1 and 1 are the dense
      *  [K][C/groups][R][S] */
@@ -93,9 +96,9 @@ typedef struct trine_conv2d_epilogue {
 } trine_conv2d_epilogue;
 
 /** Cross-correlation as in torch.nn.functional.conv2d.  Enqueues only; trine_conv2d_prepare() must have been called.
- *  @param x         [N,C,H,W] layout in_cb
+ *  @param x         [N,C,H,W] layout in_cb, storage in_dtype
  *  @param epilogue  NULL for none
- *  @param y         [N,K,P,Q] layout out_cb, written (padding channels zero as long as the weights' are); must not overlap x
+ *  @param y         [N,K,P,Q] layout out_cb, storage out_dtype, written (padding channels zero as long as the weights' are); must not overlap x
  *  @param workspace >= trine_conv2d_workspace_bytes(), NULL where that is 0
  *  @return TRINE_ERR_SHAPE, TRINE_ERR_ARG, TRINE_ERR_WORKSPACE: nothing enqueued; TRINE_ERR_OPENCL */
 TRINE_API trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,

@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-/** Kernels for one context; used by one thread at a time. */
+/** Kernels for one context; used by one thread at a time. Operands are stored alike (all TRINE_F32, or all TRINE_F16) where nothing
+ *  else is said, or TRINE_ERR_ARG. */
 typedef struct trine_elementwise trine_elementwise;
 
 TRINE_API trine_status trine_elementwise_create(trine_context *context, trine_elementwise **out);
@@ -24,7 +25,7 @@ TRINE_API trine_status trine_relu_backward(trine_elementwise *op, trine_stream *
 /** y = a + b (also the backward pass of a branch). y may be a or b. */
 TRINE_API trine_status trine_add(trine_elementwise *op, trine_stream *stream, const trine_tensor *a,
                                  const trine_tensor *b, trine_tensor *y);
-/** y = x in y's layout; same shape, padding channels of y zero. x and y must not overlap. */
+/** y = x in y's layout and storage; same shape, padding channels of y zero. x and y must not overlap. */
 TRINE_API trine_status trine_reorder(trine_elementwise *op, trine_stream *stream, const trine_tensor *x,
                                      trine_tensor *y);
 /** He et al. 2016, section 4.2, shortcut option A: y[n][c][p][q] = x[n][c - first][p*stride][q*stride] where 0 <= c - first < C,

@@ -81,6 +81,11 @@ TRINE_API trine_status trine_resnet_parameter(const trine_resnet *net, int i, tr
 /** Which parameters train: "GLOB,!GLOB,...", in order, last match wins, `!` unfreezes; NULL or "": all train.
  *  @return TRINE_ERR_ARG: bad glob, or one that matches no parameter */
 TRINE_API trine_status trine_resnet_freeze(trine_resnet *net, const char *globs);
+/** How the network's sessions store activations and their gradients: TRINE_F32 (at first), or TRINE_F16, which halves that memory and its
+ *  traffic. All sums, the weights, BatchNorm's statistics, embeddings and losses stay in single precision; backward passes scale the loss
+ *  (trine_gradients_scale()). Sessions plan anew at their next forward pass.  @return TRINE_ERR_ARG: another type */
+TRINE_API trine_status trine_resnet_set_precision(trine_resnet *net, trine_dtype precision);
+TRINE_API trine_dtype trine_resnet_precision(const trine_resnet *net);
 
 typedef enum trine_bn_policy {
     TRINE_BN_AUTO = 0,  /**< eval where the layer is frozen, train elsewhere */

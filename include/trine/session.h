@@ -33,7 +33,7 @@ typedef struct trine_session trine_session;
 
 /** Inference: every BatchNorm with its running statistics, folded; nothing of the network is written. A layer without running
  *  statistics takes the batch's, so that an image's results depend on the rest of its batch. Logits and pooled features both come
- *  out. @param shape largest batch, channels of the network, rows and columns of the images
+ *  out, in TRINE_F32 whatever the network's precision. @param shape largest batch, channels of the network, rows and columns of the images
  *  @return TRINE_ERR_SHAPE: other channels than the network's, n < 1, rows or columns outside 1 to 32768; TRINE_ERR_NOMEM */
 TRINE_API trine_status trine_session_create_inference(const trine_resnet *net, trine_stream *stream,
                                                       const trine_shape *shape, trine_session **out);
@@ -84,6 +84,10 @@ TRINE_API int trine_gradients_reached(const trine_gradients *gradients, int i);
 /** Gradient of parameter i, dense as the parameter; not meaningful unless it was reached. Waits. */
 TRINE_API trine_status trine_gradients_read(const trine_gradients *gradients, trine_stream *stream, int i,
                                             float *out);
+/** Of the dynamic loss scaling in half precision: what gradients are multiplied by on their way through the network, a power of two, and
+ *  how many steps were left out so far because a gradient overflowed, each of which halved it. Waits. */
+TRINE_API trine_status trine_gradients_scale(const trine_gradients *gradients, trine_stream *stream,
+                                             float *scale, uint64_t *skipped);
 TRINE_API void trine_gradients_destroy(trine_gradients **gradients);
 
 /** Enqueue the backward pass of the last forward pass, down to the first trainable layer.
@@ -94,7 +98,8 @@ TRINE_API trine_status trine_session_backward(trine_session *session, const trin
 /** 1 if the loss at this embedding reaches at least one trainable parameter. */
 TRINE_API int trine_session_trains(const trine_session *session);
 
-/** One optimizer step over the parameters that are trainable and were reached. Others, weight decay included, stay as they are. */
+/** One optimizer step over the parameters that are trainable and were reached. Others, weight decay included, stay as they are. In half
+ *  precision a step whose gradients are not finite is left out, and the loss scale halved (trine_gradients_scale()). */
 TRINE_API trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
                                          const trine_gradients *gradients, float lr);
 /** Floats of the flat parameter buffer, for trine_optimizer_create(). Convolutions' weights lie in it in the blocks that the device's

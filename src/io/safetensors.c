@@ -7,6 +7,7 @@
 #include <cjson/cJSON.h>
 
 #include "base/text.h"
+#include "base/dtype.h"
 #include "io/weights_private.h"
 
 /* The reference implementation's limit. */

@@ -8,49 +8,15 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/dtype.h"
 #include "base/hash.h"
-
-static const struct {
-    const char *name;
-    size_t bytes;
-} dtypes[] = {
-    [TRINE_F32] = {"F32", 4},   [TRINE_F64] = {"F64", 8}, [TRINE_F16] = {"F16", 2},
-    [TRINE_BF16] = {"BF16", 2}, [TRINE_I64] = {"I64", 8}, [TRINE_I32] = {"I32", 4},
-    [TRINE_I16] = {"I16", 2},   [TRINE_I8] = {"I8", 1},   [TRINE_U8] = {"U8", 1},
-    [TRINE_BOOL] = {"BOOL", 1},
-};
-
-static bool dtype_known(trine_dtype dtype)
-{
-    return (size_t)dtype < TRINE_COUNTOF(dtypes);
-}
-
-size_t trine_dtype_bytes(trine_dtype dtype)
-{
-    return dtype_known(dtype) ? dtypes[dtype].bytes : 0;
-}
-
-const char *trine_dtype_name(trine_dtype dtype)
-{
-    return dtype_known(dtype) ? dtypes[dtype].name : "?";
-}
-
-bool trine__dtype_from_name(const char *name, trine_dtype *out)
-{
-    for (size_t i = 0; i < TRINE_COUNTOF(dtypes); i++) {
-        if (strcmp(name, dtypes[i].name) != 0) continue;
-        *out = (trine_dtype)i;
-        return true;
-    }
-    return false;
-}
 
 trine_status trine__tensor_bytes(trine_dtype dtype, int rank, const int64_t *dims, size_t *out)
 {
-    TRINE_CHECK(dtype_known(dtype), TRINE_ERR_ARG, "element type %d is unknown", (int)dtype);
+    TRINE_CHECK(trine_dtype_bytes(dtype) > 0, TRINE_ERR_ARG, "element type %d is unknown", (int)dtype);
     TRINE_CHECK(rank >= 0 && rank <= TRINE_MAX_RANK, TRINE_ERR_ARG,
                 "rank %d is out of range, expected 0 to %d", rank, TRINE_MAX_RANK);
-    size_t bytes = dtypes[dtype].bytes;
+    size_t bytes = trine_dtype_bytes(dtype);
     bool empty = false;
     for (int i = 0; i < rank; i++) {
         TRINE_CHECK(dims[i] >= 0, TRINE_ERR_ARG, "dimension %d is %lld, expected 0 or more", i,
@@ -313,18 +279,6 @@ const char *trine_weights_metadata_key(const trine_weights *weights, size_t i)
     return i < weights->metadata_count ? weights->metadata[i].key : NULL;
 }
 
-/* IEEE 754 binary16. */
-static double half_value(uint16_t bits)
-{
-    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    double value;
-    if (exponent == 31)
-        value = fraction ? NAN : INFINITY;
-    else
-        value = exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
-    return bits >> 15 ? -value : value;
-}
-
 double trine_weights_value(const trine_weights_tensor *tensor, size_t i)
 {
     const size_t bytes = trine_dtype_bytes(tensor->dtype);
@@ -347,7 +301,7 @@ double trine_weights_value(const trine_weights_tensor *tensor, size_t i)
     case TRINE_F64:
         return v.f64;
     case TRINE_F16:
-        return half_value(v.u16);
+        return trine__half_to_float(v.u16);
     case TRINE_BF16:
         v.u32 = (uint32_t)v.u16 << 16;
         return v.f32;

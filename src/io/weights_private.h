@@ -31,9 +31,6 @@ struct trine_weights {
     bool mapped;    /* some do */
 };
 
-/* false for a name that no element type has. */
-bool trine__dtype_from_name(const char *name, trine_dtype *out);
-
 /* Bytes of a dense tensor. TRINE_ERR_ARG: rank or a dimension out of range, or the sizes (zeros taken as one,
  * so that strides fit too) exceed the address space. */
 trine_status trine__tensor_bytes(trine_dtype dtype, int rank, const int64_t *dims, size_t *out);

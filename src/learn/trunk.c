@@ -321,7 +321,7 @@ trine_status trine__trunk_run(trine__trunk *t, const trine_tensor *x, trine_tens
     trine_shape shape = t->options.images;
     const int most = trine__session_output(t->session).shape.n;
     shape.n = 1;
-    const size_t in = trine_tensor_bytes(&shape, 1), out = t->row_floats * sizeof(float);
+    const size_t in = trine_tensor_elements(&shape, 1) * sizeof(float), out = t->row_floats * sizeof(float);
     shape.n = most;
     if (!t->micro.buffer) TRINE_TRY(trine_tensor_create(stream->context, &shape, 1, &t->micro));
     for (int first = 0; first < x->shape.n; first += most) {

@@ -87,6 +87,20 @@ cleanup:
     return status;
 }
 
+trine_status trine_resnet_set_precision(trine_resnet *net, trine_dtype precision)
+{
+    TRINE_CHECK(precision == TRINE_F32 || precision == TRINE_F16, TRINE_ERR_ARG,
+                "precision %s: activations are stored as F32 or F16", trine_dtype_name(precision));
+    if (net->precision != precision) net->plan_version = ++net->next_version;
+    net->precision = precision;
+    return TRINE_OK;
+}
+
+trine_dtype trine_resnet_precision(const trine_resnet *net)
+{
+    return net->precision;
+}
+
 /* "X" of "momentum=X" as a float with 0 <= X <= 1, of "eps=X" with X > 0. */
 static trine_status parse_number(const char *text, size_t length, bool positive, const char *what, float *out)
 {

@@ -27,6 +27,7 @@ trine_status trine_gradients_create(const trine_resnet *net, trine_stream *strea
     for (int i = 0; i < g->count; i++)
         TRINE_TRY_GOTO(trine__buffer_set_view(&g->views, g->flat, net->params[i].offset * sizeof(float),
                                               net->params[i].stored * sizeof(float), &g->view[i]));
+    TRINE_TRY_GOTO(trine__loss_scale_create(net->context, stream, &g->scale));
     *out = g;
     return TRINE_OK;
 cleanup:
@@ -37,6 +38,7 @@ cleanup:
 void trine_gradients_clear(trine_gradients *gradients)
 {
     memset(gradients->reached, 0, (size_t)gradients->count * sizeof *gradients->reached);
+    gradients->scaled = false;
 }
 
 int trine_gradients_reached(const trine_gradients *gradients, int i)
@@ -48,17 +50,54 @@ trine_status trine_gradients_read(const trine_gradients *gradients, trine_stream
 {
     TRINE_CHECK(i >= 0 && i < gradients->count, TRINE_ERR_ARG, "gradient %d: there are %d", i,
                 gradients->count);
-    return trine__parameter_read(&gradients->net->params[i], stream, gradients->view[i], out);
+    const trine__parameter *p = &gradients->net->params[i];
+    trine__loss_scale_state state = {.inverse = 1};
+    TRINE_TRY(trine__parameter_read(p, stream, gradients->view[i], out));
+    if (!gradients->scaled) return TRINE_OK;
+    TRINE_TRY(trine__loss_scale_read(gradients->scale, stream, &state));
+    for (size_t k = 0; k < p->count; k++) out[k] *= state.inverse;
+    return TRINE_OK;
+}
+
+trine_status trine_gradients_scale(const trine_gradients *gradients, trine_stream *stream, float *scale,
+                                   uint64_t *skipped)
+{
+    trine__loss_scale_state state;
+    TRINE_TRY(trine__loss_scale_read(gradients->scale, stream, &state));
+    *scale = state.scale;
+    *skipped = (uint64_t)state.skipped;
+    return TRINE_OK;
 }
 
 void trine_gradients_destroy(trine_gradients **gradients)
 {
     if (!gradients || !*gradients) return;
     trine__buffer_set_release(&(*gradients)->views);
+    trine__loss_scale_destroy(&(*gradients)->scale);
     free((*gradients)->view);
     free((*gradients)->reached);
     free(*gradients);
     *gradients = NULL;
+}
+
+/* Parameters [first, end) that train and were reached, and have taken as many steps, lie next to each other: mostly all of them. */
+typedef struct run {
+    int first, end;
+    size_t at, floats; /* in the flat buffers */
+} run;
+
+/* The next run from parameter `from` on. @return false: there is none */
+static bool next_run(const trine_resnet *net, const trine_gradients *g, const uint64_t *counts, int from,
+                     run *out)
+{
+    const trine__parameter *p = net->params;
+    while (from < net->parameter_count && !(p[from].trainable && g->reached[from])) from++;
+    if (from == net->parameter_count) return false;
+    int end = from;
+    while (end < net->parameter_count && p[end].trainable && g->reached[end] && counts[end] == counts[from])
+        end++;
+    *out = (run){from, end, p[from].offset, p[end - 1].offset + p[end - 1].stored - p[from].offset};
+    return true;
 }
 
 static trine_status step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
@@ -67,29 +106,23 @@ static trine_status step(trine_resnet *net, trine_stream *stream, trine_optimize
     TRINE_CHECK(isfinite(lr) && lr >= 0, TRINE_ERR_ARG, "step: learning rate %g, want a number >= 0",
                 (double)lr);
     uint64_t *counts;
+    const trine_buffer *scaling = gradients->scaled ? trine__loss_scale_buffer(gradients->scale) : NULL;
+    run r = {0};
     TRINE_TRY(trine__optimizer_counts(optimizer, (size_t)net->parameter_count, net->flat_count, &counts));
     trine_optimizer_advance(optimizer);
-    for (int i = 0; i < net->parameter_count;) {
-        if (!net->params[i].trainable || !gradients->reached[i]) {
-            i++;
-            continue;
+    while (scaling && next_run(net, gradients, counts, r.end, &r))
+        TRINE_TRY(trine__loss_scale_check(gradients->scale, stream, gradients->flat, r.at, r.floats));
+    r.end = 0;
+    while (next_run(net, gradients, counts, r.end, &r)) {
+        const uint64_t number = counts[r.first] + 1;
+        for (int i = r.first; i < r.end; i++) {
+            counts[i] = number;
+            net->params[i].version = net->values_version = ++net->next_version;
         }
-        /* one launch for neighbours that have taken as many steps: mostly one in all */
-        const uint64_t number = counts[i] + 1;
-        int end = i;
-        for (; end < net->parameter_count && net->params[end].trainable && gradients->reached[end] &&
-               counts[end] + 1 == number;
-             end++) {
-            counts[end] = number;
-            net->params[end].version = net->values_version = ++net->next_version;
-        }
-        const size_t first = net->params[i].offset,
-                     last = net->params[end - 1].offset + net->params[end - 1].stored;
-        TRINE_TRY(trine__optimizer_step_number(optimizer, stream, net->parameters, gradients->flat, first,
-                                               last - first, lr, number));
-        i = end;
+        TRINE_TRY(trine__optimizer_step_number(optimizer, stream, net->parameters, gradients->flat, scaling,
+                                               r.at, r.floats, lr, number));
     }
-    return TRINE_OK;
+    return scaling ? trine__loss_scale_update(gradients->scale, stream) : TRINE_OK;
 }
 
 trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,

@@ -7,21 +7,23 @@
 #include "net/plan.h"
 #include "rt/tensor.h"
 
-trine_status trine__plan_value(trine_session *s, trine_shape shape, int cb, int *out)
+trine_status trine__plan_value(trine_session *s, trine_shape shape, int cb, trine_dtype dtype, int *out)
 {
+    const trine_tensor tensor = {.shape = shape, .cb = cb, .dtype = dtype};
     TRINE_TRY(trine__tensor_check(&shape, cb));
     void *items = s->values;
     TRINE_TRY(trine__reserve(&items, &s->value_capacity, s->value_count + 1, sizeof *s->values));
     s->values = items;
-    s->values[s->value_count] = (trine__value){
-        .tensor = {NULL, shape, cb}, .bytes = trine_tensor_bytes(&shape, cb), .first = INT_MAX, .last = -1};
+    s->values[s->value_count] =
+        (trine__value){.tensor = tensor, .bytes = trine_tensor_bytes(&tensor), .first = INT_MAX, .last = -1};
     *out = (int)s->value_count++;
     return TRINE_OK;
 }
 
 trine_status trine__plan_like(trine_session *s, int value, int *out)
 {
-    return trine__plan_value(s, s->values[value].tensor.shape, s->values[value].tensor.cb, out);
+    const trine_tensor like = s->values[value].tensor;
+    return trine__plan_value(s, like.shape, like.cb, like.dtype, out);
 }
 
 static void touch(trine_session *s, int value)
@@ -68,7 +70,7 @@ static trine_status forward_unit(trine_session *s, int unit, int x, int residual
     const int cb = trine__trunk_block(s->net->context);
     u->grads = s->backward && (trine__requires_grad(s, x) || u->conv_trains || u->affine_trains);
     u->fused = !u->mode.batch && !(u->grads && u->affine_trains);
-    TRINE_TRY(trine__plan_value(s, shape, cb, &u->y));
+    TRINE_TRY(trine__plan_value(s, shape, cb, s->net->precision, &u->y));
     u->z = u->y;
     if (!u->fused && u->grads && !s->checkpoint) TRINE_TRY(trine__plan_like(s, u->y, &u->z));
     u->y_again = u->z != u->y && residual < 0;
@@ -97,7 +99,7 @@ static trine_status forward_shortcut(trine_session *s, int index, int x, int *sh
     shape.c = b->out_channels;
     shape.h = (shape.h - 1) / b->stride + 1;
     shape.w = (shape.w - 1) / b->stride + 1;
-    TRINE_TRY(trine__plan_value(s, shape, s->values[x].tensor.cb, shortcut));
+    TRINE_TRY(trine__plan_value(s, shape, s->values[x].tensor.cb, s->net->precision, shortcut));
     s->values[*shortcut].requires_grad = trine__requires_grad(s, x);
     return trine__plan_node(s, (trine__node){.kind = TRINE__NODE_SUBSAMPLE,
                                              .unit = index,
@@ -138,9 +140,9 @@ static trine_status forward_stem(trine_session *s, int *y)
         trine_shape shape;
         TRINE_TRY(trine_pool2d_create(s->net->context, &desc, cb, in.h, in.w, &s->max_pool));
         trine_pool2d_output_shape(s->max_pool, in.n, in.c, &shape);
-        TRINE_TRY(trine__plan_value(s, shape, cb, &current));
+        TRINE_TRY(trine__plan_value(s, shape, cb, s->net->precision, &current));
         s->values[current].requires_grad = trine__requires_grad(s, x);
-        if (trine__requires_grad(s, x)) TRINE_TRY(trine__plan_value(s, shape, cb, &s->pool_index));
+        if (trine__requires_grad(s, x)) TRINE_TRY(trine__plan_value(s, shape, cb, TRINE_F32, &s->pool_index));
         TRINE_TRY(trine__plan_node(
             s, (trine__node){.kind = TRINE__NODE_MAX_POOL, .in = x, .out = current, .extra = s->pool_index}));
     }
@@ -154,7 +156,7 @@ static trine_status forward_pool(trine_session *s, int x)
     const int cb = s->values[x].tensor.cb;
     const trine_pool2d_desc desc = {.kind = TRINE_POOL_ADAPTIVE_AVERAGE, .output_h = 1, .output_w = 1};
     TRINE_TRY(trine_pool2d_create(s->net->context, &desc, cb, in.h, in.w, &s->global_pool));
-    TRINE_TRY(trine__plan_value(s, (trine_shape){in.n, in.c, 1, 1}, cb, &s->features));
+    TRINE_TRY(trine__plan_value(s, (trine_shape){in.n, in.c, 1, 1}, cb, TRINE_F32, &s->features));
     s->values[s->features].requires_grad = trine__requires_grad(s, x);
     return trine__plan_node(
         s, (trine__node){
@@ -166,10 +168,21 @@ static trine_status forward_fc(trine_session *s)
     const trine__spec *spec = &s->net->spec;
     const int n = s->values[s->features].tensor.shape.n;
     TRINE_TRY(trine_linear_create(s->net->context, spec->features, spec->outputs, NULL, &s->fc));
-    TRINE_TRY(trine__plan_value(s, (trine_shape){n, spec->outputs, 1, 1}, 1, &s->logits));
+    TRINE_TRY(trine__plan_value(s, (trine_shape){n, spec->outputs, 1, 1}, 1, TRINE_F32, &s->logits));
     return trine__plan_node(
         s,
         (trine__node){.kind = TRINE__NODE_FC, .in = s->features, .out = s->logits, .extra = TRINE__NO_VALUE});
+}
+
+/* What the session takes in and gives out is in single precision; activations between are stored as the network says. */
+static trine_status convert(trine_session *s, trine_dtype dtype, int *value)
+{
+    const trine_tensor from = s->values[*value].tensor;
+    const int x = *value;
+    if (from.dtype == dtype) return TRINE_OK;
+    TRINE_TRY(trine__plan_value(s, from.shape, from.cb, dtype, value));
+    return trine__plan_node(
+        s, (trine__node){.kind = TRINE__NODE_CONVERT, .in = x, .out = *value, .extra = TRINE__NO_VALUE});
 }
 
 /* Everything between the session's positions. */
@@ -177,18 +190,24 @@ static trine_status plan_forward(trine_session *s)
 {
     const trine_resnet *net = s->net;
     const bool images = s->from == TRINE__AT_IMAGES;
-    TRINE_TRY(trine__plan_value(s, s->shape, images ? 1 : trine__trunk_block(net->context), &s->input));
+    TRINE_TRY(
+        trine__plan_value(s, s->shape, images ? 1 : trine__trunk_block(net->context), TRINE_F32, &s->input));
     s->values[s->input].external = true;
     int current = s->input;
-    if (images) TRINE_TRY(forward_stem(s, &current));
+    const int features = trine__position_features(net);
+    if (images)
+        TRINE_TRY(forward_stem(s, &current));
+    else if (s->from < features)
+        TRINE_TRY(convert(s, net->precision, &current));
     for (int i = images ? 0 : s->from - TRINE__AT_STEM;
          i < net->spec.block_count && trine__position_after_block(i) <= s->to; i++)
         TRINE_TRY(forward_block(s, i, current, &current));
-    const int features = trine__position_features(net);
     if (s->from == features)
         s->features = s->input;
     else if (s->to >= features)
         TRINE_TRY(forward_pool(s, current));
+    else
+        TRINE_TRY(convert(s, TRINE_F32, &current));
     if (s->to == trine__position_end(net) && (!s->mutable_net || s->embedding == TRINE_EMBED_FC))
         TRINE_TRY(forward_fc(s));
     s->output = s->logits >= 0 ? s->logits : s->features >= 0 ? s->features : current;
@@ -233,6 +252,8 @@ static trine_status create_unit(trine_session *s, int unit)
     trine__session_unit *u = &s->units[unit];
     const trine_tensor *x = &s->values[u->x].tensor, *y = &s->values[u->y].tensor;
     trine_conv2d_desc desc = trine__conv_desc(s->net, unit);
+    desc.in_dtype = x->dtype;
+    desc.out_dtype = y->dtype;
     desc.relu = u->fused && u->relu;
     const unsigned directions = 1u << TRINE_FORWARD | (u->conv_trains ? 1u << TRINE_BACKWARD_WEIGHTS : 0) |
                                 (trine__requires_grad(s, u->x) ? 1u << TRINE_BACKWARD_DATA : 0);

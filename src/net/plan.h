@@ -6,7 +6,7 @@
 #include "net/session_private.h"
 
 /* A new value of the plan; like another one. */
-trine_status trine__plan_value(trine_session *s, trine_shape shape, int cb, int *out);
+trine_status trine__plan_value(trine_session *s, trine_shape shape, int cb, trine_dtype dtype, int *out);
 trine_status trine__plan_like(trine_session *s, int value, int *out);
 /* The next node; what it reads and writes lives at least until now. */
 trine_status trine__plan_node(trine_session *s, trine__node node);

@@ -136,16 +136,24 @@ static trine_status backward_head(trine_session *s, int *dy)
     TRINE_TRY(trine__plan_like(s, s->embedding == TRINE_EMBED_FC ? s->logits : s->features, &s->d_embedding));
     s->values[s->d_embedding].external = true;
     int d_features = s->d_embedding;
+    if (net->precision != TRINE_F32) {
+        TRINE_TRY(trine__plan_like(s, s->d_embedding, &d_features));
+        TRINE_TRY(trine__plan_node(s, (trine__node){.kind = TRINE__NODE_LOSS_SCALE,
+                                                    .in = s->d_embedding,
+                                                    .out = d_features,
+                                                    .extra = TRINE__NO_VALUE}));
+    }
     if (s->embedding == TRINE_EMBED_FC) {
+        const int d_logits = d_features;
         if (net->params[TRINE__FC_WEIGHT].trainable || net->params[TRINE__FC_BIAS].trainable)
             TRINE_TRY(trine__plan_node(s, (trine__node){.kind = TRINE__NODE_FC_WEIGHTS,
-                                                        .in = s->d_embedding,
+                                                        .in = d_logits,
                                                         .out = TRINE__NO_VALUE,
                                                         .extra = s->features}));
         if (!trine__requires_grad(s, s->features)) return TRINE_OK;
         TRINE_TRY(trine__plan_like(s, s->features, &d_features));
         TRINE_TRY(trine__plan_node(s, (trine__node){.kind = TRINE__NODE_FC_DATA,
-                                                    .in = s->d_embedding,
+                                                    .in = d_logits,
                                                     .out = d_features,
                                                     .extra = TRINE__NO_VALUE}));
     }

@@ -55,7 +55,8 @@ struct trine_resnet {
     uint64_t plan_version;   /* changes with policies and trainability: sessions plan anew */
     uint64_t values_version; /* of the parameter that changed last */
     uint64_t next_version;
-    bool assert_state; /* calls are guarded: see state_guard.h */
+    trine_dtype precision; /* storage of activations in sessions */
+    bool assert_state;     /* calls are guarded: see state_guard.h */
 };
 
 /* Indices into params of unit i's tensors and of fc's; gamma and beta are -1 in a network without them. */

@@ -148,12 +148,13 @@ static trine_status check_input(const trine_session *s, const trine_tensor *x)
 {
     const trine_shape *have = &x->shape, *want = &s->shape;
     const int cb = s->values[s->input].tensor.cb;
-    TRINE_CHECK(
-        have->n >= 1 && have->n <= want->n && have->c == want->c && have->h == want->h &&
-            have->w == want->w && x->cb == cb,
-        TRINE_ERR_SHAPE,
-        "session: input is [%d,%d,%d,%d] in blocks of %d, planned for at most [%d,%d,%d,%d] in blocks of %d",
-        have->n, have->c, have->h, have->w, x->cb, want->n, want->c, want->h, want->w, cb);
+    TRINE_CHECK(have->n >= 1 && have->n <= want->n && have->c == want->c && have->h == want->h &&
+                    have->w == want->w && x->cb == cb && x->dtype == TRINE_F32,
+                TRINE_ERR_SHAPE,
+                "session: input is [%d,%d,%d,%d] in blocks of %d as %s, planned for at most [%d,%d,%d,%d] in "
+                "blocks of %d as F32",
+                have->n, have->c, have->h, have->w, x->cb, trine_dtype_name(x->dtype), want->n, want->c,
+                want->h, want->w, cb);
     for (int i = 0; i < s->net->spec.unit_count; i++) {
         const trine__session_unit *u = &s->units[i];
         if (!u->planned) continue;
@@ -235,6 +236,8 @@ static trine_status run_forward(trine_session *s, const trine__node *node)
     }
     case TRINE__NODE_GLOBAL_POOL:
         return trine_pool2d_forward(s->global_pool, s->stream, x, y, NULL);
+    case TRINE__NODE_CONVERT:
+        return trine_reorder(s->elementwise, s->stream, x, y);
     case TRINE__NODE_FC:
         return trine_linear_forward(s->fc, s->stream, x, s->net->params[TRINE__FC_WEIGHT].view,
                                     s->net->params[TRINE__FC_BIAS].view, y, temporary(s, node->workspace));
@@ -295,7 +298,7 @@ trine_status trine__session_update(trine_session *session, const trine_tensor *x
 
 static trine_tensor result(const trine_session *s, int value)
 {
-    return value >= 0 ? s->values[value].tensor : (trine_tensor){NULL, {0, 0, 0, 0}, 1};
+    return value >= 0 ? s->values[value].tensor : (trine_tensor){.cb = 1};
 }
 
 trine_tensor trine_session_features(const trine_session *session)
@@ -354,6 +357,8 @@ static trine_status run_backward(trine_session *s, const trine__node *node, trin
     trine_tensor *dy = tensor(s, node->in), *dx = tensor(s, node->out), *extra = tensor(s, node->extra);
     int accumulate = 0;
     switch (node->kind) {
+    case TRINE__NODE_LOSS_SCALE:
+        return trine__loss_scale_apply(g->scale, s->stream, dy, dx);
     case TRINE__NODE_FC_WEIGHTS: {
         trine_buffer *dw = reach(g, TRINE__FC_WEIGHT, &accumulate),
                      *db = reach(g, TRINE__FC_BIAS, &accumulate);
@@ -405,16 +410,23 @@ static trine_status backward(trine_session *s, const trine_tensor *d_embedding, 
     TRINE_CHECK(gradients->count == s->net->parameter_count &&
                     trine_buffer_bytes(gradients->flat) == s->net->flat_count * sizeof(float),
                 TRINE_ERR_ARG, "the gradients are of another network");
+    const bool scaled = s->net->precision != TRINE_F32;
+    for (int i = 0; i < gradients->count; i++)
+        TRINE_CHECK(!gradients->reached[i] || gradients->scaled == scaled, TRINE_ERR_STATE,
+                    "the gradients are of a pass in another precision: clear them first");
     TRINE_CHECK(d_embedding->buffer, TRINE_ERR_ARG, "session: the embedding's gradient has no buffer");
     const trine_tensor *want = tensor(s, s->d_embedding);
     const trine_shape *a = &d_embedding->shape, *b = &want->shape;
-    TRINE_CHECK(
-        a->n == b->n && a->c == b->c && a->h == 1 && a->w == 1 && d_embedding->cb == want->cb,
-        TRINE_ERR_SHAPE,
-        "session: gradient is [%d,%d,%d,%d] in blocks of %d, the embedding [%d,%d,1,1] in blocks of %d", a->n,
-        a->c, a->h, a->w, d_embedding->cb, b->n, b->c, want->cb);
+    TRINE_CHECK(a->n == b->n && a->c == b->c && a->h == 1 && a->w == 1 && d_embedding->cb == want->cb &&
+                    d_embedding->dtype == TRINE_F32,
+                TRINE_ERR_SHAPE,
+                "session: gradient is [%d,%d,%d,%d] in blocks of %d as %s, the embedding [%d,%d,1,1] in "
+                "blocks of %d as F32",
+                a->n, a->c, a->h, a->w, d_embedding->cb, trine_dtype_name(d_embedding->dtype), b->n, b->c,
+                want->cb);
     s->values[s->d_embedding].tensor.buffer = d_embedding->buffer;
     s->batch = 0; /* the pass overwrites what it read */
+    gradients->scaled = scaled;
     for (size_t i = s->forward_count; i < s->node_count; i++) {
         trine__stream_scope(s->stream, trine__node_scope(s, &s->nodes[i]));
         const trine_status status = run_backward(s, &s->nodes[i], gradients);

@@ -4,6 +4,7 @@
 #define TRINE_NET_SESSION_PRIVATE_H
 
 #include "net/resnet_private.h"
+#include "op/loss_scale.h"
 #include "trine/batchnorm.h"
 #include "trine/conv2d.h"
 #include "trine/elementwise.h"
@@ -31,6 +32,8 @@ typedef enum trine__node_kind {
     TRINE__NODE_SUBSAMPLE,   /* x -> y (shortcut option A of `block`) */
     TRINE__NODE_GLOBAL_POOL, /* x -> y */
     TRINE__NODE_FC,          /* x -> y */
+    TRINE__NODE_CONVERT,     /* x -> y: from one storage to another */
+    TRINE__NODE_LOSS_SCALE,  /* dy -> dx, into half precision's range */
     TRINE__NODE_FC_WEIGHTS,  /* x, dy -> gradients */
     TRINE__NODE_FC_DATA,     /* dy -> dx */
     TRINE__NODE_GLOBAL_POOL_BACKWARD,
@@ -140,6 +143,8 @@ struct trine_gradients {
     trine_buffer **view; /* [count] of each parameter */
     bool *reached;       /* [count] */
     int count;
+    bool scaled; /* what is reached is `scale` times the gradient */
+    trine__loss_scale *scale;
 };
 
 #endif

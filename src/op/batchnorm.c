@@ -34,21 +34,25 @@ struct trine_batchnorm {
     trine_context *context;
     int channels, cb, blocks;
     float eps;
-    trine__kernel *kernels[KERNELS]; /* each made at its first use: inference folds and needs only one */
-    trine_buffer *scratch[4];        /* [blocks*cb] each: a, b; or k1, k2, k3 of the backward pass, with a in
+    trine__kernel
+        *kernels[KERNELS]
+                [TRINE__STORAGES]; /* each made at its first use: inference folds and needs only one */
+    trine_buffer *scratch[4];      /* [blocks*cb] each: a, b; or k1, k2, k3 of the backward pass, with a in
                                         k1's place, and b */
 };
 
-static trine_status launch(trine_batchnorm *bn, trine_stream *stream, int kernel, const trine__arg *args,
-                           size_t count, trine__grid grid)
+/* `dtype`: of the tensors among the arguments. */
+static trine_status launch(trine_batchnorm *bn, trine_stream *stream, int kernel, trine_dtype dtype,
+                           const trine__arg *args, size_t count, trine__grid grid)
 {
-    if (!bn->kernels[kernel]) {
+    trine__kernel **made = &bn->kernels[kernel][trine__storage(dtype, TRINE_F32)];
+    if (!*made) {
         char options[32];
-        snprintf(options, sizeof options, "-DCB=%d", bn->cb);
-        TRINE_TRY(trine__kernel_create(bn->context, stems[kernel], kernel == COEFFICIENTS ? "" : options,
-                                       &bn->kernels[kernel]));
+        snprintf(options, sizeof options, "-DCB=%d%s", bn->cb, trine__storage_options(dtype, TRINE_F32));
+        TRINE_TRY(
+            trine__kernel_create(bn->context, stems[kernel], kernel == COEFFICIENTS ? "" : options, made));
     }
-    return trine__launch(stream, bn->kernels[kernel], args, count, grid, NULL);
+    return trine__launch(stream, *made, args, count, grid, NULL);
 }
 
 trine_status trine_batchnorm_create(trine_context *context, int channels, int cb, float eps,
@@ -82,7 +86,8 @@ void trine_batchnorm_destroy(trine_batchnorm **bn)
 {
     if (!bn || !*bn) return;
     trine_batchnorm *b = *bn;
-    for (int i = 0; i < KERNELS; i++) trine__kernel_destroy(&b->kernels[i]);
+    for (int i = 0; i < KERNELS; i++)
+        for (int j = 0; j < TRINE__STORAGES; j++) trine__kernel_destroy(&b->kernels[i][j]);
     for (size_t i = 0; i < TRINE_COUNTOF(b->scratch); i++) trine_buffer_release(&b->scratch[i]);
     free(b);
     *bn = NULL;
@@ -103,19 +108,22 @@ size_t trine_batchnorm_partial_bytes(const trine_batchnorm *bn, const trine_shap
     return trine_batchnorm_channel_bytes(bn) * 2 * (size_t)shape->n * (size_t)chunks_of(shape);
 }
 
+/* Like `x`, of which no more is asked than that it suits the operator. */
 static trine_status check_tensor(const trine_batchnorm *bn, const char *name, const trine_tensor *t,
-                                 const trine_shape *want)
+                                 const trine_tensor *x)
 {
-    const trine_shape *s = &t->shape;
+    const trine_shape *s = &t->shape, *want = &x->shape;
     TRINE_CHECK(s->c == bn->channels && t->cb == bn->cb, TRINE_ERR_SHAPE,
                 "batchnorm: %s has %d channels in blocks of %d, want %d in blocks of %d", name, s->c, t->cb,
                 bn->channels, bn->cb);
     TRINE_CHECK(s->n == want->n && s->h == want->h && s->w == want->w, TRINE_ERR_SHAPE,
                 "batchnorm: %s is [%d,%d,%d,%d], want [%d,%d,%d,%d]", name, s->n, s->c, s->h, s->w, want->n,
                 want->c, want->h, want->w);
-    TRINE_CHECK(t->buffer && trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(s, t->cb), TRINE_ERR_SHAPE,
+    TRINE_CHECK(t->dtype == x->dtype, TRINE_ERR_ARG, "batchnorm: %s is stored as %s, the others as %s", name,
+                trine_dtype_name(t->dtype), trine_dtype_name(x->dtype));
+    TRINE_CHECK(t->buffer && trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(t), TRINE_ERR_SHAPE,
                 "batchnorm: %s's buffer has %zu bytes, needs %zu", name,
-                t->buffer ? trine_buffer_bytes(t->buffer) : 0, trine_tensor_bytes(s, t->cb));
+                t->buffer ? trine_buffer_bytes(t->buffer) : 0, trine_tensor_bytes(t));
     return TRINE_OK;
 }
 
@@ -155,11 +163,11 @@ static trine__grid block_grid(const trine_batchnorm *bn)
 trine_status trine_batchnorm_partials(trine_batchnorm *bn, trine_stream *stream, const trine_tensor *x,
                                       trine_buffer *partials)
 {
-    TRINE_TRY(check_tensor(bn, "x", x, &x->shape));
+    TRINE_TRY(check_tensor(bn, "x", x, x));
     TRINE_TRY(check_partials(bn, &x->shape, partials));
     const trine__arg args[] = {trine__arg_tensor(x), trine__arg_buffer(partials),
                                trine__arg_i32(x->shape.h * x->shape.w), trine__arg_i32(CHUNK_PIXELS)};
-    return launch(bn, stream, PARTIALS, args, TRINE_COUNTOF(args), chunk_grid(bn, &x->shape));
+    return launch(bn, stream, PARTIALS, x->dtype, args, TRINE_COUNTOF(args), chunk_grid(bn, &x->shape));
 }
 
 trine_status trine_batchnorm_statistics(trine_batchnorm *bn, trine_stream *stream, const trine_shape *shape,
@@ -180,7 +188,7 @@ trine_status trine_batchnorm_statistics(trine_batchnorm *bn, trine_stream *strea
                                trine__arg_i32(shape->n),       trine__arg_i32(shape->h * shape->w),
                                trine__arg_i32(CHUNK_PIXELS),   trine__arg_f32(bn->eps),
                                trine__arg_f32(factor)};
-    return launch(bn, stream, STATISTICS, args, TRINE_COUNTOF(args), block_grid(bn));
+    return launch(bn, stream, STATISTICS, TRINE_F32, args, TRINE_COUNTOF(args), block_grid(bn));
 }
 
 static trine_status coefficients(trine_batchnorm *bn, trine_stream *stream, const trine_buffer *first,
@@ -192,7 +200,7 @@ static trine_status coefficients(trine_batchnorm *bn, trine_stream *stream, cons
                                trine__arg_buffer(out0),      trine__arg_buffer(out1),
                                trine__arg_i32(bn->channels), trine__arg_i32(bn->blocks * bn->cb),
                                trine__arg_f32(bn->eps),      trine__arg_i32(kind)};
-    return launch(bn, stream, COEFFICIENTS, args, TRINE_COUNTOF(args), channel_grid(bn));
+    return launch(bn, stream, COEFFICIENTS, TRINE_F32, args, TRINE_COUNTOF(args), channel_grid(bn));
 }
 
 trine_status trine_batchnorm_use_running(trine_batchnorm *bn, trine_stream *stream,
@@ -215,9 +223,9 @@ trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, co
                                    const trine_buffer *beta, const trine_tensor *residual, int relu,
                                    trine_tensor *y)
 {
-    TRINE_TRY(check_tensor(bn, "x", x, &x->shape));
-    TRINE_TRY(check_tensor(bn, "y", y, &x->shape));
-    if (residual) TRINE_TRY(check_tensor(bn, "residual", residual, &x->shape));
+    TRINE_TRY(check_tensor(bn, "x", x, x));
+    TRINE_TRY(check_tensor(bn, "y", y, x));
+    if (residual) TRINE_TRY(check_tensor(bn, "residual", residual, x));
     TRINE_TRY(coefficients(bn, stream, saved->mean, saved->rstd, gamma, beta, bn->scratch[0], bn->scratch[1],
                            KIND_AFFINE));
     const trine__arg args[] = {trine__arg_tensor(x),
@@ -228,7 +236,7 @@ trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, co
                                trine__arg_tensor(y),
                                trine__arg_i32(x->shape.h * x->shape.w),
                                trine__arg_i32(relu)};
-    return launch(bn, stream, APPLY, args, TRINE_COUNTOF(args), pixel_grid(bn, &x->shape));
+    return launch(bn, stream, APPLY, x->dtype, args, TRINE_COUNTOF(args), pixel_grid(bn, &x->shape));
 }
 
 enum {
@@ -255,7 +263,8 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
                                trine__arg_i32(pixels),
                                trine__arg_i32(CHUNK_PIXELS),
                                trine__arg_i32(g->relu)};
-    TRINE_TRY(launch(bn, stream, BACKWARD_PARTIALS, sums, TRINE_COUNTOF(sums), chunk_grid(bn, shape)));
+    TRINE_TRY(launch(bn, stream, BACKWARD_PARTIALS, g->dy->dtype, sums, TRINE_COUNTOF(sums),
+                     chunk_grid(bn, shape)));
     const trine__arg merge[] = {trine__arg_buffer(g->partials),
                                 trine__arg_buffer(g->saved->rstd),
                                 trine__arg_buffer(g->gamma),
@@ -269,17 +278,17 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
                                 trine__arg_f32((float)((double)shape->n * pixels)),
                                 trine__arg_i32(g->batch),
                                 trine__arg_i32(g->accumulate_affine)};
-    return launch(bn, stream, BACKWARD_STATISTICS, merge, TRINE_COUNTOF(merge), block_grid(bn));
+    return launch(bn, stream, BACKWARD_STATISTICS, TRINE_F32, merge, TRINE_COUNTOF(merge), block_grid(bn));
 }
 
 trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
                                       const trine_batchnorm_gradients *g)
 {
     const trine_shape *shape = &g->dy->shape;
-    TRINE_TRY(check_tensor(bn, "dy", g->dy, shape));
-    if (g->x) TRINE_TRY(check_tensor(bn, "x", g->x, shape));
-    if (g->y) TRINE_TRY(check_tensor(bn, "y", g->y, shape));
-    if (g->dx) TRINE_TRY(check_tensor(bn, "dx", g->dx, shape));
+    TRINE_TRY(check_tensor(bn, "dy", g->dy, g->dy));
+    if (g->x) TRINE_TRY(check_tensor(bn, "x", g->x, g->dy));
+    if (g->y) TRINE_TRY(check_tensor(bn, "y", g->y, g->dy));
+    if (g->dx) TRINE_TRY(check_tensor(bn, "dx", g->dx, g->dy));
     const bool sums = g->batch || g->dgamma || g->dbeta;
     TRINE_CHECK(g->x || !(sums || g->relu), TRINE_ERR_ARG, "batchnorm: this backward pass needs x");
     TRINE_CHECK(!g->y || !g->relu, TRINE_ERR_ARG,
@@ -302,5 +311,5 @@ trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
                                trine__arg_i32(shape->h * shape->w),
                                trine__arg_i32(g->relu),
                                trine__arg_i32(g->batch)};
-    return launch(bn, stream, BACKWARD_APPLY, args, TRINE_COUNTOF(args), pixel_grid(bn, shape));
+    return launch(bn, stream, BACKWARD_APPLY, g->dy->dtype, args, TRINE_COUNTOF(args), pixel_grid(bn, shape));
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "op/conv2d_private.h"
+#include "op/conv2d_convert.h"
 
 /* Of kernel, stride, padding and dilation, and of images: positions fit 32 bits. */
 enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
@@ -57,6 +57,10 @@ static trine_status check_desc(const trine_conv2d_desc *d)
     for (size_t i = 0; i < TRINE_COUNTOF(blocks); i++)
         TRINE_CHECK(blocks[i] >= 1 && blocks[i] <= 16 && (blocks[i] & (blocks[i] - 1)) == 0, TRINE_ERR_ARG,
                     "conv2d: channel block %d: expected 1, 2, 4, 8 or 16", blocks[i]);
+    const trine_dtype storages[] = {d->in_dtype, d->out_dtype};
+    for (size_t i = 0; i < TRINE_COUNTOF(storages); i++)
+        TRINE_CHECK(storages[i] == TRINE_F32 || storages[i] == TRINE_F16, TRINE_ERR_ARG,
+                    "conv2d: activations stored as %s: expected F32 or F16", trine_dtype_name(storages[i]));
     const int weight_blocks[] = {d->weight_kb, d->weight_cb};
     for (size_t i = 0; i < TRINE_COUNTOF(weight_blocks); i++)
         TRINE_CHECK(weight_blocks[i] >= 1 && weight_blocks[i] <= 32 &&
@@ -83,6 +87,13 @@ trine__weight_options trine__conv2d_weight_options(const trine_conv2d *op)
     trine__weight_options options;
     snprintf(options.text, sizeof options.text, "-DWKB=%d -DWCB=%d", op->desc.weight_kb, op->desc.weight_cb);
     return options;
+}
+
+const char *trine__conv2d_storage_options(const trine_conv2d *op, trine_direction direction)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    return direction == TRINE_BACKWARD_DATA ? trine__storage_options(d->out_dtype, d->in_dtype)
+                                            : trine__storage_options(d->in_dtype, d->out_dtype);
 }
 
 /* Of row i of the table, lower is better, -1 is out of the question: by name, by $TRINE_ALGORITHMS, or by its preference. */
@@ -146,7 +157,11 @@ trine_status trine_conv2d_create(trine_context *context, const trine_conv2d_desc
     op->p = p;
     op->q = q;
     for (int d = 0; d < TRINE__DIRECTIONS; d++)
-        if (directions & (1u << d)) TRINE_TRY_GOTO(choose(op, (trine_direction)d, desc->algorithm));
+        if (directions & (1u << d)) {
+            TRINE_TRY_GOTO(choose(op, (trine_direction)d, desc->algorithm));
+            if (trine__conv2d_converts(op, (trine_direction)d) && !op->elementwise)
+                TRINE_TRY_GOTO(trine_elementwise_create(context, &op->elementwise));
+        }
     if (desc->emit_bn_partials)
         TRINE_TRY_GOTO(
             trine_batchnorm_create(context, desc->out_channels, desc->out_cb, 1e-5f, &op->statistics));
@@ -184,6 +199,8 @@ size_t trine_conv2d_algorithms(const trine_conv2d *op, trine_direction direction
 size_t trine_conv2d_workspace_bytes(const trine_conv2d *op, trine_direction direction, int n)
 {
     const trine__conv2d_impl *impl = op->impl[direction];
+    if (impl && trine__conv2d_converts(op, direction))
+        return trine__conv2d_convert_workspace(op, direction, n);
     return impl && impl->workspace ? impl->workspace(op, direction, n) : 0;
 }
 
@@ -232,15 +249,18 @@ trine_status trine_conv2d_prepare(trine_conv2d *op, trine_stream *stream, const 
     return TRINE_OK;
 }
 
-static trine_status check_tensor(const char *name, const trine_tensor *t, int n, int c, int h, int w, int cb)
+static trine_status check_tensor(const char *name, const trine_tensor *t, int n, int c, int h, int w, int cb,
+                                 trine_dtype dtype)
 {
     const trine_shape *s = &t->shape;
     TRINE_CHECK(s->n == n && s->c == c && s->h == h && s->w == w && t->cb == cb, TRINE_ERR_SHAPE,
                 "conv2d: %s is [%d,%d,%d,%d] in blocks of %d, want [%d,%d,%d,%d] in blocks of %d", name, s->n,
                 s->c, s->h, s->w, t->cb, n, c, h, w, cb);
-    TRINE_CHECK(t->buffer && trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(s, cb), TRINE_ERR_SHAPE,
+    TRINE_CHECK(t->dtype == dtype, TRINE_ERR_ARG, "conv2d: %s is stored as %s, want %s", name,
+                trine_dtype_name(t->dtype), trine_dtype_name(dtype));
+    TRINE_CHECK(t->buffer && trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(t), TRINE_ERR_SHAPE,
                 "conv2d: %s's buffer has %zu bytes, needs %zu", name,
-                t->buffer ? trine_buffer_bytes(t->buffer) : 0, trine_tensor_bytes(s, cb));
+                t->buffer ? trine_buffer_bytes(t->buffer) : 0, trine_tensor_bytes(t));
     return TRINE_OK;
 }
 
@@ -255,14 +275,21 @@ static trine_status check_call(const trine_conv2d *op, trine_direction direction
     const int n = x->shape.n;
     TRINE_CHECK(n >= 1, TRINE_ERR_SHAPE, "conv2d: batch of %d: need at least 1", n);
     TRINE_TRY(check_tensor(direction == TRINE_BACKWARD_DATA ? "dx" : "x", x, n, d->in_channels, op->h, op->w,
-                           d->in_cb));
+                           d->in_cb, d->in_dtype));
     TRINE_TRY(check_tensor(direction == TRINE_FORWARD ? "y" : "dy", y, n, d->out_channels, op->p, op->q,
-                           d->out_cb));
+                           d->out_cb, d->out_dtype));
     const size_t need = trine_conv2d_workspace_bytes(op, direction, n);
     TRINE_CHECK(need == 0 || (workspace && trine_buffer_bytes(workspace) >= need), TRINE_ERR_WORKSPACE,
                 "conv2d: workspace has %zu bytes, needs %zu", workspace ? trine_buffer_bytes(workspace) : 0,
                 need);
     return TRINE_OK;
+}
+
+static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
+                            const trine__conv2d_call *call)
+{
+    return trine__conv2d_converts(op, direction) ? trine__conv2d_convert(op, stream, direction, call)
+                                                 : op->impl[direction]->enqueue(op, stream, direction, call);
 }
 
 trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
@@ -273,8 +300,8 @@ trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const 
     const trine_conv2d_epilogue *e = epilogue ? epilogue : &none;
     TRINE_TRY(check_call(op, TRINE_FORWARD, x, y, workspace));
     if (e->residual)
-        TRINE_TRY(
-            check_tensor("residual", e->residual, y->shape.n, y->shape.c, y->shape.h, y->shape.w, y->cb));
+        TRINE_TRY(check_tensor("residual", e->residual, y->shape.n, y->shape.c, y->shape.h, y->shape.w, y->cb,
+                               y->dtype));
     const trine_buffer *const vectors[] = {e->scale, e->shift};
     const size_t channel_bytes =
         trine__round_up((size_t)op->desc.out_channels, (size_t)op->desc.out_cb) * sizeof(float);
@@ -285,7 +312,7 @@ trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const 
     TRINE_CHECK(!op->statistics || e->bn_partials, TRINE_ERR_ARG,
                 "conv2d: emit_bn_partials needs a buffer for them");
     const trine__conv2d_call call = {.x = x, .out = y, .epilogue = e, .workspace = workspace};
-    TRINE_TRY(op->impl[TRINE_FORWARD]->enqueue(op, stream, TRINE_FORWARD, &call));
+    TRINE_TRY(enqueue(op, stream, TRINE_FORWARD, &call));
     return op->statistics ? trine_batchnorm_partials(op->statistics, stream, y, e->bn_partials) : TRINE_OK;
 }
 
@@ -297,7 +324,7 @@ trine_status trine_conv2d_backward_data(trine_conv2d *op, trine_stream *stream, 
     TRINE_TRY(check_call(op, TRINE_BACKWARD_DATA, dx, dy, workspace));
     const trine__conv2d_call call = {
         .dy = dy, .out = dx, .epilogue = &none, .beta = beta, .workspace = workspace};
-    return op->impl[TRINE_BACKWARD_DATA]->enqueue(op, stream, TRINE_BACKWARD_DATA, &call);
+    return enqueue(op, stream, TRINE_BACKWARD_DATA, &call);
 }
 
 trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
@@ -308,7 +335,7 @@ trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_stream *strea
     TRINE_TRY(check_call(op, TRINE_BACKWARD_WEIGHTS, x, dy, workspace));
     TRINE_TRY(check_weights("dw", op, dw));
     const trine__conv2d_call call = {.x = x, .dy = dy, .dw = dw, .beta = beta, .workspace = workspace};
-    return op->impl[TRINE_BACKWARD_WEIGHTS]->enqueue(op, stream, TRINE_BACKWARD_WEIGHTS, &call);
+    return enqueue(op, stream, TRINE_BACKWARD_WEIGHTS, &call);
 }
 
 void trine_conv2d_destroy(trine_conv2d **op)
@@ -318,6 +345,7 @@ void trine_conv2d_destroy(trine_conv2d **op)
         if ((*op)->state[d]) (*op)->impl[d]->destroy((*op)->state[d]);
     for (int d = 0; d < TRINE__PREPARED; d++) trine_buffer_release(&(*op)->own[d]);
     trine_batchnorm_destroy(&(*op)->statistics);
+    trine_elementwise_destroy(&(*op)->elementwise);
     free(*op);
     *op = NULL;
 }

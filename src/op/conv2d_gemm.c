@@ -133,8 +133,8 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     for (int i = 0; i < TILES; i++) {
         if (!runs(&op->context->caps, &tiles[i])) continue;
         char options[80];
-        snprintf(options, sizeof options, "-DSIDE=%d -DTM=%d -DTN=%d", tiles[i].side, tiles[i].tm,
-                 tiles[i].tn);
+        snprintf(options, sizeof options, "-DSIDE=%d -DTM=%d -DTN=%d%s", tiles[i].side, tiles[i].tm,
+                 tiles[i].tn, trine__conv2d_storage_options(op, direction));
         TRINE_TRY(trine__kernel_create(op->context, weights ? "conv2d_gemm_backward_weights" : "conv2d_gemm",
                                        options, &s->kernels[i]));
     }
@@ -391,13 +391,13 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const g
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call)
 {
-    const size_t most = sizeof(float) * (size_t)INT32_MAX; /* positions are ints */
+    const size_t most = (size_t)INT32_MAX; /* positions are ints */
     const trine_tensor *const tensors[] = {call->x, call->dy, call->out};
-    for (size_t i = 0; i < TRINE_COUNTOF(tensors); i++)
-        TRINE_CHECK(!tensors[i] || trine_tensor_bytes(&tensors[i]->shape, tensors[i]->cb) <= most,
-                    TRINE_ERR_UNSUPPORTED,
-                    "conv2d_gemm: a tensor of %zu bytes: at most %zu; use a smaller batch",
-                    trine_tensor_bytes(&tensors[i]->shape, tensors[i]->cb), most);
+    for (size_t i = 0; i < TRINE_COUNTOF(tensors); i++) {
+        const size_t have = tensors[i] ? trine_tensor_elements(&tensors[i]->shape, tensors[i]->cb) : 0;
+        TRINE_CHECK(have <= most, TRINE_ERR_UNSUPPORTED,
+                    "conv2d_gemm: a tensor of %zu elements: at most %zu; use a smaller batch", have, most);
+    }
     const gemm_state *s = op->state[direction];
     if (direction == TRINE_BACKWARD_WEIGHTS) return enqueue_weights(op, stream, s, call);
     const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;
@@ -410,6 +410,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
 const trine__conv2d_impl trine__conv2d_gemm = {
     .name = "conv2d_gemm",
     .error_class = 1.0,
+    .reads_halves = true,
     .supports = supports,
     .prefers = prefers,
     .workspace = workspace,

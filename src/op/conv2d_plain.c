@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d by one work-item per result: slow, takes everything. Reads the caller's weights. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "op/conv2d_private.h"
@@ -29,8 +30,10 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **s
     void *memory = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(plain_state), &memory));
     plain_state *s = memory;
-    const trine_status status = trine__kernel_create(op->context, stems[direction],
-                                                     trine__conv2d_weight_options(op).text, &s->kernel);
+    char options[64];
+    snprintf(options, sizeof options, "%s%s", trine__conv2d_weight_options(op).text,
+             trine__conv2d_storage_options(op, direction));
+    const trine_status status = trine__kernel_create(op->context, stems[direction], options, &s->kernel);
     if (status != TRINE_OK) {
         destroy(s);
         return status;
@@ -85,6 +88,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
 const trine__conv2d_impl trine__conv2d_plain = {
     .name = "conv2d_plain",
     .error_class = 1.0,
+    .reads_halves = true,
     .supports = supports,
     .create = create,
     .enqueue = enqueue,

@@ -6,6 +6,7 @@
 #include "rt/launch.h"
 #include "trine/batchnorm.h"
 #include "trine/conv2d.h"
+#include "trine/elementwise.h"
 
 enum { TRINE__DIRECTIONS = 3, TRINE__PREPARED = 2 /* forward and backward_data read weights */ };
 
@@ -18,6 +19,7 @@ struct trine_conv2d {
     const trine__conv2d_impl *impl[TRINE__DIRECTIONS]; /* NULL: direction not asked for */
     void *state[TRINE__DIRECTIONS];                    /* of the implementation */
     trine_batchnorm *statistics;                       /* for emit_bn_partials */
+    trine_elementwise *elementwise;                    /* for conv2d_convert.h */
     const trine_buffer *weights[TRINE__PREPARED]; /* what a direction reads; NULL: prepare was not called */
     trine_buffer *own[TRINE__PREPARED];           /* of trine_conv2d_prepare() */
 };
@@ -42,6 +44,7 @@ static inline int trine__epilogue_flags(const trine_conv2d *op, const trine__con
 struct trine__conv2d_impl {
     const char *name;
     double error_class; /* c of the error bound c * eps * K * max|a| * max|b| */
+    bool reads_halves;  /* and writes them; else conv2d converts before and after (conv2d_convert.h) */
     int spread;         /* outputs so far from those that see a NaN may become NaN too */
     bool (*supports)(const trine_conv2d *op, trine_direction direction);
     bool (*prefers)(const trine_conv2d *op,
@@ -64,6 +67,10 @@ typedef struct trine__weight_options {
     char text[32];
 } trine__weight_options;
 trine__weight_options trine__conv2d_weight_options(const trine_conv2d *op);
+
+/* Options for the storage of what a direction's kernels call x and y: x and dy are read, y and dx written; backward_weights reads x and,
+ * as its y, dy. */
+const char *trine__conv2d_storage_options(const trine_conv2d *op, trine_direction direction);
 
 /* The blocks in which the direct convolution's forward pass reads weights; 1 and 1 where it would merge groups, or does not serve. */
 void trine__conv2d_direct_blocks(const trine_context *context, const trine_conv2d_desc *desc, int *kb,

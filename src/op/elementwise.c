@@ -8,15 +8,18 @@
 
 #include "rt/launch.h"
 
-enum { BLOCKS = 5 }; /* channel blocks 1, 2, 4, 8, 16 */
+enum {
+    BLOCKS = 5,  /* channel blocks 1, 2, 4, 8, 16 */
+    STORAGES = 2 /* of operands that are stored alike */
+};
 
 /* Kernels are made at their first use. */
 struct trine_elementwise {
     trine_context *context;
-    trine__kernel *relu_forward, *relu_backward, *add;
-    trine__kernel *reorder[BLOCKS][BLOCKS]; /* from, to */
-    trine__kernel *subsample_forward[BLOCKS], *subsample_backward[BLOCKS];
-    trine__kernel *channel_sum[BLOCKS];
+    trine__kernel *relu_forward[STORAGES], *relu_backward[STORAGES], *add[STORAGES];
+    trine__kernel *reorder[BLOCKS][BLOCKS][TRINE__STORAGES]; /* from, to */
+    trine__kernel *subsample_forward[BLOCKS][STORAGES], *subsample_backward[BLOCKS][STORAGES];
+    trine__kernel *channel_sum[BLOCKS][STORAGES];
 };
 
 trine_status trine_elementwise_create(trine_context *context, trine_elementwise **out)
@@ -33,15 +36,18 @@ void trine_elementwise_destroy(trine_elementwise **op)
 {
     if (!op || !*op) return;
     trine_elementwise *e = *op;
-    trine__kernel_destroy(&e->relu_forward);
-    trine__kernel_destroy(&e->relu_backward);
-    trine__kernel_destroy(&e->add);
-    for (int i = 0; i < BLOCKS; i++) {
-        for (int j = 0; j < BLOCKS; j++) trine__kernel_destroy(&e->reorder[i][j]);
-        trine__kernel_destroy(&e->subsample_forward[i]);
-        trine__kernel_destroy(&e->subsample_backward[i]);
-        trine__kernel_destroy(&e->channel_sum[i]);
+    for (int s = 0; s < STORAGES; s++) {
+        trine__kernel_destroy(&e->relu_forward[s]);
+        trine__kernel_destroy(&e->relu_backward[s]);
+        trine__kernel_destroy(&e->add[s]);
+        for (int i = 0; i < BLOCKS; i++) {
+            trine__kernel_destroy(&e->subsample_forward[i][s]);
+            trine__kernel_destroy(&e->subsample_backward[i][s]);
+            trine__kernel_destroy(&e->channel_sum[i][s]);
+        }
     }
+    for (int i = 0; i < BLOCKS * BLOCKS * TRINE__STORAGES; i++)
+        trine__kernel_destroy(&e->reorder[0][0][0] + i);
     free(e);
     *op = NULL;
 }
@@ -54,6 +60,12 @@ static int block_index(int cb)
     return -1;
 }
 
+/* Which kernel of those for operands that are stored alike. */
+static int storage_of(const trine_tensor *t)
+{
+    return trine__storage(t->dtype, TRINE_F32);
+}
+
 /* A sane tensor whose buffer is large enough. */
 static trine_status check_tensor(const char *what, const char *name, const trine_tensor *t)
 {
@@ -64,14 +76,21 @@ static trine_status check_tensor(const char *what, const char *name, const trine
                 "%s: channel block %d of %s: expected 1, 2, 4, 8 or 16", what, t->cb, name);
     TRINE_CHECK(trine_tensor_elements(s, t->cb) <= INT_MAX, TRINE_ERR_SHAPE,
                 "%s: %s is [%d,%d,%d,%d]: more than 2^31 - 1 elements", what, name, s->n, s->c, s->h, s->w);
-    TRINE_CHECK(trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(s, t->cb), TRINE_ERR_SHAPE,
+    TRINE_CHECK(trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(t), TRINE_ERR_SHAPE,
                 "%s: %s is [%d,%d,%d,%d] but its buffer has %zu bytes, not %zu", what, name, s->n, s->c, s->h,
-                s->w, trine_buffer_bytes(t->buffer), trine_tensor_bytes(s, t->cb));
+                s->w, trine_buffer_bytes(t->buffer), trine_tensor_bytes(t));
+    return TRINE_OK;
+}
+
+static trine_status check_storage(const char *what, const trine_tensor *a, const trine_tensor *b)
+{
+    TRINE_CHECK(a->dtype == b->dtype, TRINE_ERR_ARG, "%s: operands are stored as %s and %s: want one storage",
+                what, trine_dtype_name(a->dtype), trine_dtype_name(b->dtype));
     return TRINE_OK;
 }
 
 static trine_status check_same(const char *what, const trine_tensor *a, const trine_tensor *b,
-                               bool same_block)
+                               bool same_layout)
 {
     const trine_shape *s = &a->shape, *t = &b->shape;
     TRINE_TRY(check_tensor(what, "an operand", a));
@@ -79,9 +98,9 @@ static trine_status check_same(const char *what, const trine_tensor *a, const tr
     TRINE_CHECK(s->n == t->n && s->c == t->c && s->h == t->h && s->w == t->w, TRINE_ERR_SHAPE,
                 "%s: shapes [%d,%d,%d,%d] and [%d,%d,%d,%d] differ", what, s->n, s->c, s->h, s->w, t->n, t->c,
                 t->h, t->w);
-    TRINE_CHECK(!same_block || a->cb == b->cb, TRINE_ERR_SHAPE, "%s: channel blocks %d and %d differ", what,
+    TRINE_CHECK(!same_layout || a->cb == b->cb, TRINE_ERR_SHAPE, "%s: channel blocks %d and %d differ", what,
                 a->cb, b->cb);
-    return TRINE_OK;
+    return same_layout ? check_storage(what, a, b) : TRINE_OK;
 }
 
 /* Launch over the floats of a tensor in vectors; the last two arguments, their count and `run` consecutive
@@ -95,7 +114,7 @@ static trine_status launch_flat(trine_elementwise *op, trine_stream *stream, tri
     const int v = caps->cpu ? caps->vector_width : 4;
     if (!*kernel) {
         char options[32];
-        snprintf(options, sizeof options, "-DV=%d", v);
+        snprintf(options, sizeof options, "-DV=%d%s", v, trine__storage_options(t->dtype, TRINE_F32));
         TRINE_TRY(trine__kernel_create(op->context, stem, options, kernel));
     }
     const int floats = (int)trine_tensor_elements(&t->shape, t->cb), vectors = floats / v;
@@ -117,7 +136,8 @@ trine_status trine_relu_forward(trine_elementwise *op, trine_stream *stream, con
 {
     TRINE_TRY(check_same("relu forward", x, y, true));
     trine__arg args[] = {trine__arg_tensor(x), trine__arg_tensor(y), trine__arg_i32(0), trine__arg_i32(0)};
-    return launch_flat(op, stream, &op->relu_forward, "relu_forward", args, TRINE_COUNTOF(args), x);
+    return launch_flat(op, stream, &op->relu_forward[storage_of(x)], "relu_forward", args,
+                       TRINE_COUNTOF(args), x);
 }
 
 trine_status trine_relu_backward(trine_elementwise *op, trine_stream *stream, const trine_tensor *y,
@@ -127,7 +147,8 @@ trine_status trine_relu_backward(trine_elementwise *op, trine_stream *stream, co
     TRINE_TRY(check_same("relu backward", y, dx, true));
     trine__arg args[] = {trine__arg_tensor(y), trine__arg_tensor(dy), trine__arg_tensor(dx),
                          trine__arg_i32(0), trine__arg_i32(0)};
-    return launch_flat(op, stream, &op->relu_backward, "relu_backward", args, TRINE_COUNTOF(args), y);
+    return launch_flat(op, stream, &op->relu_backward[storage_of(y)], "relu_backward", args,
+                       TRINE_COUNTOF(args), y);
 }
 
 trine_status trine_add(trine_elementwise *op, trine_stream *stream, const trine_tensor *a,
@@ -137,19 +158,17 @@ trine_status trine_add(trine_elementwise *op, trine_stream *stream, const trine_
     TRINE_TRY(check_same("add", a, y, true));
     trine__arg args[] = {trine__arg_tensor(a), trine__arg_tensor(b), trine__arg_tensor(y), trine__arg_i32(0),
                          trine__arg_i32(0)};
-    return launch_flat(op, stream, &op->add, "add", args, TRINE_COUNTOF(args), a);
+    return launch_flat(op, stream, &op->add[storage_of(a)], "add", args, TRINE_COUNTOF(args), a);
 }
 
 /* The kernel of one layout, made at its first use. */
-static trine_status kernel_for(trine_elementwise *op, const char *stem, int cb, int other,
+static trine_status kernel_for(trine_elementwise *op, const char *stem, const trine_tensor *x,
                                trine__kernel **kernel)
 {
     if (*kernel) return TRINE_OK;
     char options[64];
-    if (other)
-        snprintf(options, sizeof options, "-DCB=%d -DCBX=%d", cb, other);
-    else
-        snprintf(options, sizeof options, "-DCB=%d -DLANES=%d", cb, (int)TRINE__LOCAL);
+    snprintf(options, sizeof options, "-DCB=%d -DLANES=%d%s", x->cb, (int)TRINE__LOCAL,
+             trine__storage_options(x->dtype, TRINE_F32));
     return trine__kernel_create(op->context, stem, options, kernel);
 }
 
@@ -170,8 +189,14 @@ trine_status trine_reorder(trine_elementwise *op, trine_stream *stream, const tr
 {
     TRINE_TRY(check_same("reorder", x, y, false));
     TRINE_CHECK(x->buffer != y->buffer, TRINE_ERR_ARG, "reorder: x and y are one buffer");
-    trine__kernel **kernel = &op->reorder[block_index(x->cb)][block_index(y->cb)];
-    TRINE_TRY(kernel_for(op, "reorder", y->cb, x->cb, kernel));
+    trine__kernel **kernel =
+        &op->reorder[block_index(x->cb)][block_index(y->cb)][trine__storage(x->dtype, y->dtype)];
+    if (!*kernel) {
+        char options[64];
+        snprintf(options, sizeof options, "-DCB=%d -DCBX=%d%s", y->cb, x->cb,
+                 trine__storage_options(x->dtype, y->dtype));
+        TRINE_TRY(trine__kernel_create(op->context, "reorder", options, kernel));
+    }
     const trine__arg args[] = {trine__arg_tensor(x), trine__arg_tensor(y), trine__arg_i32(x->shape.c),
                                trine__arg_i32(x->shape.h * x->shape.w), trine__arg_i32(blocks_of(x))};
     return trine__launch(stream, *kernel, args, TRINE_COUNTOF(args), pixel_grid(y), NULL);
@@ -186,6 +211,7 @@ static trine_status check_subsample(const trine_tensor *x, const trine_tensor *y
     TRINE_CHECK(stride >= 1 && first >= 0, TRINE_ERR_ARG,
                 "subsample: stride %d, first %d: need at least 1 and 0", stride, first);
     TRINE_CHECK(x->cb == y->cb, TRINE_ERR_SHAPE, "subsample: channel blocks %d and %d differ", x->cb, y->cb);
+    TRINE_TRY(check_storage("subsample", x, y));
     TRINE_CHECK(t->n == s->n && t->c - first >= s->c && t->h == trine__ceil_div(s->h, stride) &&
                     t->w == trine__ceil_div(s->w, stride),
                 TRINE_ERR_SHAPE,
@@ -199,8 +225,8 @@ trine_status trine_subsample_forward(trine_elementwise *op, trine_stream *stream
                                      int stride, int first, trine_tensor *y)
 {
     TRINE_TRY(check_subsample(x, y, stride, first));
-    trine__kernel **kernel = &op->subsample_forward[block_index(x->cb)];
-    TRINE_TRY(kernel_for(op, "subsample_forward", x->cb, 0, kernel));
+    trine__kernel **kernel = &op->subsample_forward[block_index(x->cb)][storage_of(x)];
+    TRINE_TRY(kernel_for(op, "subsample_forward", x, kernel));
     const trine__arg args[] = {trine__arg_tensor(x),       trine__arg_tensor(y),
                                trine__arg_i32(x->shape.c), trine__arg_i32(x->shape.h),
                                trine__arg_i32(x->shape.w), trine__arg_i32(y->shape.h),
@@ -214,8 +240,8 @@ trine_status trine_subsample_backward(trine_elementwise *op, trine_stream *strea
 {
     TRINE_TRY(check_subsample(dx, dy, stride, first));
     TRINE_CHECK(beta == 0 || beta == 1, TRINE_ERR_ARG, "subsample: beta is %d, want 0 or 1", beta);
-    trine__kernel **kernel = &op->subsample_backward[block_index(dx->cb)];
-    TRINE_TRY(kernel_for(op, "subsample_backward", dx->cb, 0, kernel));
+    trine__kernel **kernel = &op->subsample_backward[block_index(dx->cb)][storage_of(dx)];
+    TRINE_TRY(kernel_for(op, "subsample_backward", dx, kernel));
     const trine__arg args[] = {
         trine__arg_tensor(dy),       trine__arg_tensor(dx),         trine__arg_i32(dx->shape.c),
         trine__arg_i32(dx->shape.h), trine__arg_i32(dx->shape.w),   trine__arg_i32(dy->shape.h),
@@ -232,8 +258,8 @@ trine_status trine_channel_sum(trine_elementwise *op, trine_stream *stream, cons
     TRINE_CHECK(trine_buffer_bytes(sum) >= (size_t)x->shape.c * sizeof(float), TRINE_ERR_SHAPE,
                 "channel_sum: sum has %zu bytes, %d channels need %zu", trine_buffer_bytes(sum), x->shape.c,
                 (size_t)x->shape.c * sizeof(float));
-    trine__kernel **kernel = &op->channel_sum[block_index(x->cb)];
-    TRINE_TRY(kernel_for(op, "channel_sum", x->cb, 0, kernel));
+    trine__kernel **kernel = &op->channel_sum[block_index(x->cb)][storage_of(x)];
+    TRINE_TRY(kernel_for(op, "channel_sum", x, kernel));
     const trine__arg args[] = {trine__arg_tensor(x),
                                trine__arg_buffer(sum),
                                trine__arg_i32(x->shape.n),

@@ -73,9 +73,11 @@ static trine_status check_rows(const char *name, const trine_tensor *t, int imag
                 TRINE_ERR_SHAPE, "linear: channel block %d of %s, want %s", t->cb, name,
                 dense ? "1" : "1, 2, 4, 8 or 16");
     TRINE_CHECK(t->buffer, TRINE_ERR_ARG, "linear: %s has no buffer", name);
-    TRINE_CHECK(trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(s, t->cb), TRINE_ERR_SHAPE,
+    TRINE_CHECK(t->dtype == TRINE_F32, TRINE_ERR_ARG, "linear: %s is stored as %s, want F32", name,
+                trine_dtype_name(t->dtype));
+    TRINE_CHECK(trine_buffer_bytes(t->buffer) >= trine_tensor_bytes(t), TRINE_ERR_SHAPE,
                 "linear: %s is [%d,%d,1,1] but its buffer has %zu bytes, not %zu", name, s->n, s->c,
-                trine_buffer_bytes(t->buffer), trine_tensor_bytes(s, t->cb));
+                trine_buffer_bytes(t->buffer), trine_tensor_bytes(t));
     return TRINE_OK;
 }
 

@@ -13,7 +13,9 @@ trine_status trine__rows_check(const char *op, const char *name, const trine_ten
                 "%s: %s has channel block %d, want 1, 2, 4, 8 or 16", op, name, t->cb);
     TRINE_CHECK(s.c <= INT_MAX - 4096, TRINE_ERR_SHAPE, "%s: %s has %d channels, more than %d", op, name, s.c,
                 INT_MAX - 4096);
-    TRINE_TRY(trine__bytes_check(op, name, t->buffer, trine_tensor_bytes(&s, t->cb)));
+    TRINE_CHECK(t->dtype == TRINE_F32, TRINE_ERR_ARG, "%s: %s is stored as %s, want F32", op, name,
+                trine_dtype_name(t->dtype));
+    TRINE_TRY(trine__bytes_check(op, name, t->buffer, trine_tensor_bytes(t)));
     *out = (trine__rows){s.n, s.c, trine__ceil_div(s.c, t->cb) * t->cb};
     return TRINE_OK;
 }

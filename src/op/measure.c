@@ -84,7 +84,7 @@ trine_status trine_device_measure(trine_context *context, trine_stream *stream, 
     TRINE_TRY(measure_fma(context, stream, &speed.gflops));
     TRINE_TRY(time_add(stream, &large, 1, &add));
     TRINE_TRY(time_add(stream, &small, LAUNCHES, &launch));
-    speed.gbps = 3.0 * (double)trine_tensor_bytes(&large, 1) / add * 1e-9;
+    speed.gbps = 3.0 * sizeof(float) * (double)trine_tensor_elements(&large, 1) / add * 1e-9;
     speed.launch_us = 1e6 * launch;
     *out = speed;
     return TRINE_OK;

@@ -19,8 +19,7 @@ struct trine_optimizer {
     double beta1, beta2; /* what the floats were written as */
     size_t count;
     uint64_t steps;
-    bool cpu;
-    int vector; /* floats of the kernel's vectors */
+    const trine__caps *caps;
     int states;
     trine_buffer *state[MAX_STATES];
     trine__kernel *kernel;
@@ -91,11 +90,10 @@ trine_status trine_optimizer_create(trine_context *context, const trine_optimize
     op->beta1 = written_as(desc->beta1);
     op->beta2 = written_as(desc->beta2);
     op->count = count;
-    op->cpu = context->caps.cpu;
-    op->vector = !op->cpu ? 4 : context->caps.vector_width >= 16 ? 16 : 8;
+    op->caps = &context->caps;
     op->states = sgd ? desc->momentum > 0 : 2;
     char options[96];
-    int length = snprintf(options, sizeof options, "-DCB=%d", op->vector);
+    int length = snprintf(options, sizeof options, "-DCB=%d", trine__flat_grid_of(op->caps, count).vector);
     if (sgd)
         snprintf(options + length, sizeof options - (size_t)length, " -DMOMENTUM=%d -DNESTEROV=%d",
                  op->states, desc->nesterov != 0);
@@ -115,24 +113,29 @@ void trine_optimizer_advance(trine_optimizer *op)
 }
 
 /* On CPUs a work-item is a long run of memory; elsewhere neighbouring work-items take neighbouring vectors. */
-static trine__grid step_grid(const trine_optimizer *op, size_t count, int *chunk)
+trine__flat_grid trine__flat_grid_of(const trine__caps *caps, size_t count)
 {
-    const size_t vector = (size_t)op->vector, vectors = (count + vector - 1) / vector;
-    *chunk = op->cpu ? CHUNK_CPU / op->vector : 1;
-    return op->cpu ? trine__grid_tiles((count + CHUNK_CPU - 1) / CHUNK_CPU, 1, 1)
-                   : trine__grid_lines(vectors, 1, 1, TRINE__LOCAL);
+    trine__flat_grid flat = {.vector = !caps->cpu ? 4 : caps->vector_width >= 16 ? 16 : 8, .chunk = 1};
+    if (caps->cpu) {
+        flat.chunk = CHUNK_CPU / flat.vector;
+        flat.grid = trine__grid_tiles((count + CHUNK_CPU - 1) / CHUNK_CPU, 1, 1);
+    } else {
+        const size_t vector = (size_t)flat.vector;
+        flat.grid = trine__grid_lines((count + vector - 1) / vector, 1, 1, TRINE__LOCAL);
+    }
+    return flat;
 }
 
 trine_status trine_optimizer_step(trine_optimizer *op, trine_stream *stream, trine_buffer *parameters,
                                   const trine_buffer *gradients, size_t first, size_t count, float lr)
 {
     TRINE_CHECK(op->steps > 0, TRINE_ERR_STATE, "optimizer: a step before trine_optimizer_advance()");
-    return trine__optimizer_step_number(op, stream, parameters, gradients, first, count, lr, op->steps);
+    return trine__optimizer_step_number(op, stream, parameters, gradients, NULL, first, count, lr, op->steps);
 }
 
 trine_status trine__optimizer_step_number(trine_optimizer *op, trine_stream *stream, trine_buffer *parameters,
-                                          const trine_buffer *gradients, size_t first, size_t count, float lr,
-                                          uint64_t number)
+                                          const trine_buffer *gradients, const trine_buffer *scaling,
+                                          size_t first, size_t count, float lr, uint64_t number)
 {
     TRINE_CHECK(parameters && gradients, TRINE_ERR_ARG, "optimizer: parameters or gradients are missing");
     const size_t bytes = op->count * sizeof(float);
@@ -144,8 +147,7 @@ trine_status trine__optimizer_step_number(trine_optimizer *op, trine_stream *str
     TRINE_CHECK(isfinite(lr) && lr >= 0, TRINE_ERR_ARG, "optimizer: learning rate %g, want a number >= 0",
                 (double)lr);
     if (count == 0) return TRINE_OK;
-    int chunk;
-    const trine__grid grid = step_grid(op, count, &chunk);
+    const trine__flat_grid flat = trine__flat_grid_of(op->caps, count);
     const trine_optimizer_desc *d = &op->desc;
     if (d->kind == TRINE_SGD) {
         const trine__arg args[] = {trine__arg_buffer(parameters),
@@ -153,11 +155,12 @@ trine_status trine__optimizer_step_number(trine_optimizer *op, trine_stream *str
                                    trine__arg_buffer(op->state[0]),
                                    trine__arg_i32((int)first),
                                    trine__arg_i32((int)count),
-                                   trine__arg_i32(chunk),
+                                   trine__arg_i32(flat.chunk),
                                    trine__arg_f32(lr),
                                    trine__arg_f32(d->momentum),
-                                   trine__arg_f32(d->weight_decay)};
-        return trine__launch(stream, op->kernel, args, TRINE_COUNTOF(args), grid, NULL);
+                                   trine__arg_f32(d->weight_decay),
+                                   trine__arg_buffer(scaling)};
+        return trine__launch(stream, op->kernel, args, TRINE_COUNTOF(args), flat.grid, NULL);
     }
     const bool decoupled = d->kind == TRINE_ADAMW;
     const double t = (double)number;
@@ -168,7 +171,7 @@ trine_status trine__optimizer_step_number(trine_optimizer *op, trine_stream *str
                                trine__arg_buffer(op->state[1]),
                                trine__arg_i32((int)first),
                                trine__arg_i32((int)count),
-                               trine__arg_i32(chunk),
+                               trine__arg_i32(flat.chunk),
                                trine__arg_f32((float)step),
                                trine__arg_f32((float)root),
                                trine__arg_f32((float)(1 - op->beta1)),
@@ -176,8 +179,10 @@ trine_status trine__optimizer_step_number(trine_optimizer *op, trine_stream *str
                                trine__arg_f32((float)(1 - op->beta2)),
                                trine__arg_f32(d->eps),
                                trine__arg_f32(decoupled ? lr * d->weight_decay : 0.0f),
-                               trine__arg_f32(decoupled ? 0.0f : d->weight_decay)};
-    return trine__launch(stream, op->kernel, args, TRINE_COUNTOF(args), grid, decoupled ? "adamw" : NULL);
+                               trine__arg_f32(decoupled ? 0.0f : d->weight_decay),
+                               trine__arg_buffer(scaling)};
+    return trine__launch(stream, op->kernel, args, TRINE_COUNTOF(args), flat.grid,
+                         decoupled ? "adamw" : NULL);
 }
 
 int trine__optimizer_state_count(const trine_optimizer *op)

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "rt/launch.h"
 #include "trine/optimizer.h"
 
 /* Number of state buffers: 0 (SGD without momentum), 1 (SGD: momentum_buffer) or 2 (Adam: exp_avg,
@@ -25,9 +26,17 @@ void trine__optimizer_set_steps(trine_optimizer *op, uint64_t steps);
  * one that is reached late starts from 1. Made zero at the first call; belongs to the optimizer. @param
  * floats of the network's flat buffer TRINE_ERR_ARG: the optimizer was made for another number of floats */
 trine_status trine__optimizer_counts(trine_optimizer *op, size_t tensors, size_t floats, uint64_t **out);
-/* trine_optimizer_step() as the range's step `number` (from 1). */
+/* How kernels share out `count` neighbours of flat buffers: floats of a vector, vectors of a work-item. */
+typedef struct trine__flat_grid {
+    int vector, chunk;
+    trine__grid grid;
+} trine__flat_grid;
+trine__flat_grid trine__flat_grid_of(const trine__caps *caps, size_t count);
+
+/* trine_optimizer_step() as the range's step `number` (from 1). @param scaling trine__loss_scale_buffer() of checked gradients: the step
+ * divides by the scale, or does nothing; NULL: gradients are as they are */
 trine_status trine__optimizer_step_number(trine_optimizer *op, trine_stream *stream, trine_buffer *parameters,
-                                          const trine_buffer *gradients, size_t first, size_t count, float lr,
-                                          uint64_t number);
+                                          const trine_buffer *gradients, const trine_buffer *scaling,
+                                          size_t first, size_t count, float lr, uint64_t number);
 
 #endif

@@ -27,7 +27,7 @@ struct trine_pool2d {
     trine_pool2d_desc desc;
     int cb;
     axis rows, columns;
-    trine__kernel *kernels[KERNELS]; /* each made at its first use */
+    trine__kernel *kernels[KERNELS][TRINE__STORAGES]; /* each made at its first use */
 };
 
 static trine_status check_desc(const trine_pool2d_desc *d, int cb)
@@ -165,38 +165,44 @@ static trine_status check_tensors(const trine_pool2d *op, const trine_tensor *x,
     TRINE_CHECK(b->n == a->n && b->c == a->c && b->h == op->rows.out && b->w == op->columns.out,
                 TRINE_ERR_SHAPE, "pool2d: output side is [%d,%d,%d,%d], want [%d,%d,%d,%d]", b->n, b->c, b->h,
                 b->w, a->n, a->c, op->rows.out, op->columns.out);
+    TRINE_CHECK(op->desc.kind != TRINE_POOL_MAX || x->dtype == y->dtype, TRINE_ERR_ARG,
+                "pool2d: maximum pooling from %s to %s: want one storage", trine_dtype_name(x->dtype),
+                trine_dtype_name(y->dtype));
     const trine_tensor *const sides[] = {x, y};
     for (size_t i = 0; i < TRINE_COUNTOF(sides); i++) {
         const trine_buffer *buffer = sides[i]->buffer;
-        const size_t need = trine_tensor_bytes(&sides[i]->shape, op->cb);
+        const size_t need = trine_tensor_bytes(sides[i]);
         TRINE_CHECK(buffer && trine_buffer_bytes(buffer) >= need, TRINE_ERR_SHAPE,
                     "pool2d: %s side's buffer has %zu bytes, needs %zu", i == 0 ? "input" : "output",
                     buffer ? trine_buffer_bytes(buffer) : 0, need);
     }
-    TRINE_CHECK(!index || trine_buffer_bytes(index) >= trine_tensor_bytes(b, y->cb), TRINE_ERR_SHAPE,
+    const size_t index_bytes = trine_tensor_elements(b, y->cb) * sizeof(int32_t);
+    TRINE_CHECK(!index || trine_buffer_bytes(index) >= index_bytes, TRINE_ERR_SHAPE,
                 "pool2d: index has %zu bytes, [%d,%d,%d,%d] needs %zu", trine_buffer_bytes(index), b->n, b->c,
-                b->h, b->w, trine_tensor_bytes(b, y->cb));
+                b->h, b->w, index_bytes);
     return TRINE_OK;
 }
 
 /* Launch over the pixels of `shape`. The last argument, `run` consecutive pixels for a work-item, is set
  * here: some ten thousand floats each on CPUs (a work-group costs as much as a few hundred), one elsewhere. */
 static trine_status launch(trine_pool2d *op, trine_stream *stream, int kernel, trine__arg *args, size_t count,
-                           const trine_shape *shape)
+                           const trine_tensor *x, const trine_tensor *y, const trine_shape *shape)
 {
     enum { RUN_PIXELS = 512 };
-    if (!op->kernels[kernel]) {
-        char options[32];
-        snprintf(options, sizeof options, "-DCB=%d", op->cb);
-        TRINE_TRY(trine__kernel_create(op->context, stems[kernel], options, &op->kernels[kernel]));
+    trine__kernel **made = &op->kernels[kernel][trine__storage(x->dtype, y->dtype)];
+    if (!*made) {
+        char options[64];
+        snprintf(options, sizeof options, "-DCB=%d%s", op->cb, trine__storage_options(x->dtype, y->dtype));
+        TRINE_TRY(trine__kernel_create(op->context, stems[kernel], options, made));
     }
     const int pixels = shape->h * shape->w;
     const int run = !op->context->caps.cpu ? 1 : pixels < RUN_PIXELS ? pixels : RUN_PIXELS;
     args[count - 1] = trine__arg_i32(run);
-    const size_t x = (size_t)trine__ceil_div(pixels, run), y = (size_t)trine__ceil_div(shape->c, op->cb),
-                 z = (size_t)shape->n;
-    const trine__grid grid = run > 1 ? trine__grid_tiles(x, y, z) : trine__grid_lines(x, y, z, TRINE__LOCAL);
-    return trine__launch(stream, op->kernels[kernel], args, count, grid, NULL);
+    const size_t runs = (size_t)trine__ceil_div(pixels, run),
+                 blocks = (size_t)trine__ceil_div(shape->c, op->cb), images = (size_t)shape->n;
+    const trine__grid grid = run > 1 ? trine__grid_tiles(runs, blocks, images)
+                                     : trine__grid_lines(runs, blocks, images, TRINE__LOCAL);
+    return trine__launch(stream, *made, args, count, grid, NULL);
 }
 
 trine_status trine_pool2d_forward(trine_pool2d *op, trine_stream *stream, const trine_tensor *x,
@@ -212,12 +218,12 @@ trine_status trine_pool2d_forward(trine_pool2d *op, trine_stream *stream, const 
             trine__arg_tensor(y),        trine__arg_buffer(index),      trine__arg_i32(h->in),
             trine__arg_i32(w->in),       trine__arg_i32(h->out),        trine__arg_i32(w->out),
             trine__arg_i32(h->dilation), trine__arg_i32(w->dilation),   trine__arg_i32(0)};
-        return launch(op, stream, MAX_FORWARD, args, TRINE_COUNTOF(args), &y->shape);
+        return launch(op, stream, MAX_FORWARD, args, TRINE_COUNTOF(args), x, y, &y->shape);
     }
     trine__arg args[] = {trine__arg_tensor(x),   trine__arg_buffer(h->windows), trine__arg_buffer(w->windows),
                          trine__arg_tensor(y),   trine__arg_i32(h->in),         trine__arg_i32(w->in),
                          trine__arg_i32(h->out), trine__arg_i32(w->out),        trine__arg_i32(0)};
-    return launch(op, stream, AVERAGE_FORWARD, args, TRINE_COUNTOF(args), &y->shape);
+    return launch(op, stream, AVERAGE_FORWARD, args, TRINE_COUNTOF(args), x, y, &y->shape);
 }
 
 trine_status trine_pool2d_backward(trine_pool2d *op, trine_stream *stream, const trine_tensor *dy,
@@ -234,7 +240,7 @@ trine_status trine_pool2d_backward(trine_pool2d *op, trine_stream *stream, const
                              trine__arg_tensor(dx),         trine__arg_i32(h->in),
                              trine__arg_i32(w->in),         trine__arg_i32(h->out),
                              trine__arg_i32(w->out),        trine__arg_i32(0)};
-        return launch(op, stream, MAX_BACKWARD, args, TRINE_COUNTOF(args), &dx->shape);
+        return launch(op, stream, MAX_BACKWARD, args, TRINE_COUNTOF(args), dx, dy, &dx->shape);
     }
     trine__arg args[] = {trine__arg_tensor(dy),
                          trine__arg_buffer(h->windows),
@@ -247,7 +253,7 @@ trine_status trine_pool2d_backward(trine_pool2d *op, trine_stream *stream, const
                          trine__arg_i32(h->out),
                          trine__arg_i32(w->out),
                          trine__arg_i32(0)};
-    return launch(op, stream, AVERAGE_BACKWARD, args, TRINE_COUNTOF(args), &dx->shape);
+    return launch(op, stream, AVERAGE_BACKWARD, args, TRINE_COUNTOF(args), dx, dy, &dx->shape);
 }
 
 void trine_pool2d_destroy(trine_pool2d **op)
@@ -258,7 +264,8 @@ void trine_pool2d_destroy(trine_pool2d **op)
         trine_buffer_release(&axes[i]->windows);
         trine_buffer_release(&axes[i]->holders);
     }
-    for (int i = 0; i < KERNELS; i++) trine__kernel_destroy(&(*op)->kernels[i]);
+    for (int i = 0; i < KERNELS; i++)
+        for (int j = 0; j < TRINE__STORAGES; j++) trine__kernel_destroy(&(*op)->kernels[i][j]);
     free(*op);
     *op = NULL;
 }

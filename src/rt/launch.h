@@ -25,8 +25,7 @@ static inline trine__arg trine__arg_buffer(const trine_buffer *b) /* NULL: a nul
 }
 static inline trine__arg trine__arg_tensor(const trine_tensor *t) /* NULL: a null pointer in the kernel */
 {
-    return (trine__arg){
-        TRINE__ARG_BUFFER, {.buffer = t ? t->buffer : NULL}, t ? trine_tensor_bytes(&t->shape, t->cb) : 0};
+    return (trine__arg){TRINE__ARG_BUFFER, {.buffer = t ? t->buffer : NULL}, t ? trine_tensor_bytes(t) : 0};
 }
 static inline trine__arg trine__arg_i32(int v)
 {
@@ -39,6 +38,19 @@ static inline trine__arg trine__arg_f32(float v)
 static inline trine__arg trine__arg_local(size_t bytes)
 {
     return (trine__arg){TRINE__ARG_LOCAL, {.local_bytes = bytes}, 0};
+}
+
+/* How a kernel's x and y are stored (cl/block.clh): kernels exist once for each combination, 0 to TRINE__STORAGES - 1. */
+enum { TRINE__STORAGES = 4 };
+static inline int trine__storage(trine_dtype x, trine_dtype y)
+{
+    return (x == TRINE_F16) + 2 * (y == TRINE_F16);
+}
+/* Compiler options of the same, to append to others. */
+static inline const char *trine__storage_options(trine_dtype x, trine_dtype y)
+{
+    static const char *const options[TRINE__STORAGES] = {"", " -DX_HALF", " -DY_HALF", " -DX_HALF -DY_HALF"};
+    return options[trine__storage(x, y)];
 }
 
 typedef struct trine__grid {

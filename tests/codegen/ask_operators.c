@@ -24,7 +24,7 @@ typedef struct operands {
 
 static trine_tensor tensor_in(trine_buffer *buffer, trine_shape shape, int cb)
 {
-    return (trine_tensor){buffer, shape, cb};
+    return (trine_tensor){.buffer = buffer, .shape = shape, .cb = cb};
 }
 
 static void ask_triplet(asker *a, const operands *o, trine_tensor *e, trine_tensor *de)
@@ -123,7 +123,8 @@ static void ask_pools(asker *a, const operands *o)
     for (int kind = TRINE_POOL_MAX; kind <= TRINE_POOL_ADAPTIVE_AVERAGE; kind++) {
         const trine_pool2d_desc desc = {(trine_pool_kind)kind, 2, 2, 2, 2, 0, 0, 1, 1, 0, 0, 1, 1};
         trine_buffer *index = kind == TRINE_POOL_MAX ? o->b : NULL;
-        trine_tensor x = tensor_in(o->a, (trine_shape){1, PLANE, PLANE, PLANE}, cb), y = {o->b, {0}, cb};
+        trine_tensor x = tensor_in(o->a, (trine_shape){1, PLANE, PLANE, PLANE}, cb),
+                     y = tensor_in(o->b, x.shape, cb);
         trine_pool2d *op = NULL;
         must(trine_pool2d_create(a->context, &desc, cb, PLANE, PLANE, &op));
         trine_pool2d_output_shape(op, x.shape.n, x.shape.c, &y.shape);

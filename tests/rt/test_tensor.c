@@ -18,7 +18,7 @@ START_TEST(test_round_trip)
     const int cb = blocks[_i % BLOCKS], padded = (s.c + cb - 1) / cb * cb;
     const size_t count = test_dense(s), elements = (size_t)(s.n * padded * s.h * s.w);
     ck_assert_uint_eq(trine_tensor_elements(&s, cb), elements);
-    ck_assert_uint_eq(trine_tensor_bytes(&s, cb), 4 * elements);
+    ck_assert_uint_eq(trine_tensor_bytes(&(trine_tensor){.shape = s, .cb = cb}), 4 * elements);
     float *host = calloc(count, sizeof *host), *back = calloc(count + 1, sizeof *back),
           *raw = calloc(elements, sizeof *raw);
     ck_assert(host && back && raw);

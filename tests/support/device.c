@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/random.h"
 #include "rt/context.h"
 
@@ -214,7 +215,7 @@ static size_t padded_elements(const trine_shape *s, int cb)
 
 test_tensor test_tensor_create(trine_shape shape, int cb)
 {
-    test_tensor t = {{NULL, shape, cb}, test_buffer_create(padded_elements(&shape, cb))};
+    test_tensor t = {{.shape = shape, .cb = cb}, test_buffer_create(padded_elements(&shape, cb))};
     t.t.buffer = t.memory.buffer;
     return t;
 }
@@ -228,9 +229,32 @@ test_tensor test_tensor_from(trine_shape s, int cb, const double *dense)
             for (int h = 0; h < s.h; h++)
                 for (int w = 0; w < s.w; w++)
                     blocked[element(&s, cb, n, c, h, w)] = dense[element(&s, 1, n, c, h, w)];
-    test_tensor t = {{NULL, s, cb}, test_buffer_from(blocked, floats, floats)};
+    test_tensor t = {{.shape = s, .cb = cb}, test_buffer_from(blocked, floats, floats)};
     t.t.buffer = t.memory.buffer;
     free(blocked);
+    return t;
+}
+
+test_tensor test_tensor_create_half(trine_shape shape, int cb)
+{
+    test_tensor t = {{.shape = shape, .cb = cb, .dtype = TRINE_F16},
+                     test_buffer_create((padded_elements(&shape, cb) + 1) / 2)};
+    t.t.buffer = t.memory.buffer;
+    return t;
+}
+
+test_tensor test_tensor_half_from(trine_shape shape, int cb, const double *dense)
+{
+    test_tensor t = test_tensor_create_half(shape, cb);
+    uint16_t *halves = must_alloc(t.memory.floats * 2, sizeof *halves);
+    for (int n = 0; n < shape.n; n++)
+        for (int c = 0; c < shape.c; c++)
+            for (int h = 0; h < shape.h; h++)
+                for (int w = 0; w < shape.w; w++)
+                    halves[element(&shape, cb, n, c, h, w)] =
+                        trine__half_from_float((float)dense[element(&shape, 1, n, c, h, w)]);
+    test_buffer_write(&t.memory, halves, t.memory.floats * sizeof(float));
+    free(halves);
     return t;
 }
 
@@ -241,11 +265,28 @@ test_tensor test_tensor_random(trine_shape shape, int cb, uint64_t seed, double 
     return test_tensor_from(shape, cb, *dense);
 }
 
+/* As they lie, each as a 32-bit word: a half as the float that it stands for. */
+static uint32_t *read_elements(const test_tensor *t)
+{
+    uint32_t *words = test_buffer_read_words(&t->memory);
+    if (t->t.dtype == TRINE_F32) return words;
+    const size_t count = padded_elements(&t->t.shape, t->t.cb);
+    uint32_t *elements = must_alloc(count, sizeof *elements);
+    for (size_t i = 0; i < count; i++) {
+        uint16_t half;
+        memcpy(&half, (const char *)words + i * sizeof half, sizeof half);
+        const float value = trine__half_to_float(half);
+        memcpy(&elements[i], &value, sizeof value);
+    }
+    free(words);
+    return elements;
+}
+
 static uint32_t *read_dense(const test_tensor *t, bool check_padding)
 {
     const trine_shape *s = &t->t.shape;
     const int cb = t->t.cb, padded = (s->c + cb - 1) / cb * cb;
-    uint32_t *blocked = test_buffer_read_words(&t->memory);
+    uint32_t *blocked = read_elements(t);
     uint32_t *dense = must_alloc(test_dense(*s), sizeof *dense);
     for (int n = 0; n < s->n; n++)
         for (int c = 0; c < padded; c++)

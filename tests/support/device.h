@@ -66,8 +66,12 @@ typedef struct test_tensor {
 
 /* Filled with NaN, padding channels too. */
 test_tensor test_tensor_create(trine_shape shape, int cb);
+/* The same in TRINE_F16. */
+test_tensor test_tensor_create_half(trine_shape shape, int cb);
 /* From a dense NCHW array; padding channels zero. */
 test_tensor test_tensor_from(trine_shape shape, int cb, const double *dense);
+/* The same in TRINE_F16: values rounded to the nearest half. */
+test_tensor test_tensor_half_from(trine_shape shape, int cb, const double *dense);
 /* From random numbers whose values go to a new dense array *dense (free() it). */
 test_tensor test_tensor_random(trine_shape shape, int cb, uint64_t seed, double low, double high,
                                double **dense);

@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: MIT */
+/* Activations in half precision. Arithmetic is in float, so that an operator's results are those of single precision on the same values,
+ * rounded to halves as they are written: that is what is compared, bit for bit unless said. What single precision gives is checked against
+ * the reference elsewhere. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "conv2d_cases.h"
+#include "op/conv2d_private.h"
+#include "op/loss_scale.h"
+#include "op/optimizer.h"
+#include "support/check_main.h"
+#include "support/compare.h"
+#include "support/device.h"
+#include "support/report.h"
+#include "trine/elementwise.h"
+#include "trine/pool2d.h"
+
+/* One tensor in both storages. */
+typedef struct both {
+    test_tensor f, h;
+} both;
+
+static double as_half(double value)
+{
+    return trine__half_to_float(trine__half_from_float((float)value));
+}
+
+/* Random values that halves hold exactly. */
+static both both_random(trine_shape shape, int cb, uint64_t seed)
+{
+    double *values = test_random(test_dense(shape), seed, -2, 2);
+    for (size_t i = 0; i < test_dense(shape); i++) values[i] = as_half(values[i]);
+    const both b = {test_tensor_from(shape, cb, values), test_tensor_half_from(shape, cb, values)};
+    free(values);
+    return b;
+}
+
+static both both_new(trine_shape shape, int cb)
+{
+    return (both){test_tensor_create(shape, cb), test_tensor_create_half(shape, cb)};
+}
+
+static void both_release(both *b)
+{
+    test_tensor_release(&b->f);
+    test_tensor_release(&b->h);
+}
+
+/* A half result is the float one, rounded; `steps` units in the last place away at most. */
+static void same(const char *what, const test_tensor *f, const test_tensor *h, int steps)
+{
+    double *want = test_tensor_read(f), *got = test_tensor_read(h),
+           *bounds = test_zeros(test_dense(f->t.shape));
+    for (size_t i = 0; i < test_dense(f->t.shape); i++) {
+        want[i] = as_half(want[i]);
+        bounds[i] = steps * fmax(fabs(want[i]), ldexp(1, -14)) * ldexp(1, -10);
+    }
+    test_compare_each(what, got, want, f->t.shape, bounds);
+    free(want);
+    free(got);
+    free(bounds);
+}
+
+/* Two float tensors. */
+static void exact(const char *what, const test_tensor *want, const test_tensor *got)
+{
+    double *a = test_tensor_read(want), *b = test_tensor_read(got);
+    test_compare_exact(what, b, a, want->t.shape);
+    free(a);
+    free(b);
+}
+
+static void same_floats(const char *what, const test_buffer *a, const test_buffer *b)
+{
+    double *want = test_buffer_read(a), *got = test_buffer_read(b);
+    test_compare_exact(what, got, want, test_vector(a->floats));
+    free(want);
+    free(got);
+}
+
+START_TEST(test_rounding)
+{
+    static const struct {
+        float value;
+        uint16_t half;
+    } rows[] = {
+        {0.0f, 0},
+        {-0.0f, 0x8000},
+        {1.0f, 0x3c00},
+        {-2.0f, 0xc000},
+        {65504.0f, 0x7bff},
+        {65519.0f, 0x7bff},
+        {65520.0f, 0x7c00},
+        {-1e9f, 0xfc00},
+        {INFINITY, 0x7c00},
+        {0x1p-14f, 0x0400},
+        {0x1p-24f, 0x0001},
+        {0x1p-25f, 0x0000},
+        {0x1.8p-25f, 0x0001},
+        {0x1.8p-24f, 0x0002},
+        {2049.0f, 0x6800},
+        {2051.0f, 0x6802},
+        {0x1.ff8p-15f, 0x03ff},
+        {0x1.ffcp-15f, 0x0400},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_msg(trine__half_from_float(rows[i].value) == rows[i].half, "%a is 0x%04x, not 0x%04x",
+                      (double)rows[i].value, trine__half_from_float(rows[i].value), rows[i].half);
+    ck_assert(isnan(trine__half_to_float(trine__half_from_float(NAN))));
+    for (unsigned half = 0; half < 1u << 16; half++) { /* every half survives */
+        const float value = trine__half_to_float((uint16_t)half);
+        if (!isnan(value)) ck_assert_uint_eq(trine__half_from_float(value), half);
+    }
+}
+END_TEST
+
+/* The host's rounding and the device's agree on what does not fit a half, and the layout's padding is zero. */
+START_TEST(test_storage)
+{
+    const trine_shape shape = {2, 5, 3, 7};
+    const size_t count = test_dense(shape);
+    trine_elementwise *op = NULL;
+    double *values = test_random(count, 5, -1, 1);
+    for (size_t i = 0; i < count; i++) values[i] = (float)ldexp(values[i], (int)(i % 48) - 28);
+    values[3] = INFINITY;
+    values[4] = NAN;
+    ASSERT_OK(trine_elementwise_create(dev.context, &op));
+    for (int cb = 1; cb <= 16; cb *= 4) {
+        test_tensor f = test_tensor_from(shape, 1, values), h = test_tensor_create_half(shape, cb),
+                    want = test_tensor_half_from(shape, cb, values);
+        ASSERT_OK(trine_reorder(op, dev.stream, &f.t, &h.t));
+        double *a = test_tensor_read(&h), *b = test_tensor_read(&want);
+        test_compare_exact("rounded on the device", a, b, shape);
+        trine_tensor up = {0};
+        float *host = calloc(count, sizeof *host);
+        ck_assert_ptr_nonnull(host);
+        for (size_t i = 0; i < count; i++) host[i] = (float)values[i];
+        ASSERT_OK(trine_tensor_create_as(dev.context, &shape, cb, TRINE_F16, &up));
+        ck_assert_uint_eq(trine_tensor_bytes(&up), 2 * trine_tensor_elements(&shape, cb));
+        ASSERT_OK(trine_tensor_upload(dev.stream, host, &up));
+        ASSERT_OK(trine_tensor_download(dev.stream, &up, host));
+        for (size_t i = 0; i < count; i++) a[i] = host[i];
+        test_compare_exact("there and back", a, b, shape);
+        trine_buffer_release(&up.buffer);
+        test_tensor_release(&f);
+        test_tensor_release(&h);
+        test_tensor_release(&want);
+        free(host);
+        free(a);
+        free(b);
+    }
+    trine_tensor none;
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_tensor_create_as(dev.context, &shape, 1, TRINE_I64, &none));
+    trine_elementwise_destroy(&op);
+    free(values);
+}
+END_TEST
+
+static const trine_shape shapes[] = {{2, 5, 3, 7}, {1, 16, 8, 9}, {2, 33, 13, 11}};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+static const int blocks[] = {1, 4, 8, 16};
+enum { BLOCKS = sizeof blocks / sizeof blocks[0] };
+
+START_TEST(test_elementwise)
+{
+    const trine_shape s = shapes[_i / BLOCKS], half = {s.n, s.c + 2, (s.h + 1) / 2, (s.w + 1) / 2};
+    const int cb = blocks[_i % BLOCKS];
+    trine_elementwise *op = NULL;
+    both x = both_random(s, cb, 1), dy = both_random(s, cb, 2), y = both_new(s, cb),
+         small = both_new(half, cb), turned = both_new(s, cb == 1 ? 16 : 1);
+    test_buffer sums[] = {test_buffer_create((size_t)s.c), test_buffer_create((size_t)s.c)};
+    test_report("elementwise", "half", "forward");
+    ASSERT_OK(trine_elementwise_create(dev.context, &op));
+    ASSERT_OK(trine_relu_forward(op, dev.stream, &x.f.t, &y.f.t));
+    ASSERT_OK(trine_relu_forward(op, dev.stream, &x.h.t, &y.h.t));
+    same("relu", &y.f, &y.h, 0);
+    ASSERT_OK(trine_relu_backward(op, dev.stream, &x.f.t, &dy.f.t, &y.f.t));
+    ASSERT_OK(trine_relu_backward(op, dev.stream, &x.h.t, &dy.h.t, &y.h.t));
+    same("relu backward", &y.f, &y.h, 0);
+    ASSERT_OK(trine_add(op, dev.stream, &x.f.t, &dy.f.t, &y.f.t));
+    ASSERT_OK(trine_add(op, dev.stream, &x.h.t, &dy.h.t, &y.h.t));
+    same("add", &y.f, &y.h, 0);
+    ASSERT_OK(trine_subsample_forward(op, dev.stream, &x.f.t, 2, 1, &small.f.t));
+    ASSERT_OK(trine_subsample_forward(op, dev.stream, &x.h.t, 2, 1, &small.h.t));
+    same("subsample", &small.f, &small.h, 0);
+    ASSERT_OK(trine_subsample_backward(op, dev.stream, &small.f.t, 2, 1, 1, &dy.f.t));
+    ASSERT_OK(trine_subsample_backward(op, dev.stream, &small.h.t, 2, 1, 1, &dy.h.t));
+    same("subsample backward", &dy.f, &dy.h, 0);
+    ASSERT_OK(trine_reorder(op, dev.stream, &x.h.t, &turned.h.t));
+    same("reorder", &x.f, &turned.h, 0);
+    ASSERT_OK(trine_reorder(op, dev.stream, &turned.h.t, &y.f.t));
+    same("reorder to floats", &y.f, &x.h, 0);
+    ASSERT_OK(trine_reorder(op, dev.stream, &x.f.t, &y.h.t));
+    same("reorder to halves", &x.f, &y.h, 0);
+    ASSERT_OK(trine_channel_sum(op, dev.stream, &x.f.t, 0, sums[0].buffer));
+    ASSERT_OK(trine_channel_sum(op, dev.stream, &x.h.t, 0, sums[1].buffer));
+    same_floats("channel sum", &sums[0], &sums[1]);
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_add(op, dev.stream, &x.h.t, &dy.f.t, &y.h.t));
+    ck_assert_str_eq(trine_last_error(), "add: operands are stored as F16 and F32: want one storage");
+    both *const all[] = {&x, &dy, &y, &small, &turned};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) both_release(all[i]);
+    test_buffer_release(&sums[0]);
+    test_buffer_release(&sums[1]);
+    trine_elementwise_destroy(&op);
+}
+END_TEST
+
+/* Everything of a training pass in one storage; `out` are the tensors and vectors that it writes. */
+typedef struct bn_pass {
+    test_tensor *x, *residual, *dy, *y, *dx;
+    test_buffer partials, mean, rstd, dgamma, dbeta;
+} bn_pass;
+
+static void run_bn(trine_batchnorm *bn, bn_pass *p, const test_buffer *gamma, const test_buffer *beta,
+                   bool residual)
+{
+    const trine_shape *s = &p->x->t.shape;
+    const size_t padded = trine_batchnorm_channel_bytes(bn) / sizeof(float);
+    p->partials = test_workspace_create(trine_batchnorm_partial_bytes(bn, s));
+    p->mean = test_buffer_create(padded);
+    p->rstd = test_buffer_create(padded);
+    p->dgamma = test_buffer_create((size_t)s->c);
+    p->dbeta = test_buffer_create((size_t)s->c);
+    trine_batchnorm_saved saved = {p->mean.buffer, p->rstd.buffer};
+    ASSERT_OK(trine_batchnorm_partials(bn, dev.stream, &p->x->t, p->partials.buffer));
+    ASSERT_OK(trine_batchnorm_statistics(bn, dev.stream, s, p->partials.buffer, &saved, NULL, NULL, 0));
+    ASSERT_OK(trine_batchnorm_apply(bn, dev.stream, &p->x->t, &saved, gamma->buffer, beta->buffer,
+                                    residual ? &p->residual->t : NULL, 1, &p->y->t));
+    const trine_batchnorm_gradients g = {.x = &p->x->t,
+                                         .y = residual ? &p->y->t : NULL,
+                                         .relu = !residual,
+                                         .dy = &p->dy->t,
+                                         .dx = &p->dx->t,
+                                         .saved = &saved,
+                                         .gamma = gamma->buffer,
+                                         .beta = beta->buffer,
+                                         .dgamma = p->dgamma.buffer,
+                                         .dbeta = p->dbeta.buffer,
+                                         .partials = p->partials.buffer,
+                                         .batch = 1};
+    ASSERT_OK(trine_batchnorm_backward(bn, dev.stream, &g));
+}
+
+START_TEST(test_batchnorm)
+{
+    const trine_shape s = shapes[_i / BLOCKS % SHAPES];
+    const int cb = blocks[_i % BLOCKS];
+    const bool residual = _i >= SHAPES * BLOCKS;
+    trine_batchnorm *bn = NULL;
+    double *unused[2];
+    test_buffer gamma = test_buffer_random((size_t)s.c, 6, 0.5, 1.5, &unused[0]),
+                beta = test_buffer_random((size_t)s.c, 7, -1, 1, &unused[1]);
+    both x = both_random(s, cb, 1), r = both_random(s, cb, 2), dy = both_random(s, cb, 3),
+         y = both_new(s, cb), dx = both_new(s, cb);
+    test_report("batchnorm", "half", residual ? "residual" : "relu");
+    ASSERT_OK(trine_batchnorm_create(dev.context, s.c, cb, 1e-5f, &bn));
+    bn_pass f = {&x.f, &r.f, &dy.f, &y.f, &dx.f, {0}, {0}, {0}, {0}, {0}},
+            h = {&x.h, &r.h, &dy.h, &y.h, &dx.h, {0}, {0}, {0}, {0}, {0}};
+    run_bn(bn, &f, &gamma, &beta, residual);
+    run_bn(bn, &h, &gamma, &beta, residual);
+    same_floats("mean", &f.mean, &h.mean);
+    same_floats("rstd", &f.rstd, &h.rstd);
+    same("y", &y.f, &y.h, 0);
+    same("masked gradient", &dy.f, &dy.h, 0);
+    same_floats("dgamma", &f.dgamma, &h.dgamma);
+    same_floats("dbeta", &f.dbeta, &h.dbeta);
+    same("dx", &dx.f, &dx.h, 1);
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_batchnorm_apply(bn, dev.stream, &x.h.t,
+                                                      &(trine_batchnorm_saved){f.mean.buffer, f.rstd.buffer},
+                                                      NULL, NULL, NULL, 0, &y.f.t));
+    both *const all[] = {&x, &r, &dy, &y, &dx};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) both_release(all[i]);
+    bn_pass *const passes[] = {&f, &h};
+    for (size_t i = 0; i < 2; i++) {
+        test_buffer *const buffers[] = {&passes[i]->partials, &passes[i]->mean, &passes[i]->rstd,
+                                        &passes[i]->dgamma, &passes[i]->dbeta};
+        for (size_t k = 0; k < sizeof buffers / sizeof buffers[0]; k++) test_buffer_release(buffers[k]);
+        free(unused[i]);
+    }
+    test_buffer_release(&gamma);
+    test_buffer_release(&beta);
+    trine_batchnorm_destroy(&bn);
+}
+END_TEST
+
+START_TEST(test_pool)
+{
+    const trine_shape s = {2, 19, 11, 13};
+    const int cb = blocks[_i % BLOCKS];
+    const trine_pool_kind kind = _i < BLOCKS ? TRINE_POOL_MAX : TRINE_POOL_ADAPTIVE_AVERAGE;
+    const trine_pool2d_desc desc = {.kind = kind,
+                                    .kernel_h = 3,
+                                    .kernel_w = 3,
+                                    .stride_h = 2,
+                                    .stride_w = 2,
+                                    .pad_h = 1,
+                                    .pad_w = 1,
+                                    .dilation_h = 1,
+                                    .dilation_w = 1,
+                                    .output_h = 2,
+                                    .output_w = 1};
+    trine_pool2d *op = NULL;
+    trine_shape out;
+    ASSERT_OK(trine_pool2d_create(dev.context, &desc, cb, s.h, s.w, &op));
+    trine_pool2d_output_shape(op, s.n, s.c, &out);
+    both x = both_random(s, cb, 1), y = both_new(out, cb), dy = both_random(out, cb, 2), dx = both_new(s, cb);
+    test_tensor mixed = test_tensor_create(out, cb);
+    test_buffer index = test_buffer_create(trine_tensor_elements(&out, cb));
+    trine_buffer *at = kind == TRINE_POOL_MAX ? index.buffer : NULL;
+    test_report("pool2d", "half", kind == TRINE_POOL_MAX ? "maximum" : "average");
+    ASSERT_OK(trine_pool2d_forward(op, dev.stream, &x.f.t, &y.f.t, at));
+    ASSERT_OK(trine_pool2d_forward(op, dev.stream, &x.h.t, &y.h.t, at));
+    same("y", &y.f, &y.h, 0);
+    ASSERT_OK(trine_pool2d_backward(op, dev.stream, &dy.f.t, at, &dx.f.t));
+    ASSERT_OK(trine_pool2d_backward(op, dev.stream, &dy.h.t, at, &dx.h.t));
+    same("dx", &dx.f, &dx.h, 0);
+    if (kind == TRINE_POOL_MAX) {
+        ASSERT_FAILS(TRINE_ERR_ARG, trine_pool2d_forward(op, dev.stream, &x.h.t, &mixed.t, at));
+    } else { /* as at the end of a network: halves in, floats out, and back */
+        ASSERT_OK(trine_pool2d_forward(op, dev.stream, &x.h.t, &mixed.t, NULL));
+        exact("floats from halves", &y.f, &mixed);
+        ASSERT_OK(trine_pool2d_backward(op, dev.stream, &dy.f.t, NULL, &dx.h.t));
+        same("halves from floats", &dx.f, &dx.h, 0);
+    }
+    both *const all[] = {&x, &y, &dy, &dx};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) both_release(all[i]);
+    test_tensor_release(&mixed);
+    test_buffer_release(&index);
+    trine_pool2d_destroy(&op);
+}
+END_TEST
+
+/* n, c, h, w, k, kernel, stride, groups, block */
+static const int convs[][9] = {{2, 16, 9, 11, 32, 3, 1, 1, 8},
+                               {1, 32, 10, 9, 24, 3, 2, 1, 16},
+                               {2, 24, 7, 5, 40, 1, 1, 1, 8},
+                               {1, 32, 8, 9, 32, 3, 1, 8, 16},
+                               {1, 3, 17, 15, 16, 7, 2, 1, 1}};
+enum { CONVS = sizeof convs / sizeof convs[0], WAYS = 3 };
+
+typedef struct conv_run {
+    trine_conv2d *op;
+    test_buffer workspace;
+} conv_run;
+
+static conv_run conv_start(const int *c, trine_direction direction, const char *algorithm, trine_dtype in,
+                           trine_dtype out, const test_buffer *w)
+{
+    trine_conv2d_desc d = trine_conv2d_desc_default(c[1], c[4], c[5]);
+    d.stride_h = d.stride_w = c[6];
+    d.pad_h = d.pad_w = c[5] / 2;
+    d.groups = c[7];
+    d.in_cb = c[8];
+    d.out_cb = c[8] == 1 ? 16 : c[8];
+    d.relu = 1;
+    d.algorithm = algorithm;
+    d.in_dtype = in;
+    d.out_dtype = out;
+    conv_run r = {0};
+    ASSERT_OK(trine_conv2d_create(dev.context, &d, c[2], c[3], 1u << direction, &r.op));
+    ASSERT_OK(trine_conv2d_prepare(r.op, dev.stream, w->buffer));
+    r.workspace = test_workspace_create(trine_conv2d_workspace_bytes(r.op, direction, c[0]));
+    return r;
+}
+
+static void conv_end(conv_run *r)
+{
+    trine_conv2d_destroy(&r->op);
+    test_buffer_release(&r->workspace);
+}
+
+/* One implementation, one direction; x is halves or, as images are, floats. */
+static void check_conv(const int *c, trine_direction direction, const char *algorithm, bool mixed, both *x,
+                       both *y, both *residual, const test_buffer *w)
+{
+    char name[128];
+    test_tensor *hx = mixed ? &x->f : &x->h;
+    conv_run f = conv_start(c, direction, algorithm, TRINE_F32, TRINE_F32, w),
+             h = conv_start(c, direction, algorithm, hx->t.dtype, TRINE_F16, w);
+    snprintf(name, sizeof name, "%s %s %d>%d %dx%d stride %d groups %d%s", algorithm,
+             trine__direction_name(direction), c[1], c[4], c[5], c[5], c[6], c[7],
+             mixed ? " from floats" : "");
+    test_report("conv2d", algorithm, "half");
+    if (direction == TRINE_FORWARD) {
+        both out = both_new(y->f.t.shape, y->f.t.cb);
+        const trine_conv2d_epilogue ef = {.residual = &residual->f.t}, eh = {.residual = &residual->h.t};
+        ASSERT_OK(trine_conv2d_forward(f.op, dev.stream, &x->f.t, &ef, &out.f.t, f.workspace.buffer));
+        ASSERT_OK(trine_conv2d_forward(h.op, dev.stream, &hx->t, &eh, &out.h.t, h.workspace.buffer));
+        same(name, &out.f, &out.h, 0);
+        ASSERT_FAILS(TRINE_ERR_ARG,
+                     trine_conv2d_forward(h.op, dev.stream, &hx->t, NULL, &out.f.t, h.workspace.buffer));
+        both_release(&out);
+    } else if (direction == TRINE_BACKWARD_DATA) {
+        both dx = both_random(x->f.t.shape, x->f.t.cb, 9); /* beta is 1 */
+        test_tensor *hdx = mixed ? &dx.f : &dx.h, copy = test_tensor_create(x->f.t.shape, x->f.t.cb);
+        trine_elementwise *op = NULL;
+        ASSERT_OK(trine_elementwise_create(dev.context, &op));
+        ASSERT_OK(trine_reorder(op, dev.stream, &dx.f.t, &copy.t));
+        ASSERT_OK(trine_conv2d_backward_data(f.op, dev.stream, &y->f.t, 1, &copy.t, f.workspace.buffer));
+        ASSERT_OK(trine_conv2d_backward_data(h.op, dev.stream, &y->h.t, 1, &hdx->t, h.workspace.buffer));
+        if (mixed)
+            exact(name, &copy, &dx.f);
+        else
+            same(name, &copy, &dx.h, 0);
+        trine_elementwise_destroy(&op);
+        test_tensor_release(&copy);
+        both_release(&dx);
+    } else {
+        const size_t count = trine_buffer_bytes(w->buffer) / sizeof(float);
+        test_buffer dw[] = {test_buffer_create(count), test_buffer_create(count)};
+        ASSERT_OK(trine_conv2d_backward_weights(f.op, dev.stream, &x->f.t, &y->f.t, 0, dw[0].buffer,
+                                                f.workspace.buffer));
+        ASSERT_OK(trine_conv2d_backward_weights(h.op, dev.stream, &hx->t, &y->h.t, 0, dw[1].buffer,
+                                                h.workspace.buffer));
+        same_floats(name, &dw[0], &dw[1]);
+        test_buffer_release(&dw[0]);
+        test_buffer_release(&dw[1]);
+    }
+    conv_end(&f);
+    conv_end(&h);
+}
+
+START_TEST(test_conv2d)
+{
+    const int *c = convs[_i / WAYS];
+    const trine_direction direction = (trine_direction)(_i % WAYS);
+    const trine_shape in = {c[0], c[1], c[2], c[3]},
+                      out = {c[0], c[4], (c[2] + 2 * (c[5] / 2) - c[5]) / c[6] + 1,
+                             (c[3] + 2 * (c[5] / 2) - c[5]) / c[6] + 1};
+    const int out_cb = c[8] == 1 ? 16 : c[8];
+    double *unused;
+    test_buffer w = test_buffer_random((size_t)(c[4] * (c[1] / c[7]) * c[5] * c[5]), 4, -0.2, 0.2, &unused);
+    both x = both_random(in, c[8], 1), y = both_random(out, out_cb, 2),
+         residual = both_random(out, out_cb, 3);
+    conv_run any = conv_start(c, direction, NULL, TRINE_F16, TRINE_F16, &w);
+    const char *names[16];
+    const size_t count = trine_conv2d_algorithms(any.op, direction, names, 16);
+    ck_assert_uint_ge(count, 1);
+    for (size_t i = 0; i < count; i++)
+        for (int mixed = 0; mixed < 2; mixed++)
+            check_conv(c, direction, names[i], mixed, &x, &y, &residual, &w);
+    conv_end(&any);
+    both_release(&x);
+    both_release(&y);
+    both_release(&residual);
+    test_buffer_release(&w);
+    free(unused);
+}
+END_TEST
+
+/* A step of each optimizer with gradients that are `scale` times as large is the step without; one with an infinite or undefined gradient
+ * leaves everything alone. Then the scale moves. */
+START_TEST(test_loss_scale)
+{
+    enum { COUNT = 4133 };
+    const trine_optimizer_kind kind = (trine_optimizer_kind)_i;
+    trine_optimizer_desc desc = trine_optimizer_desc_default(kind);
+    if (kind == TRINE_SGD) desc.momentum = 0.9f;
+    double *p, *g, *scaled = test_zeros(COUNT);
+    trine__loss_scale *scale = NULL;
+    trine__loss_scale_state state;
+    trine_optimizer *op[2] = {NULL, NULL};
+    test_buffer parameters[] = {test_buffer_random(COUNT, 1, -1, 1, &p), test_buffer_from(p, COUNT, COUNT)};
+    test_buffer gradients = test_buffer_random(COUNT, 2, -1, 1, &g);
+    ASSERT_OK(trine__loss_scale_create(dev.context, dev.stream, &scale));
+    ASSERT_OK(trine__loss_scale_read(scale, dev.stream, &state));
+    ck_assert_float_eq(state.scale * state.inverse, 1.0f);
+    test_tensor d = test_tensor_from((trine_shape){1, COUNT, 1, 1}, 1, g);
+    ASSERT_OK(trine__loss_scale_apply(scale, dev.stream, &d.t, &d.t));
+    double *applied = test_tensor_read(&d);
+    for (int i = 0; i < COUNT; i++) scaled[i] = g[i] * (double)state.scale;
+    test_compare_exact("scaled", applied, scaled, test_vector(COUNT));
+    for (int k = 0; k < 2; k++) {
+        ASSERT_OK(trine_optimizer_create(dev.context, &desc, COUNT, &op[k]));
+        trine_optimizer_advance(op[k]);
+        ASSERT_OK(trine__loss_scale_check(scale, dev.stream, d.t.buffer, 0, COUNT));
+        ASSERT_OK(trine__optimizer_step_number(
+            op[k], dev.stream, parameters[k].buffer, k ? d.t.buffer : gradients.buffer,
+            k ? trine__loss_scale_buffer(scale) : NULL, 0, COUNT, 0.1f, 1));
+    }
+    same_floats("step", &parameters[0], &parameters[1]);
+    ASSERT_OK(trine__loss_scale_update(scale, dev.stream));
+    static const double bad[] = {INFINITY, -INFINITY, NAN};
+    static const int places[] = {0, 1000, COUNT - 1};
+    for (int i = 0; i < 3; i++) {
+        const double good = scaled[places[i]];
+        scaled[places[i]] = bad[i];
+        test_buffer wrong = test_buffer_from(scaled, COUNT, COUNT);
+        scaled[places[i]] = good;
+        ASSERT_OK(trine__loss_scale_check(scale, dev.stream, wrong.buffer, 0, COUNT));
+        ASSERT_OK(trine__optimizer_step_number(op[1], dev.stream, parameters[1].buffer, wrong.buffer,
+                                               trine__loss_scale_buffer(scale), 0, COUNT, 0.1f, 2));
+        ASSERT_OK(trine__loss_scale_update(scale, dev.stream));
+        const float before = state.scale;
+        ASSERT_OK(trine__loss_scale_read(scale, dev.stream, &state));
+        ck_assert_float_eq(state.scale, before / 2);
+        ck_assert_float_eq(state.skipped, (float)(i + 1));
+        ck_assert_float_eq(state.overflow, 0);
+        same_floats("left out", &parameters[0], &parameters[1]);
+        test_buffer_release(&wrong);
+    }
+    /* what lies outside the range that is checked does not matter; many good steps double the scale */
+    state.steps = 499;
+    ASSERT_OK(trine__loss_scale_write(scale, dev.stream, &state));
+    ASSERT_OK(trine__loss_scale_check(scale, dev.stream, gradients.buffer, 1, COUNT - 1));
+    ASSERT_OK(trine__loss_scale_update(scale, dev.stream));
+    const float before = state.scale;
+    ASSERT_OK(trine__loss_scale_read(scale, dev.stream, &state));
+    ck_assert_float_eq(state.scale, before * 2);
+    ck_assert_float_eq(state.inverse, 1 / state.scale);
+    for (int k = 0; k < 2; k++) {
+        trine_optimizer_destroy(&op[k]);
+        test_buffer_release(&parameters[k]);
+    }
+    trine__loss_scale_destroy(&scale);
+    test_tensor_release(&d);
+    test_buffer_release(&gradients);
+    free(p);
+    free(g);
+    free(scaled);
+    free(applied);
+}
+END_TEST
+
+int main(void)
+{
+    test_device_open();
+    Suite *suite = suite_create("half precision");
+    TCase *tc = tcase_create("half precision");
+    tcase_add_test(tc, test_rounding);
+    tcase_add_test(tc, test_storage);
+    tcase_add_loop_test(tc, test_elementwise, 0, SHAPES * BLOCKS);
+    tcase_add_loop_test(tc, test_batchnorm, 0, 2 * SHAPES * BLOCKS);
+    tcase_add_loop_test(tc, test_pool, 0, 2 * BLOCKS);
+    tcase_add_loop_test(tc, test_conv2d, 0, CONVS * WAYS);
+    tcase_add_loop_test(tc, test_loss_scale, TRINE_SGD, TRINE_ADAMW + 1);
+    suite_add_tcase(suite, tc);
+    const int result = check_main(suite);
+    test_device_close();
+    return result;
+}
