@@ -11,12 +11,6 @@ __kernel void reorder(__global const x_t *restrict x, __global y_t *restrict y, 
     const int i = (int)get_global_id(0), block = (int)get_global_id(1), n = (int)get_global_id(2);
     if (i >= pixels) return;
     __global const x_t *xn = x + (size_t)n * x_blocks * pixels * CBX;
-#if CB == CBX
-    if ((block + 1) * CB <= channels) {
-        STOREY(LOADX((size_t)block * pixels + i, xn), ((size_t)n * get_global_size(1) + block) * pixels + i, y);
-        return;
-    }
-#endif
     __global y_t *to = y + (((size_t)n * get_global_size(1) + block) * pixels + i) * CB;
     for (int l = 0; l < CB; l++) {
         const int c = block * CB + l;

@@ -189,6 +189,16 @@ static int check_choice(const cli_run *run, const char *key, const char *a, cons
                      a, b);
 }
 
+int cli_set_precision(cli_run *run)
+{
+    const int half = run->v.precision == 1;
+    int code = CLI_OK;
+    CLI_TRY(trine_resnet_set_precision(run->net, half ? TRINE_F16 : TRINE_F32));
+    cli_set_text(run->json, "precision", half ? "fp16" : "fp32");
+cleanup:
+    return code;
+}
+
 int cli_open_network(cli_run *run, int embedding_dim)
 {
     int code = CLI_OK;
@@ -201,6 +211,7 @@ int cli_open_network(cli_run *run, int embedding_dim)
     const trine_status status = trine_resnet_from_weights(run->context, run->weights, &options, &run->net);
     if (status != TRINE_OK) return fail_network(run, status);
     if (run->v.bn != NULL) CLI_TRY(trine_resnet_set_bn(run->net, run->v.bn));
+    CLI_RUN(cli_set_precision(run));
 cleanup:
     return code;
 }

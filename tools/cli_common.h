@@ -77,7 +77,9 @@ int cli_has_ending(const char *path, const char *ending);
 
 /* run->context and, with profile 0 or 1, run->stream. */
 int cli_open_device(cli_run *run, int profile);
-/* run->weights from --weights (which must be given), then the device, then run->net, with --bn where it is given. */
+/* As --precision says, where the command takes it; "precision" in the JSON. */
+int cli_set_precision(cli_run *run);
+/* run->weights from --weights (which must be given), then the device, then run->net, with --bn and --precision where they are given. */
 int cli_open_network(cli_run *run, int embedding_dim);
 /* Check that --weights is given and read it into run->weights. */
 int cli_read_weights(cli_run *run);

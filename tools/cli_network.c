@@ -22,6 +22,13 @@ static const cli_option bn_options[] = {
 };
 const cli_section cli_bn_section = CLI_SECTION("BatchNorm", bn_options);
 
+static const cli_option precision_options[] = {
+    {"precision", CLI_CHOICE, CLI_AT(precision), "fp32|fp16", "fp32", 0, 0,
+     "how activations and their gradients are stored; all arithmetic, weights and statistics are single "
+     "precision"},
+};
+const cli_section cli_precision_section = CLI_SECTION("Precision", precision_options);
+
 static const cli_option source_options[] = {
     {"data", CLI_TEXT, CLI_AT(data), "D", NULL, 0, 0,
      "a folder of one folder per class, or idx:IMAGES,LABELS"},

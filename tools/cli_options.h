@@ -19,6 +19,7 @@ typedef struct cli_values {
     const char *weights, *arch;
     int embedding, embedding_dim, normalize;
     const char *freeze, *bn;
+    int precision;
     /* data */
     const char *data, *val, *classes, *image, *input, *labels;
     int on_bad_image, batch;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* trine bench: time of inference or of a training step of one network on random data. */
 #include "cli_layers.h"
+#include "cli_network.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static const cli_option own_options[] = {
      "then profile: every distinct convolution, everything else, and the time outside kernels"},
 };
 static const cli_section own_section = CLI_SECTION("Benchmark", own_options);
-static const cli_section *const sections[] = {&own_section};
+static const cli_section *const sections[] = {&own_section, &cli_precision_section};
 
 /* One network ready to run a step again and again. */
 typedef struct bench_job {
@@ -183,10 +184,11 @@ static int bench(cli_run *run)
     CLI_RUN(cli_open_device(run, 0));
     CLI_TRY(trine_resnet_create(run->context, &what, &run->net));
     if (v->mode == 1) CLI_TRY(trine_resnet_set_bn(run->net, "train"));
+    CLI_RUN(cli_set_precision(run));
     CLI_RUN(open_job(run, &shape, &job));
     const trine_device_info *device = trine_context_device(run->context);
-    cli_talk(run, "%s, batch %d, %dx%d, %s on %s", v->arch, v->batch, size, size,
-             v->mode == 1 ? "training" : "inference", device->name);
+    cli_talk(run, "%s, batch %d, %dx%d, %s%s on %s", v->arch, v->batch, size, size,
+             v->mode == 1 ? "training" : "inference", v->precision == 1 ? " in fp16" : "", device->name);
     trine_context_memory(run->context, &now_bytes, NULL);
     cli_set(run->json, "planned_bytes", (double)now_bytes);
     cli_talk(run, "%.0f MiB on the device", (double)now_bytes / (1 << 20));

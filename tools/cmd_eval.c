@@ -11,7 +11,8 @@ static const cli_option own_options[] = {
     {"batch", CLI_INT, CLI_AT(batch), "B", "32", 1, 65536, "images at a time"},
 };
 static const cli_section own_section = CLI_SECTION("Task", own_options);
-static const cli_section *const sections[] = {&own_section, &cli_network_section, &cli_bn_section,
+static const cli_section *const sections[] = {&own_section,        &cli_network_section,
+                                              &cli_bn_section,     &cli_precision_section,
                                               &cli_source_section, &cli_preprocess_section};
 
 static int classify(cli_run *run, const trine_vectors *vectors)

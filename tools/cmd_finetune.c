@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* trine finetune: triplet loss from pretrained weights, with the retrieval figures before and after. */
+#include "cli_network.h"
 #include "cli_resume.h"
 
 #include <errno.h>
@@ -66,9 +67,9 @@ static const cli_option policy_options[] = {
 static const cli_section data_section = CLI_SECTION("Weights and data", data_options);
 static const cli_section loss_section = CLI_SECTION("Loss and batches", loss_options);
 static const cli_section policy_section = CLI_SECTION("What may change", policy_options);
-static const cli_section *const sections[] = {&data_section,          &loss_section,
-                                              &policy_section,        &cli_resume_section,
-                                              &cli_optimizer_section, &cli_preprocess_section};
+static const cli_section *const sections[] = {
+    &data_section,       &loss_section,          &policy_section,        &cli_precision_section,
+    &cli_resume_section, &cli_optimizer_section, &cli_preprocess_section};
 
 typedef struct finetune_job {
     cli_run *run;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* trine train: classification from random initial values, for a base to fine-tune. */
+#include "cli_network.h"
 #include "cli_resume.h"
 
 #include <math.h>
@@ -23,8 +24,8 @@ static const cli_option own_options[] = {
     {"out", CLI_TEXT, CLI_AT(out), "FILE", NULL, 0, 0, "weights to write (.safetensors or .pth)"},
 };
 static const cli_section own_section = CLI_SECTION("Training", own_options);
-static const cli_section *const sections[] = {&own_section, &cli_resume_section, &cli_optimizer_section,
-                                              &cli_preprocess_section};
+static const cli_section *const sections[] = {&own_section, &cli_precision_section, &cli_resume_section,
+                                              &cli_optimizer_section, &cli_preprocess_section};
 
 typedef struct train_job {
     cli_run *run;
@@ -154,9 +155,10 @@ static int open_network(cli_run *run, const trine_dataset *data)
     int code = CLI_OK;
     const int fresh = run->weights == NULL;
     CLI_RUN(cli_open_device(run, 0));
-    if (fresh)
+    if (fresh) {
         CLI_TRY(trine_resnet_create(run->context, &what, &run->net));
-    else
+        CLI_RUN(cli_set_precision(run));
+    } else
         CLI_RUN(cli_open_network(run, 0));
     if (fresh || v->bn != NULL) CLI_TRY(trine_resnet_set_bn(run->net, v->bn != NULL ? v->bn : "auto"));
 cleanup:

@@ -287,13 +287,33 @@ static trine_status step(trine_trainer *t, trine_step_fn each_step, void *user)
     return TRINE_OK;
 }
 
+/* Steps that half precision has cost. */
+static trine_status tell_skipped(trine_trainer *t)
+{
+    float scale;
+    uint64_t skipped;
+    char text[160];
+    if (trine_resnet_precision(t->net) == TRINE_F32) return TRINE_OK;
+    TRINE_TRY(trine_gradients_scale(t->gradients, t->stream, &scale, &skipped));
+    if (skipped > t->skipped) {
+        snprintf(
+            text, sizeof text,
+            "%llu of %d steps left out: a gradient overflowed half precision; the loss is now scaled by %g",
+            (unsigned long long)skipped, t->step, (double)scale);
+        tell(t, text);
+    }
+    t->skipped = skipped;
+    return TRINE_OK;
+}
+
 static trine_status run(trine_trainer *t, int last, trine_step_fn each_step, void *user)
 {
     t->log.stopped = false;
     while (t->step < last && !t->log.stopped && !atomic_load(&t->stop)) TRINE_TRY(step(t, each_step, user));
     atomic_store(&t->stop, false);
     TRINE_TRY(trine__trainer_log_flush(t, each_step, user));
-    return trine_stream_sync(t->stream);
+    TRINE_TRY(trine_stream_sync(t->stream));
+    return tell_skipped(t);
 }
 
 trine_status trine_trainer_run_to(trine_trainer *trainer, int step, trine_step_fn each_step, void *user)

@@ -69,6 +69,7 @@ struct trine_trainer {
     trine__trainer_log log;
     trine__plateau plateau;
     int steps, epoch_steps, step; /* in all, of an epoch, done */
+    uint64_t skipped;             /* of them, for an overflow in half precision: those that were told of */
     bool running, failed;
     atomic_bool stop; /* trine_trainer_stop() was called */
 };

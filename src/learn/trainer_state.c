@@ -3,6 +3,7 @@
  * alone, so the state is small: the optimizer's moments and counts, the plateau schedule, and the step.
  * Everything that decides the arithmetic is written beside it as text; resuming goes through the same list
  * and compares. */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "learn/trainer_private.h"
+#include "net/session_private.h"
 #include "net/state_guard.h"
 #include "op/optimizer.h"
 
@@ -157,6 +159,7 @@ static void data_settings(settings *s, const trine_trainer *t)
 static void policy_settings(settings *s, const trine_resnet *net)
 {
     setting_text(s, "arch", trine_resnet_arch(net));
+    setting_text(s, "precision", net->precision == TRINE_F16 ? "fp16" : "fp32");
     for (int i = 0; i < trine_resnet_bn_count(net) && s->status == TRINE_OK; i++) {
         trine_bn_info info;
         s->status = trine_resnet_bn(net, i, &info);
@@ -242,6 +245,15 @@ static trine_status save_counts(const trine_trainer *t, const uint64_t *counts, 
     return TRINE_OK;
 }
 
+static const int64_t loss_scale_length = sizeof(trine__loss_scale_state) / sizeof(float);
+
+static trine_status save_loss_scale(trine_trainer *t, trine_weights *out)
+{
+    trine__loss_scale_state state;
+    TRINE_TRY(trine__loss_scale_read(t->gradients->scale, t->stream, &state));
+    return trine_weights_add(out, "loss_scale", TRINE_F32, 1, &loss_scale_length, &state);
+}
+
 static trine_status save_metadata(trine_trainer *t, trine_weights *out)
 {
     char step[32], device[VALUE_BYTES];
@@ -270,6 +282,7 @@ static trine_status save(trine_trainer *t, trine_weights **out)
         TRINE_TRY_GOTO(save_moments(t, i, counts, w));
     TRINE_TRY_GOTO(save_counts(t, counts, w));
     TRINE_TRY_GOTO(trine_weights_add(w, "schedule", TRINE_F64, 1, &length, schedule));
+    if (t->net->precision == TRINE_F16) TRINE_TRY_GOTO(save_loss_scale(t, w));
     TRINE_TRY_GOTO(save_metadata(t, w));
     *out = w;
     return TRINE_OK;
@@ -392,9 +405,20 @@ static trine_status read_step(const trine_trainer *t, const trine_weights *state
     return TRINE_OK;
 }
 
-/* Everything that a state must have and nothing else; fills counts [parameter_count + 1] and *schedule. */
+static trine_status find_loss_scale(const trine_weights *state, size_t *used, trine__loss_scale_state *out)
+{
+    const void *data;
+    TRINE_TRY(find(state, "loss_scale", TRINE_F32, 1, &loss_scale_length, used, &data));
+    memcpy(out, data, sizeof *out);
+    TRINE_CHECK(out->scale >= 1 && isfinite(out->scale) && out->inverse == 1 / out->scale &&
+                    out->overflow == 0 && out->steps >= 0 && out->skipped >= 0,
+                TRINE_ERR_FORMAT, "the saved run's 'loss_scale' holds a number out of range");
+    return TRINE_OK;
+}
+
+/* Everything that a state must have and nothing else; fills counts [parameter_count + 1], *schedule and, in half precision, *scale. */
 static trine_status check_state(trine_trainer *t, const trine_weights *state, int step, uint64_t *counts,
-                                const double **schedule)
+                                const double **schedule, trine__loss_scale_state *scale)
 {
     const int64_t length = SCHEDULE_VALUES;
     const void *data;
@@ -403,6 +427,7 @@ static trine_status check_state(trine_trainer *t, const trine_weights *state, in
     for (int i = 0; i < trine__optimizer_state_count(t->optimizer); i++)
         TRINE_TRY(read_moments(t, state, i, counts, &used, NULL));
     TRINE_TRY(find(state, "schedule", TRINE_F64, 1, &length, &used, &data));
+    if (t->net->precision == TRINE_F16) TRINE_TRY(find_loss_scale(state, &used, scale));
     TRINE_CHECK(used == trine_weights_count(state), TRINE_ERR_FORMAT,
                 "the saved run has %zu tensors, expected %zu", trine_weights_count(state), used);
     *schedule = data; /* aligned to 8 */
@@ -431,15 +456,18 @@ static trine_status resume(trine_trainer *t, const trine_weights *state)
                 "trainer: it has run already, and can no longer resume another run");
     int step = 0;
     const double *schedule = NULL;
+    trine__loss_scale_state scale;
     void *memory;
     trine_status status;
     TRINE_TRY(all_settings(t, NULL, state));
     TRINE_TRY(read_step(t, state, &step));
     TRINE_TRY(trine__calloc((size_t)t->net->parameter_count + 1, sizeof(uint64_t), &memory));
     uint64_t *counts = memory;
-    TRINE_TRY_GOTO(check_state(t, state, step, counts, &schedule));
+    TRINE_TRY_GOTO(check_state(t, state, step, counts, &schedule, &scale));
     t->failed = true; /* until all of it is in place */
     TRINE_TRY_GOTO(load_optimizer(t, state, counts));
+    if (t->net->precision == TRINE_F16)
+        TRINE_TRY_GOTO(trine__loss_scale_write(t->gradients->scale, t->stream, &scale));
     t->plateau = (trine__plateau){schedule[0], schedule[1], (int)schedule[2]};
     t->log.loss_sum = schedule[3];
     t->log.loss_count = (int)schedule[4];

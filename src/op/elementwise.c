@@ -17,6 +17,7 @@ enum {
 struct trine_elementwise {
     trine_context *context;
     trine__kernel *relu_forward[STORAGES], *relu_backward[STORAGES], *add[STORAGES];
+    trine__kernel *convert[TRINE__STORAGES];
     trine__kernel *reorder[BLOCKS][BLOCKS][TRINE__STORAGES]; /* from, to */
     trine__kernel *subsample_forward[BLOCKS][STORAGES], *subsample_backward[BLOCKS][STORAGES];
     trine__kernel *channel_sum[BLOCKS][STORAGES];
@@ -46,6 +47,7 @@ void trine_elementwise_destroy(trine_elementwise **op)
             trine__kernel_destroy(&e->channel_sum[i][s]);
         }
     }
+    for (int i = 0; i < TRINE__STORAGES; i++) trine__kernel_destroy(&e->convert[i]);
     for (int i = 0; i < BLOCKS * BLOCKS * TRINE__STORAGES; i++)
         trine__kernel_destroy(&e->reorder[0][0][0] + i);
     free(e);
@@ -107,14 +109,15 @@ static trine_status check_same(const char *what, const trine_tensor *a, const tr
  * vectors for a work-item, are set here: up to 64 KiB of each operand on CPUs (a work-group costs as much as
  * a few hundred floats), one vector elsewhere. */
 static trine_status launch_flat(trine_elementwise *op, trine_stream *stream, trine__kernel **kernel,
-                                const char *stem, trine__arg *args, size_t count, const trine_tensor *t)
+                                const char *stem, trine__arg *args, size_t count, const trine_tensor *t,
+                                trine_dtype y)
 {
     enum { RUN_FLOATS = 16384, SHARES = 4 }; /* shares of the work for each compute unit */
     const trine__caps *caps = &op->context->caps;
     const int v = caps->cpu ? caps->vector_width : 4;
     if (!*kernel) {
         char options[32];
-        snprintf(options, sizeof options, "-DV=%d%s", v, trine__storage_options(t->dtype, TRINE_F32));
+        snprintf(options, sizeof options, "-DV=%d%s", v, trine__storage_options(t->dtype, y));
         TRINE_TRY(trine__kernel_create(op->context, stem, options, kernel));
     }
     const int floats = (int)trine_tensor_elements(&t->shape, t->cb), vectors = floats / v;
@@ -137,7 +140,7 @@ trine_status trine_relu_forward(trine_elementwise *op, trine_stream *stream, con
     TRINE_TRY(check_same("relu forward", x, y, true));
     trine__arg args[] = {trine__arg_tensor(x), trine__arg_tensor(y), trine__arg_i32(0), trine__arg_i32(0)};
     return launch_flat(op, stream, &op->relu_forward[storage_of(x)], "relu_forward", args,
-                       TRINE_COUNTOF(args), x);
+                       TRINE_COUNTOF(args), x, TRINE_F32);
 }
 
 trine_status trine_relu_backward(trine_elementwise *op, trine_stream *stream, const trine_tensor *y,
@@ -148,7 +151,7 @@ trine_status trine_relu_backward(trine_elementwise *op, trine_stream *stream, co
     trine__arg args[] = {trine__arg_tensor(y), trine__arg_tensor(dy), trine__arg_tensor(dx),
                          trine__arg_i32(0), trine__arg_i32(0)};
     return launch_flat(op, stream, &op->relu_backward[storage_of(y)], "relu_backward", args,
-                       TRINE_COUNTOF(args), y);
+                       TRINE_COUNTOF(args), y, TRINE_F32);
 }
 
 trine_status trine_add(trine_elementwise *op, trine_stream *stream, const trine_tensor *a,
@@ -158,7 +161,7 @@ trine_status trine_add(trine_elementwise *op, trine_stream *stream, const trine_
     TRINE_TRY(check_same("add", a, y, true));
     trine__arg args[] = {trine__arg_tensor(a), trine__arg_tensor(b), trine__arg_tensor(y), trine__arg_i32(0),
                          trine__arg_i32(0)};
-    return launch_flat(op, stream, &op->add[storage_of(a)], "add", args, TRINE_COUNTOF(args), a);
+    return launch_flat(op, stream, &op->add[storage_of(a)], "add", args, TRINE_COUNTOF(args), a, TRINE_F32);
 }
 
 /* The kernel of one layout, made at its first use. */
@@ -189,6 +192,12 @@ trine_status trine_reorder(trine_elementwise *op, trine_stream *stream, const tr
 {
     TRINE_TRY(check_same("reorder", x, y, false));
     TRINE_CHECK(x->buffer != y->buffer, TRINE_ERR_ARG, "reorder: x and y are one buffer");
+    if (x->cb == y->cb && x->shape.c % x->cb == 0) { /* no padding */
+        trine__arg flat[] = {trine__arg_tensor(x), trine__arg_tensor(y), trine__arg_i32(0),
+                             trine__arg_i32(0)};
+        return launch_flat(op, stream, &op->convert[trine__storage(x->dtype, y->dtype)], "convert", flat,
+                           TRINE_COUNTOF(flat), x, y->dtype);
+    }
     trine__kernel **kernel =
         &op->reorder[block_index(x->cb)][block_index(y->cb)][trine__storage(x->dtype, y->dtype)];
     if (!*kernel) {
