@@ -29,6 +29,23 @@ def evaluation(_folder):
             assert abs(got[name] - value) <= 0.002, (distance, name, got[name], value)
 
 
+def half_precision(folder):
+    """The same photographs in half precision; fine-tuning gains as much."""
+    common = ["--weights", WEIGHTS, "--preprocess", "cifar", "--precision", "fp16"]
+    got = Run("eval", *common, "--data", IMAGES, "--json", "-", "--task", "classify").json()
+    assert got["precision"] == "fp16" and abs(got["accuracy"] * 500 - 399) <= 2, got
+    want = golden("resnet20-cifar10-val.json")["retrieval_cosine"]
+    got = Run("eval", *common, "--data", IMAGES, "--json", "-", "--task", "retrieval", "--distance", "cosine").json()
+    for name, value in want.items():
+        assert abs(got[name] - value) <= 0.005, (name, got[name], value)
+    got = Run("finetune", *common, "--data", os.path.join(SHARED, "data", "cifar10", "train"), "--val", IMAGES, "--bn", "eval",
+              "--mining", "batch-hard", "--margin", 0.2, "--distance", "euclidean", "--normalize", "--augment", "none",
+              "--classes-per-batch", 10, "--images-per-class", 8, "--steps", 200, "--optimizer", "sgd", "--lr", 0.01,
+              "--momentum", 0.9, "--weight-decay", 1e-4, "--schedule", "constant", "--seed", 1, "--out",
+              os.path.join(folder, "o.safetensors"), "--json", "-").json()
+    assert got["before"]["map_at_r"] < 0.48 and got["after"]["map_at_r"] >= 0.57, (got["before"], got["after"])
+
+
 def drift(_folder):
     """21 rows of drift, and none where nothing may move."""
     want = golden("drift-resnet20.json")["rows"]
@@ -48,4 +65,4 @@ def drift(_folder):
 if __name__ == "__main__":
     if not os.path.exists(WEIGHTS):
         skip(f"no reference data in {SHARED or 'TRINE_TEST_SHARED'}")
-    sys.exit(main([evaluation, drift]))
+    sys.exit(main([evaluation, half_precision, drift]))

@@ -165,6 +165,20 @@ def signals(folder):
     assert digest(out) == digest(whole) and digest(out + ".state") == kept
 
 
+def half_precision(folder):
+    """The scale of the loss is part of the state, and the precision of the run."""
+    whole, out = os.path.join(folder, "whole.safetensors"), os.path.join(folder, "part.safetensors")
+    arguments = finetune(folder, "--precision", "fp16", "--freeze", "layer1.*")
+    expected = Run(*arguments, "--out", whole, "--json", "-").json()
+    assert expected["precision"] == "fp16", expected
+    stop([*arguments, "--out", out, "--save-every", 2], out, 4, signal.SIGTERM)
+    header, _ = read_safetensors(out + ".state")
+    assert header["loss_scale"]["shape"] == [5], header["loss_scale"]
+    result = Run(*arguments, "--out", out, "--resume", "--json", "-").json()
+    assert digest(out) == digest(whole) and result["steps"][-1] == expected["steps"][-1], result
+    Run(*arguments, "--precision", "fp32", "--out", out, "--resume").fails(2, "precision is fp32 here, but fp16")
+
+
 def torch_file(folder):
     """A PyTorch checkpoint keeps no policies: the state does."""
     whole, out = os.path.join(folder, "whole.pth"), os.path.join(folder, "part.pth")
@@ -213,7 +227,7 @@ def refusals(folder):
     for option, value, said in (("lr", 0.5, "0.01"), ("seed", 6, "5"), ("steps", STEPS + 1, STEPS), ("margin", "soft", "0.2"),
                                 ("optimizer", "adam", "sgd"), ("schedule", "step", "constant"), ("augment", "flip", "flip-crop"),
                                 ("mining", "semi-hard", "batch-hard"), ("distance", "cosine", "euclidean"),
-                                ("images-per-class", 3, 2), ("momentum", 0.5, "0.9"), ("weight-decay", 0.5, "0.0001")):
+                                ("images-per-class", 3, 2), ("precision", "fp16", "fp32"), ("momentum", 0.5, "0.9"), ("weight-decay", 0.5, "0.0001")):
         refuse(2, "--resume: ", f"{option} is {value} here, but {said} in the saved run", change=["--" + option, value])
     refuse(2, "--embedding-dim is 9 here, but 8", change=["--embedding-dim", 9])
     refuse(2, "--arch is resnet18 here, but resnet20_cifar", change=["--arch", "resnet18"])
@@ -263,4 +277,4 @@ def another_run(folder):
 if __name__ == "__main__":
     if sys.argv[1:] == ["long"]:
         sys.exit(main([killed_at_random]))
-    sys.exit(main([killed_at_random, signals, torch_file, classifier, refusals, another_run]))
+    sys.exit(main([killed_at_random, signals, half_precision, torch_file, classifier, refusals, another_run]))

@@ -68,22 +68,29 @@ static void ask_modes(asker *a, trine_resnet *net, const trine_tensor *images)
         const char *name, *bn, *freeze;
         trine_embedding embedding;
         int backward;
+        trine_dtype precision;
     } modes[] = {
-        {"training, batch statistics", "train", "", TRINE_EMBED_FC, TRINE_BACKWARD_KEEP},
-        {"training, running statistics", "eval", "", TRINE_EMBED_POOL, TRINE_BACKWARD_KEEP},
-        {"training, checkpoints", "train", "", TRINE_EMBED_POOL, TRINE_BACKWARD_CHECKPOINT},
+        {"training, batch statistics", "train", "", TRINE_EMBED_FC, TRINE_BACKWARD_KEEP, TRINE_F32},
+        {"training, running statistics", "eval", "", TRINE_EMBED_POOL, TRINE_BACKWARD_KEEP, TRINE_F32},
+        {"training, checkpoints", "train", "", TRINE_EMBED_POOL, TRINE_BACKWARD_CHECKPOINT, TRINE_F32},
         {"fine-tuning, first layers frozen", "auto", "conv1*,bn1*,layer1*,layer2*", TRINE_EMBED_POOL,
-         TRINE_BACKWARD_KEEP},
+         TRINE_BACKWARD_KEEP, TRINE_F32},
+        {"training in half precision", "train", "", TRINE_EMBED_FC, TRINE_BACKWARD_KEEP, TRINE_F16},
     };
     const char *arch = trine_resnet_arch(net);
     snprintf(a->what, sizeof a->what, "%s inference", arch);
-    ask_inference(a, net, images);
+    for (int half = 0; half <= 1; half++) {
+        must(trine_resnet_set_precision(net, half ? TRINE_F16 : TRINE_F32));
+        ask_inference(a, net, images);
+    }
     for (size_t i = 0; i < TRINE_COUNTOF(modes); i++) {
         snprintf(a->what, sizeof a->what, "%s %s", arch, modes[i].name);
         must(trine_resnet_set_bn(net, modes[i].bn));
+        must(trine_resnet_set_precision(net, modes[i].precision));
         must(trine_resnet_freeze(net, modes[i].freeze));
         ask_training(a, net, images, modes[i].embedding, modes[i].backward);
     }
+    must(trine_resnet_set_precision(net, TRINE_F32));
 }
 
 static void run_conv2d(asker *a, trine_conv2d *op, const trine_conv2d_desc *d, trine_direction direction,

@@ -3,6 +3,7 @@
 """trine beside PyTorch: logits, one training step, five training steps.
 
   torch_parity.py TRINE logits VARIANT...      random weights, 224x224 and 197x243: 1e-4 of the largest logit
+  torch_parity.py TRINE half VARIANT...        the same with --precision fp16: 2e-2 of the largest
   torch_parity.py TRINE step VARIANT...        one step: per tensor err; median <= 1e-4, worst <= 6e-2
   torch_parity.py TRINE five                   five steps of the shared resnet20: <= 5e-3 (lr 1e-3), <= 2e-2 (lr 1e-2)
 
@@ -133,7 +134,11 @@ def make_model(variant):
     return getattr(torchvision.models, variant)()
 
 
-def logits(trine, variant):
+def half(trine, variant):
+    logits(trine, variant, ["--precision", "fp16"], 2e-2)
+
+
+def logits(trine, variant, options=(), bound=1e-4):
     model = make_model(variant)
     if model is None:
         return
@@ -149,9 +154,9 @@ def logits(trine, variant):
             torch.save(model.state_dict(), os.path.join(folder, "w.pth"))
             np.save(os.path.join(folder, "x.npy"), x.numpy())
             run([trine, "embed", "--weights", os.path.join(folder, "w.pth"), "--input", os.path.join(folder, "x.npy"), "--layer",
-                 "logits", "--no-normalize", "--quiet", "--out", os.path.join(folder, "e.npy")])
+                 "logits", "--no-normalize", "--quiet", "--out", os.path.join(folder, "e.npy"), *options])
             got = torch.from_numpy(np.load(os.path.join(folder, "e.npy")))
-        check("%s logits at %dx%d" % (variant, h, w), ((got - want).abs().max() / want.abs().max()).item(), 1e-4)
+        check("%s logits at %dx%d" % (" ".join([variant, *options]), h, w), ((got - want).abs().max() / want.abs().max()).item(), bound)
 
 
 def step(trine, variant):
@@ -263,7 +268,7 @@ def main():
         torch.manual_seed(7)
         five(trine)
     for variant in variants:
-        {"logits": logits, "step": step}[what](trine, variant)
+        {"logits": logits, "half": half, "step": step}[what](trine, variant)
     if failures:
         sys.exit("%d comparisons failed" % len(failures))
 
