@@ -19,12 +19,14 @@ static int cache(cli_run *run)
     cli_set_text(run->json, "path", info.path);
     cJSON_AddBoolToObject(run->json, "damaged", info.damaged);
     cli_set(run->json, "programs", (double)info.programs);
+    cli_set(run->json, "measured", (double)info.measured);
     cli_set(run->json, "bytes", (double)info.bytes);
     cli_set(run->json, "limit_bytes", (double)info.limit_bytes);
     cli_print(run, "%s\n", info.path);
     if (info.damaged) cli_print(run, "damaged: the next run starts a new one\n");
     cli_print(run, "%llu programs, %.1f MiB of at most %.0f\n", (unsigned long long)info.programs,
               (double)info.bytes / (1 << 20), (double)info.limit_bytes / (1 << 20));
+    cli_print(run, "%llu measurements of trine tune\n", (unsigned long long)info.measured);
     return CLI_OK;
 }
 

@@ -26,8 +26,9 @@ typedef struct trine_conv2d_desc {
      *  [ceil(K/weight_kb)][ceil(C/groups/weight_cb)][R][S][weight_cb][weight_kb] f32, padding zero; 1 and 1 are the dense
      *  [K][C/groups][R][S] */
     int weight_kb, weight_cb;
-    int relu;              /**< epilogue: y = max(0, .) */
-    int emit_bn_partials;  /**< forward also writes the statistics that trine_batchnorm_statistics() merges */
+    int relu;             /**< epilogue: y = max(0, .) */
+    int emit_bn_partials; /**< forward also writes the statistics that trine_batchnorm_statistics() merges */
+    int batch; /**< images that are to come at a time, for choosing by measurement (trine/tuning.h); 0: nobody knows */
     const char *algorithm; /**< NULL: chosen; else the name of an implementation, or TRINE_ERR_UNSUPPORTED */
 } trine_conv2d_desc;
 
@@ -114,6 +115,11 @@ TRINE_API trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_str
                                                      const trine_tensor *x, const trine_tensor *dy, int beta,
                                                      trine_buffer *dw, trine_buffer *workspace);
 TRINE_API void trine_conv2d_destroy(trine_conv2d **op);
+
+/** A convolution as measurements know it (trine/tuning.h): everything that its time depends on but the batch and how weights lie. */
+enum { TRINE_CONV2D_PROBLEM = 256 };
+TRINE_API void trine_conv2d_problem(const trine_conv2d_desc *desc, int h, int w, trine_direction direction,
+                                    char text[TRINE_CONV2D_PROBLEM]);
 
 #ifdef __cplusplus
 }

@@ -33,7 +33,8 @@
  *   trainer.h    fine-tuning and training
  *   drift.h      what training-mode passes do to BatchNorm statistics
  *   recalibrate.h  exact BatchNorm statistics over a data set
- *   cache.h      the cache of compiled programs
+ *   cache.h      the cache of compiled programs and of measurements
+ *   tuning.h     what implementations take on a device
  * and, for those who build networks of their own:
  *   tensor.h conv2d.h batchnorm.h pool2d.h elementwise.h linear.h loss.h optimizer.h */
 #ifndef TRINE_H
@@ -43,6 +44,7 @@
 #include "trine/context.h"
 #include "trine/cache.h"
 #include "trine/tensor.h"
+#include "trine/tuning.h"
 #include "trine/weights.h"
 #include "trine/image.h"
 #include "trine/conv2d.h"

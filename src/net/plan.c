@@ -254,6 +254,7 @@ static trine_status create_unit(trine_session *s, int unit)
     trine_conv2d_desc desc = trine__conv_desc(s->net, unit);
     desc.in_dtype = x->dtype;
     desc.out_dtype = y->dtype;
+    desc.batch = s->shape.n;
     desc.relu = u->fused && u->relu;
     const unsigned directions = 1u << TRINE_FORWARD | (u->conv_trains ? 1u << TRINE_BACKWARD_WEIGHTS : 0) |
                                 (trine__requires_grad(s, u->x) ? 1u << TRINE_BACKWARD_DATA : 0);

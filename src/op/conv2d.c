@@ -2,16 +2,18 @@
 /* conv2d: validates once, picks an implementation for each direction, checks shapes, hands over. */
 #include "trine/conv2d.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "op/conv2d_convert.h"
+#include "rt/tuning.h"
 
 /* Of kernel, stride, padding and dilation, and of images: positions fit 32 bits. */
 enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
 
-/* Best first where several support and prefer a problem; `trine tune` will reorder by measurement. */
+/* Best first where several support and prefer a problem and nobody has measured (by_measurement()). */
 static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_winograd4,
                                                             &trine__conv2d_winograd2, &trine__conv2d_direct,
                                                             &trine__conv2d_gemm, &trine__conv2d_plain};
@@ -105,6 +107,25 @@ static int rank_of(const trine_conv2d *op, trine_direction direction, const char
     return trine__algorithm_rank(op->context, impl->name);
 }
 
+/* Row `best` of the table, or what `trine tune` has found to be faster by more than its noise. */
+static int by_measurement(const trine_conv2d *op, trine_direction direction, const bool *tried, int best)
+{
+    const double margin = 0.97;
+    char problem[TRINE_CONV2D_PROBLEM];
+    trine_conv2d_problem(&op->desc, op->h, op->w, direction, problem);
+    double best_ms = trine__tuning_ms(op->context, problem, op->desc.batch, implementations[best]->name);
+    if (best_ms == 0) return best;
+    best_ms = best_ms < 0 ? HUGE_VAL : margin * best_ms;
+    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
+        if (tried[i] || (int)i == best || !implementations[i]->supports(op, direction)) continue;
+        const double ms = trine__tuning_ms(op->context, problem, op->desc.batch, implementations[i]->name);
+        if (ms <= 0 || ms >= best_ms) continue;
+        best_ms = ms;
+        best = (int)i;
+    }
+    return best;
+}
+
 static trine_status choose(trine_conv2d *op, trine_direction direction, const char *algorithm)
 {
     bool tried[TRINE_COUNTOF(implementations)] = {false};
@@ -118,6 +139,7 @@ static trine_status choose(trine_conv2d *op, trine_direction direction, const ch
             best_rank = rank;
         }
         if (best < 0) break;
+        if (!algorithm && !op->context->algorithms) best = by_measurement(op, direction, tried, best);
         const trine__conv2d_impl *impl = op->impl[direction] = implementations[best];
         const trine_status status = impl->create(op, direction, &op->state[direction]);
         if (status != TRINE_ERR_BUILD || algorithm) return status;
@@ -170,6 +192,17 @@ trine_status trine_conv2d_create(trine_context *context, const trine_conv2d_desc
 cleanup:
     trine_conv2d_destroy(&op);
     return status;
+}
+
+void trine_conv2d_problem(const trine_conv2d_desc *d, int h, int w, trine_direction direction,
+                          char text[TRINE_CONV2D_PROBLEM])
+{
+    snprintf(
+        text, TRINE_CONV2D_PROBLEM,
+        "conv2d %s %d>%d %dx%d stride %d,%d pad %d,%d dilation %d,%d groups %d of %dx%d blocks %d>%d %s>%s",
+        trine__direction_name(direction), d->in_channels, d->out_channels, d->kernel_h, d->kernel_w,
+        d->stride_h, d->stride_w, d->pad_h, d->pad_w, d->dilation_h, d->dilation_w, d->groups, h, w, d->in_cb,
+        d->out_cb, trine_dtype_name(d->in_dtype), trine_dtype_name(d->out_dtype));
 }
 
 trine_status trine_conv2d_output_shape(const trine_conv2d *op, int n, trine_shape *out)

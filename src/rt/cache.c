@@ -12,8 +12,9 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "trine/cache.h"
+#include "trine/tuning.h"
 
-enum { CACHE_VERSION = 2, BUSY_MS = 5000, RETRY_MS = 10 };
+enum { CACHE_VERSION = 3, BUSY_MS = 5000, RETRY_MS = 10 };
 static const long long cache_limit_bytes = 512LL << 20;
 #define USED_SECONDS "86400" /* a row's time of use is that old before a use writes it anew */
 
@@ -71,13 +72,19 @@ static opened prepare_database(sqlite3 *db)
     long long version = 0, rows = 0;
     const int code = number(db, "PRAGMA user_version", &version);
     if (code != SQLITE_OK) return judge(code);
-    if (version == CACHE_VERSION) return judge(number(db, "SELECT count(*) FROM program", &rows));
+    if (version == CACHE_VERSION)
+        return judge(
+            number(db, "SELECT (SELECT count(*) FROM program) + (SELECT count(*) FROM measured)", &rows));
     if (version != 0) return OPEN_DAMAGED;
-    char sql[256]; /* table and version in one transaction: nobody sees one without the other */
+    char sql[512]; /* tables and version in one transaction: nobody sees one without the other */
     snprintf(
         sql, sizeof sql,
         "PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS program (key BLOB PRIMARY KEY, "
-        "binary BLOB NOT NULL, hash INTEGER NOT NULL, used INTEGER NOT NULL); PRAGMA user_version=%d; COMMIT",
+        "binary BLOB NOT NULL, hash INTEGER NOT NULL, used INTEGER NOT NULL); CREATE TABLE IF NOT EXISTS "
+        "measured "
+        "(scope TEXT, problem TEXT, batch INTEGER, algorithm TEXT, ms REAL, hash INTEGER, PRIMARY KEY "
+        "(scope, problem, "
+        "batch, algorithm)); PRAGMA user_version=%d; COMMIT",
         CACHE_VERSION);
     return judge(sqlite3_exec(db, sql, NULL, NULL, NULL));
 }
@@ -287,13 +294,16 @@ trine_status trine_cache_get_info(trine_cache_info *out)
     sqlite3 *db = NULL;
     long long programs = 0, bytes = 0;
     const opened result = open_database(out->path, &db);
+    long long measured = 0;
     const bool read = result == OPENED &&
+                      number(db, "SELECT count(*) FROM measured", &measured) == SQLITE_OK &&
                       number(db, "SELECT count(*) FROM program", &programs) == SQLITE_OK &&
                       number(db, "SELECT coalesce(sum(length(binary)),0) FROM program", &bytes) == SQLITE_OK;
     sqlite3_close(db);
     TRINE_CHECK(read || result == OPEN_DAMAGED, TRINE_ERR_OPEN, "%s: the cache cannot be read", out->path);
     out->damaged = !read;
     out->programs = (uint64_t)programs;
+    out->measured = (uint64_t)measured;
     out->bytes = (uint64_t)bytes;
     return TRINE_OK;
 }
@@ -307,8 +317,91 @@ trine_status trine_cache_clear(void)
     sqlite3 *db = NULL;
     const opened result = open_database(path, &db);
     if (result == OPEN_DAMAGED) remove_database(path);
-    const bool done = result == OPEN_DAMAGED || (result == OPENED && run(db, "DELETE FROM program; VACUUM"));
+    const bool done = result == OPEN_DAMAGED ||
+                      (result == OPENED && run(db, "DELETE FROM program; DELETE FROM measured; VACUUM"));
     sqlite3_close(db);
     TRINE_CHECK(done, TRINE_ERR_WRITE, "%s: the cache cannot be cleared", path);
+    return TRINE_OK;
+}
+
+/* ---- measurements ---- */
+
+/* The file, opened for as long as a call takes; *db NULL and TRINE_OK where there is none and none is to be made. */
+static trine_status open_file(bool make, sqlite3 **db)
+{
+    const char *mode = getenv("TRINE_CACHE");
+    char *path = NULL;
+    *db = NULL;
+    TRINE_CHECK(!mode || strcmp(mode, "off") != 0, TRINE_ERR_OPEN, "the cache is off (TRINE_CACHE=off)");
+    path = cache_path();
+    TRINE_CHECK(path, TRINE_ERR_OPEN, "there is no folder for the cache");
+    const bool there = access(path, F_OK) == 0;
+    opened result = there || make ? open_database(path, db) : OPENED;
+    if (result == OPEN_DAMAGED && make) {
+        remove_database(path);
+        result = open_database(path, db);
+    }
+    const trine_status status = result == OPENED || (result == OPEN_DAMAGED && !make)
+                                    ? TRINE_OK
+                                    : trine__fail(TRINE_ERR_OPEN, "%s: the cache cannot be opened", path);
+    free(path);
+    return status;
+}
+
+static sqlite3_int64 row_hash(const char *scope, const trine_tuning_row *r)
+{
+    uint64_t hash = trine__hash(scope, strlen(scope), (uint64_t)r->batch);
+    hash = trine__hash(r->problem, strlen(r->problem), hash);
+    hash = trine__hash(r->algorithm, strlen(r->algorithm), hash);
+    return (sqlite3_int64)trine__hash(&r->ms, sizeof r->ms, hash);
+}
+
+trine_status trine_tuning_record(const char *scope, const trine_tuning_row *row)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    TRINE_TRY(open_file(true, &db));
+    int code = sqlite3_prepare_v2(db, "INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?, ?, ?)", -1,
+                                  &statement, NULL);
+    if (code == SQLITE_OK) {
+        sqlite3_bind_text(statement, 1, scope, -1, SQLITE_STATIC);
+        sqlite3_bind_text(statement, 2, row->problem, -1, SQLITE_STATIC);
+        sqlite3_bind_int(statement, 3, row->batch);
+        sqlite3_bind_text(statement, 4, row->algorithm, -1, SQLITE_STATIC);
+        sqlite3_bind_double(statement, 5, row->ms);
+        sqlite3_bind_int64(statement, 6, row_hash(scope, row));
+        code = sqlite3_step(statement);
+    }
+    sqlite3_finalize(statement);
+    const trine_status status =
+        code == SQLITE_DONE
+            ? TRINE_OK
+            : trine__fail(TRINE_ERR_WRITE, "the cache: a measurement cannot be kept: %s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+    return status;
+}
+
+trine_status trine_tuning_each(const char *scope, void (*each)(void *user, const trine_tuning_row *row),
+                               void *user)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    TRINE_TRY(open_file(false, &db));
+    if (!db) return TRINE_OK;
+    if (sqlite3_prepare_v2(db,
+                           "SELECT problem, batch, algorithm, ms, hash FROM measured WHERE scope=? "
+                           "ORDER BY problem, batch, algorithm",
+                           -1, &statement, NULL) == SQLITE_OK) {
+        sqlite3_bind_text(statement, 1, scope, -1, SQLITE_STATIC);
+        while (sqlite3_step(statement) == SQLITE_ROW) {
+            const trine_tuning_row row = {
+                (const char *)sqlite3_column_text(statement, 0), sqlite3_column_int(statement, 1),
+                (const char *)sqlite3_column_text(statement, 2), sqlite3_column_double(statement, 3)};
+            if (row.problem && row.algorithm && row_hash(scope, &row) == sqlite3_column_int64(statement, 4))
+                each(user, &row);
+        }
+    }
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
     return TRINE_OK;
 }

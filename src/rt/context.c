@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "rt/cache.h"
 #include "rt/program.h"
+#include "rt/tuning.h"
 
 static uint64_t caps_number(cl_device_id id, cl_device_info key, size_t size)
 {
@@ -122,6 +123,7 @@ void trine_context_destroy(trine_context **context)
     if (!context || !*context) return;
     trine_context *ctx = *context;
     trine__programs_destroy(ctx);
+    trine__tuning_free(ctx);
     trine__cache_close(&ctx->cache);
     if (ctx->now_bytes)
         trine__log(ctx, "context destroyed with %llu bytes of buffers still alive", ctx->now_bytes);

@@ -10,6 +10,7 @@
 
 typedef struct trine__program trine__program;
 typedef struct trine__cache trine__cache;
+typedef struct trine__tuning trine__tuning;
 
 /* What operators may know about a device: shapes and limits, never a vendor. */
 typedef struct trine__caps {
@@ -45,9 +46,10 @@ struct trine_context {
     void *log_user;
     char *
         algorithms; /* copy of $TRINE_ALGORITHMS, or NULL: implementation names or globs that may be chosen */
-    pthread_mutex_t lock; /* guards programs and cache */
+    pthread_mutex_t lock; /* guards programs, cache and tuning */
     trine__program *programs;
-    trine__cache *cache; /* NULL: no cache (disabled or unusable) */
+    trine__tuning *tuning; /* NULL until the first question */
+    trine__cache *cache;   /* NULL: no cache (disabled or unusable) */
     atomic_ullong now_bytes, peak_bytes;
     const trine__rehearsal *rehearsal; /* NULL: build and run */
 };
