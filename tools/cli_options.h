@@ -37,8 +37,11 @@ typedef struct cli_values {
     int names, layer, task;
     /* drift, bench */
     int passes, remedies, mode, size, runs, layers;
-    int clear; /* cache */
-    int all;   /* probe */
+    int clear;    /* cache */
+    int all;      /* probe */
+    double limit; /* tune */
+    int again;
+    const char *export_file;
     const char *plot;
     double max_drift;
     /* recalibrate */
