@@ -331,7 +331,10 @@ static int play(cli_run *run, const bench *b, const char *algorithm)
     static const float wrong[1] = {1e3f};
     static const unsigned char outside[1] = {0};
     int code = CLI_OK;
-    if (planted(algorithm, "crash")) raise(SIGSEGV);
+    if (planted(algorithm, "crash")) {
+        signal(SIGSEGV, SIG_DFL); /* drivers may have a handler of their own */
+        raise(SIGSEGV);
+    }
     while (planted(algorithm, "hang")) pause();
     if (planted(algorithm, "wrong"))
         CLI_TRY(trine_buffer_write(run->stream, b->out.inner, 0, wrong, sizeof wrong));

@@ -356,25 +356,38 @@ static sqlite3_int64 row_hash(const char *scope, const trine_tuning_row *r)
     return (sqlite3_int64)trine__hash(&r->ms, sizeof r->ms, hash);
 }
 
+/* SQLite's code. */
+static int insert_row(sqlite3 *db, const char *scope, const trine_tuning_row *row)
+{
+    sqlite3_stmt *statement = NULL;
+    const int code = sqlite3_prepare_v2(db, "INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?, ?, ?)", -1,
+                                        &statement, NULL);
+    if (code != SQLITE_OK) return code;
+    sqlite3_bind_text(statement, 1, scope, -1, SQLITE_STATIC);
+    sqlite3_bind_text(statement, 2, row->problem, -1, SQLITE_STATIC);
+    sqlite3_bind_int(statement, 3, row->batch);
+    sqlite3_bind_text(statement, 4, row->algorithm, -1, SQLITE_STATIC);
+    sqlite3_bind_double(statement, 5, row->ms);
+    sqlite3_bind_int64(statement, 6, row_hash(scope, row));
+    sqlite3_step(statement);
+    return sqlite3_finalize(statement);
+}
+
 trine_status trine_tuning_record(const char *scope, const trine_tuning_row *row)
 {
     sqlite3 *db = NULL;
-    sqlite3_stmt *statement = NULL;
     TRINE_TRY(open_file(true, &db));
-    int code = sqlite3_prepare_v2(db, "INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?, ?, ?)", -1,
-                                  &statement, NULL);
-    if (code == SQLITE_OK) {
-        sqlite3_bind_text(statement, 1, scope, -1, SQLITE_STATIC);
-        sqlite3_bind_text(statement, 2, row->problem, -1, SQLITE_STATIC);
-        sqlite3_bind_int(statement, 3, row->batch);
-        sqlite3_bind_text(statement, 4, row->algorithm, -1, SQLITE_STATIC);
-        sqlite3_bind_double(statement, 5, row->ms);
-        sqlite3_bind_int64(statement, 6, row_hash(scope, row));
-        code = sqlite3_step(statement);
+    int code = insert_row(db, scope, row);
+    if (judge(code) == OPEN_DAMAGED) { /* shows late: begin a new file */
+        sqlite3_close(db);
+        char *path = cache_path();
+        if (path) remove_database(path);
+        free(path);
+        TRINE_TRY(open_file(true, &db));
+        code = insert_row(db, scope, row);
     }
-    sqlite3_finalize(statement);
     const trine_status status =
-        code == SQLITE_DONE
+        code == SQLITE_OK
             ? TRINE_OK
             : trine__fail(TRINE_ERR_WRITE, "the cache: a measurement cannot be kept: %s", sqlite3_errmsg(db));
     sqlite3_close(db);

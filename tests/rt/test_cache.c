@@ -181,7 +181,7 @@ START_TEST(test_other_version)
     ck_assert_int_eq(ask("PRAGMA user_version=77"), 0);
     ASSERT_OK(use_device(&warnings));
     ck_assert_int_eq(warnings, 1);
-    ck_assert_int_eq(ask("PRAGMA user_version"), 2);
+    ck_assert_int_eq(ask("PRAGMA user_version"), 3);
     remove_temp(cache_files);
 }
 END_TEST
