@@ -9,9 +9,9 @@
 
 #include "rt/launch.h"
 
-enum {
-    CHUNK_PIXELS = 128
-}; /* 128 pixels of 16 channels are 8 KiB: a chunk stays in the first-level cache for its second pass */
+/* Pixels that a work-item reduces on CPUs, where 128 of 16 channels are 8 KiB: a chunk stays in the first-level
+ * cache for its second pass; and a work-group on GPUs: 16 for each of its TRINE__LOCAL work-items. */
+enum { CHUNK_PIXELS = 128, GROUP_CHUNK_PIXELS = 16 * TRINE__LOCAL };
 
 /* bn_coefficients' kinds (cl/bn_coefficients.cl) */
 enum { KIND_AFFINE = 0, KIND_RUNNING = 1, KIND_FOLD = 2 };
@@ -41,14 +41,27 @@ struct trine_batchnorm {
                                         k1's place, and b */
 };
 
+/* Whether work-groups reduce chunks (cl/bn_group.clh), not work-items: work-items of a GPU share their instructions and
+ * their memory accesses, so that one alone leaves the others' lanes idle. */
+static bool groups_reduce(const trine_batchnorm *bn)
+{
+    return !bn->context->caps.cpu;
+}
+
+static bool is_partials(int kernel)
+{
+    return kernel == PARTIALS || kernel == BACKWARD_PARTIALS;
+}
+
 /* `dtype`: of the tensors among the arguments. */
 static trine_status launch(trine_batchnorm *bn, trine_stream *stream, int kernel, trine_dtype dtype,
                            const trine__arg *args, size_t count, trine__grid grid)
 {
     trine__kernel **made = &bn->kernels[kernel][trine__storage(dtype, TRINE_F32)];
     if (!*made) {
-        char options[32];
-        snprintf(options, sizeof options, "-DCB=%d%s", bn->cb, trine__storage_options(dtype, TRINE_F32));
+        char options[48];
+        snprintf(options, sizeof options, "-DCB=%d%s%s", bn->cb, trine__storage_options(dtype, TRINE_F32),
+                 is_partials(kernel) && groups_reduce(bn) ? " -DGROUP" : "");
         TRINE_TRY(
             trine__kernel_create(bn->context, stems[kernel], kernel == COEFFICIENTS ? "" : options, made));
     }
@@ -98,14 +111,19 @@ size_t trine_batchnorm_channel_bytes(const trine_batchnorm *bn)
     return (size_t)bn->blocks * (size_t)bn->cb * sizeof(float);
 }
 
-static int chunks_of(const trine_shape *shape)
+static int chunk_pixels(const trine_batchnorm *bn)
 {
-    return trine__ceil_div(shape->h * shape->w, CHUNK_PIXELS);
+    return groups_reduce(bn) ? GROUP_CHUNK_PIXELS : CHUNK_PIXELS;
+}
+
+static int chunks_of(const trine_batchnorm *bn, const trine_shape *shape)
+{
+    return trine__ceil_div(shape->h * shape->w, chunk_pixels(bn));
 }
 
 size_t trine_batchnorm_partial_bytes(const trine_batchnorm *bn, const trine_shape *shape)
 {
-    return trine_batchnorm_channel_bytes(bn) * 2 * (size_t)shape->n * (size_t)chunks_of(shape);
+    return trine_batchnorm_channel_bytes(bn) * 2 * (size_t)shape->n * (size_t)chunks_of(bn, shape);
 }
 
 /* Like `x`, of which no more is asked than that it suits the operator. */
@@ -139,7 +157,9 @@ static trine_status check_partials(const trine_batchnorm *bn, const trine_shape 
 
 static trine__grid chunk_grid(const trine_batchnorm *bn, const trine_shape *shape)
 {
-    return trine__grid_tiles((size_t)chunks_of(shape), (size_t)bn->blocks, (size_t)shape->n);
+    const size_t chunks = (size_t)chunks_of(bn, shape), blocks = (size_t)bn->blocks, n = (size_t)shape->n;
+    return groups_reduce(bn) ? trine__grid_lines(chunks * TRINE__LOCAL, blocks, n, TRINE__LOCAL)
+                             : trine__grid_tiles(chunks, blocks, n);
 }
 
 static trine__grid pixel_grid(const trine_batchnorm *bn, const trine_shape *shape)
@@ -166,7 +186,7 @@ trine_status trine_batchnorm_partials(trine_batchnorm *bn, trine_stream *stream,
     TRINE_TRY(check_tensor(bn, "x", x, x));
     TRINE_TRY(check_partials(bn, &x->shape, partials));
     const trine__arg args[] = {trine__arg_tensor(x), trine__arg_buffer(partials),
-                               trine__arg_i32(x->shape.h * x->shape.w), trine__arg_i32(CHUNK_PIXELS)};
+                               trine__arg_i32(x->shape.h * x->shape.w), trine__arg_i32(chunk_pixels(bn))};
     return launch(bn, stream, PARTIALS, x->dtype, args, TRINE_COUNTOF(args), chunk_grid(bn, &x->shape));
 }
 
@@ -182,11 +202,16 @@ trine_status trine_batchnorm_statistics(trine_batchnorm *bn, trine_stream *strea
     TRINE_CHECK(factor >= 0.0f && factor <= 1.0f, TRINE_ERR_ARG,
                 "batchnorm: update factor %g is outside [0, 1]", (double)factor);
     TRINE_TRY(check_partials(bn, shape, partials));
-    const trine__arg args[] = {trine__arg_buffer(partials),    trine__arg_buffer(saved->mean),
-                               trine__arg_buffer(saved->rstd), trine__arg_buffer(running_mean),
-                               trine__arg_buffer(running_var), trine__arg_i32(bn->channels),
-                               trine__arg_i32(shape->n),       trine__arg_i32(shape->h * shape->w),
-                               trine__arg_i32(CHUNK_PIXELS),   trine__arg_f32(bn->eps),
+    const trine__arg args[] = {trine__arg_buffer(partials),
+                               trine__arg_buffer(saved->mean),
+                               trine__arg_buffer(saved->rstd),
+                               trine__arg_buffer(running_mean),
+                               trine__arg_buffer(running_var),
+                               trine__arg_i32(bn->channels),
+                               trine__arg_i32(shape->n),
+                               trine__arg_i32(shape->h * shape->w),
+                               trine__arg_i32(chunk_pixels(bn)),
+                               trine__arg_f32(bn->eps),
                                trine__arg_f32(factor)};
     return launch(bn, stream, STATISTICS, TRINE_F32, args, TRINE_COUNTOF(args), block_grid(bn));
 }
@@ -261,7 +286,7 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
                                trine__arg_buffer(bn->scratch[B]),
                                trine__arg_buffer(g->partials),
                                trine__arg_i32(pixels),
-                               trine__arg_i32(CHUNK_PIXELS),
+                               trine__arg_i32(chunk_pixels(bn)),
                                trine__arg_i32(g->relu)};
     TRINE_TRY(launch(bn, stream, BACKWARD_PARTIALS, g->dy->dtype, sums, TRINE_COUNTOF(sums),
                      chunk_grid(bn, shape)));
@@ -274,7 +299,7 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
                                 trine__arg_buffer(bn->scratch[K2]),
                                 trine__arg_buffer(bn->scratch[K3]),
                                 trine__arg_i32(bn->channels),
-                                trine__arg_i32(shape->n * chunks_of(shape)),
+                                trine__arg_i32(shape->n * chunks_of(bn, shape)),
                                 trine__arg_f32((float)((double)shape->n * pixels)),
                                 trine__arg_i32(g->batch),
                                 trine__arg_i32(g->accumulate_affine)};
