@@ -124,12 +124,13 @@ trine_status trine__tuning_parse(trine_context *context, const char *name, const
 /* Once for a context, under its lock. Whatever cannot be had is left out. */
 static void load(trine_context *context)
 {
-    const char *mode = getenv("TRINE_TUNING");
+    const char *mode = getenv("TRINE_TUNING"), *cache = getenv("TRINE_CACHE");
+    const bool kept = !cache || strcmp(cache, "off") != 0;
     char scope[512];
     context->tuning = calloc(1, sizeof *context->tuning);
     if (!context->tuning || (mode && strcmp(mode, "off") == 0)) return;
     trine_tuning_scope(context, scope, sizeof scope);
-    if (trine_tuning_each(scope, add_measured, context->tuning) != TRINE_OK)
+    if (kept && trine_tuning_each(scope, add_measured, context->tuning) != TRINE_OK)
         trine__log(context, "tuning: %s", trine_last_error());
     for (size_t i = 0; i < trine__shipped_count; i++) {
         const trine__shipped *s = &trine__shipped_tunings[i];
