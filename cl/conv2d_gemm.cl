@@ -9,7 +9,7 @@
  * and position among a filter's
  * global (SIDE * ceil(pixels / BN), SIDE * ceil(results and padding / BM), groups), local (SIDE, SIDE, 1)
  * The sums' order does not depend on the tile. The next step's values are on their way while this one's are multiplied.
- * -D SIDE TM TN X_HALF Y_HALF   host src/op/conv2d_gemm.c   ref tests/ref/ref_conv2d.c   after: Chetlur et al., arXiv 1410.0759 (2014) */
+ * -D SIDE TM TN X_HALF Y_HALF MMA   host src/op/conv2d_gemm.c   ref tests/ref/ref_conv2d.c   after: Chetlur et al., arXiv 1410.0759 (2014) */
 #include "conv2d_gemm.clh"
 #include "conv2d_gemm_layout.clh"
 #include "conv2d_epilogue.clh"
@@ -79,7 +79,9 @@ __kernel void conv2d_gemm(
     const int ox, const int os_h, const int os_w, const int first_tap, const int tap_count, const int x_shift, const int y_shift,
     const int flags)
 {
-    __local float4 a[SIDE * A_ROW / 4], b[SIDE * B_ROW / 4];
+    TILE(a, A_ROW);
+    TILE(b, B_ROW);
+    EXCHANGE
     const int lx = (int)get_local_id(0), ly = (int)get_local_id(1), group = (int)get_group_id(2), groups = (int)get_num_groups(2);
     const int m0 = (int)get_group_id(1) * BM, p0 = (int)get_group_id(0) * BN;
     /* neighbours read neighbouring pixels, or neighbouring channels where those lie together */
@@ -95,7 +97,7 @@ __kernel void conv2d_gemm(
     const int steps = (((blocks * tap_count) << source_shift) + SIDE - 1) / SIDE, taps_or_one = max(tap_count, 1);
     w += (size_t)group * result_rows * blocks * weight_taps * LANES << source_shift;
     place at_a = place_of(ly, source_shift, taps_or_one), at_b = place_of(b_kk, source_shift, taps_or_one);
-    float acc[TM][TN], a_part[TM], b_part[TN];
+    float acc[ACC_ROWS][ACC_COLUMNS], a_part[TM], b_part[TN];
     clear(acc);
     if (steps > 0) {
         fetch_weights(a_part, w, at_a, taps[first_tap + at_a.tap].z, blocks, weight_taps, source_shift, m0 + lx, result_rows - 1);
@@ -117,14 +119,14 @@ __kernel void conv2d_gemm(
     }
     const int padded = group == groups - 1 ? ((((groups * results - 1) >> y_shift) + 1) << y_shift) - group * results : results;
 #pragma unroll
-    for (int j = 0; j < TN; j++) {
-        const int f = p0 + RESULT(j, lx), row = f % (rows * columns) / columns, column = f % columns;
+    for (int j = 0; j < ACC_COLUMNS; j++) {
+        const int f = p0 + COLUMN_OF(j, ly, lx), row = f % (rows * columns) / columns, column = f % columns;
         if (f >= pixel_count) continue;
         const int pixel_at = f / (rows * columns) * IMAGE(groups * results, out_h * out_w, y_shift) +
                              (((oy + row * os_h) * out_w + ox + column * os_w) << y_shift);
 #pragma unroll
-        for (int i = 0; i < TM; i++) {
-            const int m = m0 + RESULT(i, ly), channel = group * results + m;
+        for (int i = 0; i < ACC_ROWS; i++) {
+            const int m = m0 + ROW_OF(i, ly, lx), channel = group * results + m;
             if (m >= padded) continue;
             const int at = pixel_at + CHANNEL(channel, out_h * out_w, y_shift);
             STOREY(epilogue(acc[i][j], scale != 0, scale ? scale[channel] : 1.0f, shift ? shift[channel] : 0.0f, residual, y, at, flags), at,

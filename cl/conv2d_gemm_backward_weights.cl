@@ -5,7 +5,7 @@
  * position (= t); to [splits][groups*results][sources*taps], every element written: partial sums, which conv2d_add_splits or conv2d_unpack
  * adds up in order, or dw itself. No atomics.
  * global (SIDE * ceil(sources*taps / BN), SIDE * ceil(results / BM), groups * splits), local (SIDE, SIDE, 1): a split is `share` pixels.
- * -D SIDE TM TN X_HALF Y_HALF (dy)   host src/op/conv2d_gemm.c   ref tests/ref/ref_conv2d.c */
+ * -D SIDE TM TN X_HALF Y_HALF (dy) MMA   host src/op/conv2d_gemm.c   ref tests/ref/ref_conv2d.c */
 #include "conv2d_gemm.clh"
 
 /* A column of the result: a channel of x seen through a tap. Its position in an image, and how far the tap is from a pixel. */
@@ -38,7 +38,9 @@ __kernel void conv2d_gemm_backward_weights(
     const int groups, const int sources, const int results, const int tap_count, const int in_h, const int in_w, const int p, const int q,
     const int stride_h, const int stride_w, const int pixels, const int share, const int x_shift, const int y_shift, const int beta)
 {
-    __local float4 a[SIDE * A_ROW / 4], b[SIDE * B_ROW / 4];
+    TILE(a, A_ROW);
+    TILE(b, B_ROW);
+    EXCHANGE
     const int lx = (int)get_local_id(0), ly = (int)get_local_id(1);
     const int group = (int)get_group_id(2) % groups, split = (int)get_group_id(2) / groups;
     const int m0 = (int)get_group_id(1) * BM, c0 = (int)get_group_id(0) * BN, width = sources * tap_count;
@@ -51,7 +53,7 @@ __kernel void conv2d_gemm_backward_weights(
         columns[j].at = CHANNEL(group * sources + at / tap_count, in_h * in_w, x_shift) + ((tap.x * in_w + tap.y) << x_shift);
         columns[j].corner = at < width ? CORNER(tap.x, tap.y) : OUTSIDE;
     }
-    float acc[TM][TN], a_part[TM], b_part[TN];
+    float acc[ACC_ROWS][ACC_COLUMNS], a_part[TM], b_part[TN];
     clear(acc);
     fetch(a_part, b_part, x, dy, first + lx, end, columns, group * results + m0 + ly, m_end, groups * sources, groups * results, in_h, in_w, p,
           q, stride_h, stride_w, x_shift, y_shift);
@@ -67,10 +69,10 @@ __kernel void conv2d_gemm_backward_weights(
     }
     to += (size_t)(split * groups + group) * results * width;
 #pragma unroll
-    for (int i = 0; i < TM; i++)
+    for (int i = 0; i < ACC_ROWS; i++)
 #pragma unroll
-        for (int j = 0; j < TN; j++) {
-            const int m = m0 + RESULT(i, ly), at = c0 + RESULT(j, lx);
+        for (int j = 0; j < ACC_COLUMNS; j++) {
+            const int m = m0 + ROW_OF(i, ly, lx), at = c0 + COLUMN_OF(j, ly, lx);
             if (m >= results || at >= width) continue;
             const size_t to_at = (size_t)m * width + at;
             to[to_at] = beta ? to[to_at] + acc[i][j] : acc[i][j];

@@ -36,6 +36,7 @@ typedef struct gemm_state {
     int source_shift;     /* of packed weights' blocks */
     int step_h, step_w;   /* pixels read from one result to the next */
     int os_h, os_w;       /* results of a phase are this far apart */
+    bool mma;             /* conv2d_mma */
     int phase_count;
     trine__phase phases[MAX_PHASES];
 } gemm_state;
@@ -62,6 +63,22 @@ static bool supports(const trine_conv2d *op, trine_direction direction)
            d->dilation_h * (d->kernel_h - 1) <= MAX_REACH && d->dilation_w * (d->kernel_w - 1) <= MAX_REACH &&
            d->stride_h <= MAX_PHASES && d->stride_w <= MAX_PHASES &&
            d->stride_h * d->stride_w <= MAX_PHASES && runs(&op->context->caps, &tiles[TILES - 1]);
+}
+
+/* Weights are rounded to halves on the way: only where activations are halves too, so that nothing changes precision by itself. */
+static bool supports_mma(const trine_conv2d *op, trine_direction direction)
+{
+    const trine_conv2d_desc *d = &op->desc;
+    return op->context->caps.matrix_units != TRINE__NO_MATRIX_UNITS && d->in_dtype == TRINE_F16 &&
+           d->out_dtype == TRINE_F16 && runs(&op->context->caps, &tiles[0]) && supports(op, direction);
+}
+
+/* By name, or where `trine tune` found it right and fast: no GPU has run it yet. */
+static bool prefers_mma(const trine_conv2d *op, trine_direction direction)
+{
+    (void)op;
+    (void)direction;
+    return false;
 }
 
 /* Work-groups with barriers are what a CPU is worst at; groups of few channels leave most of a tile empty. */
@@ -130,11 +147,14 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     const char *in_layout = trine__conv2d_weight_options(op).text;
     const int tap_count = op->desc.kernel_h * op->desc.kernel_w;
     TRINE_TRY(trine__buffer_from_host(op->context, taps, (size_t)tap_count * sizeof *taps, &s->taps));
-    for (int i = 0; i < TILES; i++) {
+    for (int i = 0; i < (s->mma ? 1 : TILES); i++) {
         if (!runs(&op->context->caps, &tiles[i])) continue;
-        char options[80];
-        snprintf(options, sizeof options, "-DSIDE=%d -DTM=%d -DTN=%d%s", tiles[i].side, tiles[i].tm,
-                 tiles[i].tn, trine__conv2d_storage_options(op, direction));
+        char options[96];
+        snprintf(options, sizeof options, "-DSIDE=%d -DTM=%d -DTN=%d%s%s", tiles[i].side, tiles[i].tm,
+                 tiles[i].tn, trine__conv2d_storage_options(op, direction),
+                 !s->mma                                        ? ""
+                 : op->context->caps.matrix_units == TRINE__MMA ? " -DMMA=1"
+                                                                : " -DMMA=2");
         TRINE_TRY(trine__kernel_create(op->context, weights ? "conv2d_gemm_backward_weights" : "conv2d_gemm",
                                        options, &s->kernels[i]));
     }
@@ -144,12 +164,13 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
                                 &s->pack);
 }
 
-static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
+static trine_status create_as(trine_conv2d *op, trine_direction direction, bool mma, void **state)
 {
     tap taps[MAX_TAPS];
     void *memory = NULL;
     TRINE_TRY(trine__calloc(1, sizeof(gemm_state), &memory));
     gemm_state *s = memory;
+    s->mma = mma;
     const trine_conv2d_desc *d = &op->desc;
     const bool backward = direction == TRINE_BACKWARD_DATA;
     s->sources = (backward ? d->out_channels : d->in_channels) / d->groups;
@@ -166,6 +187,16 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **s
     }
     *state = s;
     return TRINE_OK;
+}
+
+static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
+{
+    return create_as(op, direction, false, state);
+}
+
+static trine_status create_mma(trine_conv2d *op, trine_direction direction, void **state)
+{
+    return create_as(op, direction, true, state);
 }
 
 /* Packed weights: blocks of LANES filters, and of sources. */
@@ -415,6 +446,20 @@ const trine__conv2d_impl trine__conv2d_gemm = {
     .prefers = prefers,
     .workspace = workspace,
     .create = create,
+    .prepared_bytes = prepared_bytes,
+    .prepare = prepare,
+    .enqueue = enqueue,
+    .destroy = destroy,
+};
+
+const trine__conv2d_impl trine__conv2d_mma = {
+    .name = "conv2d_mma",
+    .error_class = 1.0,
+    .reads_halves = true,
+    .supports = supports_mma,
+    .prefers = prefers_mma,
+    .workspace = workspace,
+    .create = create_mma,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,

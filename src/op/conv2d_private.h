@@ -77,7 +77,7 @@ void trine__conv2d_direct_blocks(const trine_context *context, const trine_conv2
                                  int *cb);
 
 extern const trine__conv2d_impl trine__conv2d_direct;
-extern const trine__conv2d_impl trine__conv2d_gemm;
+extern const trine__conv2d_impl trine__conv2d_gemm, trine__conv2d_mma;
 extern const trine__conv2d_impl trine__conv2d_plain;
 extern const trine__conv2d_impl trine__conv2d_winograd4, trine__conv2d_winograd2;
 

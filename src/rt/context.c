@@ -50,6 +50,21 @@ int trine__vector_registers(const char *name, int width)
     return strcmp(name, "x86_64") == 0 || strcmp(name, "arm") == 0 ? 16 : 32;
 }
 
+/* Asked of the driver, not guessed from a name: the question itself is an extension. */
+static bool has_mma(cl_device_id id)
+{
+    enum { COMPUTE_CAPABILITY_MAJOR = 0x4000 /* cl_nv_device_attribute_query */, FIRST_WITH_MMA = 8 };
+    size_t bytes = 0;
+    char *extensions = NULL;
+    if (clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, 0, NULL, &bytes) != CL_SUCCESS || bytes == 0 ||
+        !(extensions = malloc(bytes)))
+        return false;
+    const bool asked = clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, bytes, extensions, NULL) == CL_SUCCESS &&
+                       strstr(extensions, "cl_nv_device_attribute_query");
+    free(extensions);
+    return asked && caps_number(id, COMPUTE_CAPABILITY_MAJOR, sizeof(cl_uint)) >= FIRST_WITH_MMA;
+}
+
 static void read_caps(trine_context *ctx)
 {
     const trine__device *d = &ctx->device;
@@ -58,6 +73,7 @@ static void read_caps(trine_context *ctx)
     const int width = d->info.vector_width;
     caps->vector_width = !caps->cpu ? 1 : width >= 16 ? 16 : width >= 8 ? 8 : 4;
     caps->vector_registers = caps->cpu ? trine__vector_registers(machine, caps->vector_width) : 16;
+    caps->matrix_units = has_mma(d->id) ? TRINE__MMA : TRINE__NO_MATRIX_UNITS;
     caps->compute_units = d->info.compute_units > 0 ? d->info.compute_units : 1;
     caps->max_local_size = caps_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
     caps->local_bytes = caps_number(d->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof(cl_ulong));

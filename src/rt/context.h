@@ -12,12 +12,20 @@ typedef struct trine__program trine__program;
 typedef struct trine__cache trine__cache;
 typedef struct trine__tuning trine__tuning;
 
+/* Instructions that multiply small matrices of halves with float sums (cl/conv2d_mma.clh). */
+typedef enum trine__matrix_units {
+    TRINE__NO_MATRIX_UNITS = 0,
+    TRINE__MMA,         /* NVIDIA's mma.sync.m16n8k16 */
+    TRINE__MMA_IMITATED /* by ordinary instructions: for tests */
+} trine__matrix_units;
+
 /* What operators may know about a device: shapes and limits, never a vendor. */
 typedef struct trine__caps {
     bool cpu;             /* kernels for one work-item per register tile, local size 1 */
     int vector_width;     /* floats of one native vector: 1 (scalar GPU lanes), 4, 8 or 16 */
     int vector_registers; /* of that width, as the instruction set that has it offers: 8, 16 or 32 */
     int compute_units;
+    trine__matrix_units matrix_units;
     size_t max_local_size; /* work-items of a work-group */
     size_t local_bytes;    /* local memory of a work-group */
     size_t alignment;      /* bytes; of buffer views */

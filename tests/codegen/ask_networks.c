@@ -98,8 +98,10 @@ static void run_conv2d(asker *a, trine_conv2d *op, const trine_conv2d_desc *d, t
 {
     trine_shape out;
     must(trine_conv2d_output_shape(op, IMAGES, &out));
-    trine_tensor x = tensor_of(a, (trine_shape){IMAGES, d->in_channels, h, w}, d->in_cb);
-    trine_tensor y = tensor_of(a, out, d->out_cb);
+    const trine_shape in = {IMAGES, d->in_channels, h, w};
+    trine_tensor x, y;
+    must(trine_tensor_create_as(a->context, &in, d->in_cb, d->in_dtype, &x));
+    must(trine_tensor_create_as(a->context, &out, d->out_cb, d->out_dtype, &y));
     trine_buffer *weights = buffer_of(a, trine_conv2d_weight_count(d) * sizeof(float));
     trine_buffer *work = buffer_of(a, trine_conv2d_workspace_bytes(op, direction, IMAGES));
     must(trine_conv2d_prepare(op, a->stream, weights));
@@ -127,9 +129,9 @@ static void ask_layer(asker *a, const trine_conv2d_desc *desc, int h, int w)
             trine_conv2d_desc named = *desc;
             trine_conv2d *op = NULL;
             named.algorithm = names[i];
-            snprintf(a->scope, sizeof a->scope, "%d -> %d channels, %dx%d / %d, groups %d, %dx%d by %s",
+            snprintf(a->scope, sizeof a->scope, "%d -> %d channels, %dx%d / %d, groups %d, %dx%d, %s by %s",
                      desc->in_channels, desc->out_channels, desc->kernel_h, desc->kernel_w, desc->stride_h,
-                     desc->groups, h, w, names[i]);
+                     desc->groups, h, w, trine_dtype_name(desc->out_dtype), names[i]);
             must(trine_conv2d_create(a->context, &named, h, w, 1u << d, &op));
             run_conv2d(a, op, &named, (trine_direction)d, h, w);
             trine_conv2d_destroy(&op);
@@ -149,6 +151,9 @@ static void ask_layers(asker *a, const trine_resnet *net, const trine_tensor *im
         if (!trine_session_convolution(session, i, &conv)) continue;
         trine_conv2d_desc desc = trine__conv_desc(net, i);
         ask_layer(a, &desc, conv.h, conv.w);
+        desc.in_dtype = desc.out_dtype = TRINE_F16;
+        ask_layer(a, &desc, conv.h, conv.w);
+        desc.in_dtype = desc.out_dtype = TRINE_F32;
         desc.weight_kb = desc.weight_cb = 1; /* a program's own convolutions may keep their weights dense */
         ask_layer(a, &desc, conv.h, conv.w);
     }

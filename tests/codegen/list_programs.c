@@ -2,7 +2,7 @@
 /* Lists every program that the library asks for on a device of some shape, without building any; tools/codegen compiles
  * them with the vendors' generators.
  *   list_programs SHAPE:LOCAL_BYTES:ITEMS:UNITS [FOLDER]
- * SHAPE is "gpu" or "cpu4", "cpu8", "cpu16" (floats of a vector), followed by the local memory and the largest size of a
+ * SHAPE is "gpu", "gpumma" (with NVIDIA's matrix units) or "cpu4", "cpu8", "cpu16" (floats of a vector), followed by the local memory and the largest size of a
  * work-group and the number of compute units. One line a program and local size, fields between tabs:
  *   chosen|forced  kernel  options  local size (XxYxZ, "-" if never launched)  bytes of local arguments  who asks for it
  * "chosen" is what runs where nobody names an implementation. With FOLDER, the embedded sources go there as KERNEL.cl. */
@@ -125,11 +125,12 @@ static void take_shape(trine_context *context, const char *shape)
     trine__caps *caps = &context->caps;
     if (sscanf(shape, "%7[a-z0-9]:%zu:%zu:%d%n", kind, &caps->local_bytes, &caps->max_local_size,
                &caps->compute_units, &used) != 4 ||
-        shape[used] || (strcmp(kind, "gpu") != 0 && sscanf(kind, "cpu%d", &width) != 1)) {
+        shape[used] || (strncmp(kind, "gpu", 3) != 0 && sscanf(kind, "cpu%d", &width) != 1)) {
         fprintf(stderr, "list_programs: '%s' is no shape: expected for example gpu:65536:256:64\n", shape);
         exit(2);
     }
-    test_imitate(context, strcmp(kind, "gpu") == 0 ? kind : kind + strlen("cpu"));
+    test_imitate(context, strncmp(kind, "gpu", 3) == 0 ? "gpu" : kind + strlen("cpu"));
+    caps->matrix_units = strcmp(kind, "gpumma") == 0 ? TRINE__MMA : TRINE__NO_MATRIX_UNITS;
 }
 
 int main(int argc, char **argv)
