@@ -41,7 +41,12 @@ trine_buffer *probe_buffer(probe *p, const void *host, size_t bytes)
 
 trine_tensor probe_tensor(probe *p, const trine_shape *shape, int cb, const float *host)
 {
-    trine_tensor tensor = {.shape = *shape, .cb = cb};
+    return probe_tensor_as(p, shape, cb, TRINE_F32, host);
+}
+
+trine_tensor probe_tensor_as(probe *p, const trine_shape *shape, int cb, trine_dtype dtype, const float *host)
+{
+    trine_tensor tensor = {.shape = *shape, .cb = cb, .dtype = dtype};
     tensor.buffer = probe_buffer(p, NULL, trine_tensor_bytes(&tensor));
     if (host != NULL) PROBE_DO(p, trine_tensor_upload(p->stream, host, &tensor));
     return tensor;

@@ -37,6 +37,9 @@ float *probe_draw(probe *p, size_t count);
 trine_buffer *probe_buffer(probe *p, const void *host, size_t bytes);
 /* A tensor of a shape; host is dense NCHW or NULL. */
 trine_tensor probe_tensor(probe *p, const trine_shape *shape, int cb, const float *host);
+/* The same as floats or halves. */
+trine_tensor probe_tensor_as(probe *p, const trine_shape *shape, int cb, trine_dtype dtype,
+                             const float *host);
 /* Compare what the device has with what it should have. An error is |device - want| / terms: sums of so many terms are allowed so much
  * more. The test's error is the largest of all its comparisons; NaN anywhere is NaN. */
 void probe_check(probe *p, const char *what, const float *got, const float *want, size_t count, double terms);

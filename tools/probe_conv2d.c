@@ -81,9 +81,9 @@ static void forward(probe *p, trine_conv2d *op, const conv_case *t, const conv_d
         const float value = want[i] * scale[k] + shift[k] + d->dy[i];
         want[i] = value > 0 ? value : 0;
     }
-    const trine_tensor x = probe_tensor(p, &d->in, desc->in_cb, d->x);
-    const trine_tensor residual = probe_tensor(p, &d->out, desc->out_cb, d->dy);
-    trine_tensor y = probe_tensor(p, &d->out, desc->out_cb, NULL);
+    const trine_tensor x = probe_tensor_as(p, &d->in, desc->in_cb, desc->in_dtype, d->x);
+    const trine_tensor residual = probe_tensor_as(p, &d->out, desc->out_cb, desc->out_dtype, d->dy);
+    trine_tensor y = probe_tensor_as(p, &d->out, desc->out_cb, desc->out_dtype, NULL);
     const trine_conv2d_epilogue epilogue = {.scale = probe_buffer(p, scale, 64 * sizeof *scale),
                                             .shift = probe_buffer(p, shift, 64 * sizeof *shift),
                                             .residual = &residual};
@@ -97,8 +97,8 @@ static void backward_data(probe *p, trine_conv2d *op, const conv_case *t, const 
 {
     float *want = probe_zeros(p, shape_count(&d->in));
     visit_all(t, d, visit_data, want);
-    const trine_tensor dy = probe_tensor(p, &d->out, desc->out_cb, d->dy);
-    trine_tensor dx = probe_tensor(p, &d->in, desc->in_cb, NULL);
+    const trine_tensor dy = probe_tensor_as(p, &d->out, desc->out_cb, desc->out_dtype, d->dy);
+    trine_tensor dx = probe_tensor_as(p, &d->in, desc->in_cb, desc->in_dtype, NULL);
     PROBE_DO(p, trine_conv2d_prepare(op, p->stream, weights));
     PROBE_DO(p, trine_conv2d_backward_data(op, p->stream, &dy, 0, &dx, workspace));
     probe_check_tensor(p, "dx", &dx, want);
@@ -110,8 +110,8 @@ static void backward_weights(probe *p, trine_conv2d *op, const conv_case *t, con
     const size_t count = (size_t)(t->k * d->group_c * t->r * t->r);
     float *want = probe_zeros(p, count);
     visit_all(t, d, visit_weights, want);
-    const trine_tensor x = probe_tensor(p, &d->in, desc->in_cb, d->x);
-    const trine_tensor dy = probe_tensor(p, &d->out, desc->out_cb, d->dy);
+    const trine_tensor x = probe_tensor_as(p, &d->in, desc->in_cb, desc->in_dtype, d->x);
+    const trine_tensor dy = probe_tensor_as(p, &d->out, desc->out_cb, desc->out_dtype, d->dy);
     const size_t stored_count = trine_conv2d_weight_count(desc);
     float *stored = probe_zeros(p, stored_count), *dense = probe_zeros(p, count);
     for (size_t i = 0; i < stored_count; i++) stored[i] = NAN; /* to be written, not added to */
@@ -122,14 +122,15 @@ static void backward_weights(probe *p, trine_conv2d *op, const conv_case *t, con
     probe_check(p, "dw", dense, want, count, 1);
 }
 
-/* Sum of how many products of values in [-1, 1) make one result. */
-static double bound_of(const conv_case *t, const conv_data *d, trine_direction direction)
+/* From how many products of values in [-1, 1) make one result; in half precision rounding what is read and written adds a share. */
+static double bound_of(const conv_case *t, const conv_data *d, const trine_conv2d_desc *desc,
+                       trine_direction direction)
 {
     const double taps = t->r * t->r;
     const double length = direction == TRINE_FORWARD         ? taps * d->group_c + 2
                           : direction == TRINE_BACKWARD_DATA ? taps * (t->k / t->groups)
                                                              : (double)t->n * d->out.h * d->out.w;
-    return 8 * 6e-8 * length;
+    return (8 * 6e-8 + (desc->out_dtype == TRINE_F16 ? 2e-4 : 0)) * length;
 }
 
 static int is_blocked(const trine_conv2d_desc *desc)
@@ -164,10 +165,10 @@ static void run_one(probe *p, const conv_case *t, trine_conv2d_desc desc, trine_
     }
     const char *shorter = strncmp(algorithm, "conv2d_", 7) == 0 ? algorithm + 7 : algorithm;
     if (is_blocked(&desc)) snprintf(layout, sizeof layout, " w%dx%d", desc.weight_kb, desc.weight_cb);
-    snprintf(name, sizeof name, "conv2d_%s %s cb %d %s%s", directions[direction], t->name, desc.out_cb,
-             shorter, layout);
+    snprintf(name, sizeof name, "conv2d_%s %s cb %d%s %s%s", directions[direction], t->name, desc.out_cb,
+             desc.out_dtype == TRINE_F16 ? " half" : "", shorter, layout);
     trine_conv2d_destroy(&op);
-    probe_report(p, name, algorithm, bound_of(t, &d, direction));
+    probe_report(p, name, algorithm, bound_of(t, &d, &desc, direction));
 }
 
 /* Every implementation that could serve the case. */
@@ -202,5 +203,8 @@ void probe_conv2d(probe *p)
                 run_all(p, t, &desc, (trine_direction)direction);
                 trine_conv2d_choose_weight_blocks(p->context, &desc);
                 if (is_blocked(&desc)) run_all(p, t, &desc, (trine_direction)direction);
+                desc.in_dtype = t->c == 3 ? TRINE_F32 : TRINE_F16; /* images come as floats */
+                desc.out_dtype = TRINE_F16;
+                run_all(p, t, &desc, (trine_direction)direction);
             }
 }
