@@ -326,26 +326,26 @@ trine_status trine_cache_clear(void)
 
 /* ---- measurements ---- */
 
-/* The file, opened for as long as a call takes; *db NULL and TRINE_OK where there is none and none is to be made. */
+/* The file, opened for as long as a call takes. Unless one is to be made, *db is NULL where there is none that can be read. */
 static trine_status open_file(bool make, sqlite3 **db)
 {
     const char *mode = getenv("TRINE_CACHE");
-    char *path = NULL;
+    char path[sizeof((trine_cache_info *)NULL)->path], *made = NULL;
+    bool exists = false;
     *db = NULL;
     TRINE_CHECK(!mode || strcmp(mode, "off") != 0, TRINE_ERR_OPEN, "the cache is off (TRINE_CACHE=off)");
-    path = cache_path();
-    TRINE_CHECK(path, TRINE_ERR_OPEN, "there is no folder for the cache");
-    const bool there = access(path, F_OK) == 0;
-    opened result = there || make ? open_database(path, db) : OPENED;
+    TRINE_TRY(find_file(path, sizeof path, &exists));
+    if (!exists && !make) return TRINE_OK;
+    if (make) made = cache_path(); /* its folder */
+    free(made);
+    opened result = open_database(path, db);
     if (result == OPEN_DAMAGED && make) {
         remove_database(path);
         result = open_database(path, db);
     }
-    const trine_status status = result == OPENED || (result == OPEN_DAMAGED && !make)
-                                    ? TRINE_OK
-                                    : trine__fail(TRINE_ERR_OPEN, "%s: the cache cannot be opened", path);
-    free(path);
-    return status;
+    return result == OPENED || (result == OPEN_DAMAGED && !make)
+               ? TRINE_OK
+               : trine__fail(TRINE_ERR_OPEN, "%s: the cache cannot be opened", path);
 }
 
 static sqlite3_int64 row_hash(const char *scope, const trine_tuning_row *r)
