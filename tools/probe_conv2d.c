@@ -164,9 +164,12 @@ static void run_one(probe *p, const conv_case *t, trine_conv2d_desc desc, trine_
         if (direction == TRINE_BACKWARD_WEIGHTS) backward_weights(p, op, t, &d, &desc, workspace);
     }
     const char *shorter = strncmp(algorithm, "conv2d_", 7) == 0 ? algorithm + 7 : algorithm;
-    if (is_blocked(&desc)) snprintf(layout, sizeof layout, " w%dx%d", desc.weight_kb, desc.weight_cb);
-    snprintf(name, sizeof name, "conv2d_%s %s cb %d%s %s%s", directions[direction], t->name, desc.out_cb,
-             desc.out_dtype == TRINE_F16 ? " half" : "", shorter, layout);
+    if (desc.out_dtype == TRINE_F16)
+        snprintf(layout, sizeof layout, " half");
+    else if (is_blocked(&desc))
+        snprintf(layout, sizeof layout, " w%dx%d", desc.weight_kb, desc.weight_cb);
+    snprintf(name, sizeof name, "conv2d_%s %s cb %d %s%s", directions[direction], t->name, desc.out_cb,
+             shorter, layout);
     trine_conv2d_destroy(&op);
     probe_report(p, name, algorithm, bound_of(t, &d, &desc, direction));
 }
