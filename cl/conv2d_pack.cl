@@ -3,17 +3,62 @@
  * weights as in conv2d_weights.clh; packed [groups*group_kb][group_in][R*S][CBI][KV*CB], every element written
  * global (group_in, groups*group_kb), local (1, 1, 1): one work-item is one block of CBI x KV*CB weights with all its taps, so that
  * what it gathers lies in a few cache lines.
+ * weights in the caller's blocks go by tiles of WCB x WCB, exchanged in registers: gathered one by one they take several times longer.
  * -D WKB WCB   host src/op/conv2d_direct.c   ref: tested through the convolution */
+#if (WCB == 4 || WCB == 8 || WCB == 16) && WKB % WCB == 0
+#define CB WCB
+#else
+#define CB 1
+#endif
+#include "block.clh"
 #include "conv2d_packing.clh"
 
-/* Is all of the block one block of the caller's, whose padding is zero, with rows and columns exchanged? */
-static int transposed_blocks(const packing *m, const int kb, const int c)
+#if CB > 1
+/* Rows become columns: each step moves the top bit of an element's row to its column's end, and the column's to the row's. */
+static inline void exchange(floatV *rows)
 {
-    const int groups = (int)get_global_size(1) / m->group_kb, group = kb / m->group_kb;
-    const int filter = group * m->in_per_group + c * m->block_in, channel = kb % m->group_kb * m->block_out;
-    return m->transposed && m->merge == 1 && (groups == 1 || m->in_per_group % m->block_in == 0) &&
-           filter % WKB + m->block_in <= WKB && channel % WCB + m->block_out <= WCB;
+#pragma unroll
+    for (int step = 1; step < CB; step *= 2) {
+        floatV next[CB];
+#pragma unroll
+        for (int i = 0; i < CB / 2; i++) {
+            next[2 * i].even = rows[i].lo;
+            next[2 * i].odd = rows[i + CB / 2].lo;
+            next[2 * i + 1].even = rows[i].hi;
+            next[2 * i + 1].odd = rows[i + CB / 2].hi;
+        }
+#pragma unroll
+        for (int i = 0; i < CB; i++) rows[i] = next[i];
+    }
 }
+
+/* Is the block made of whole tiles of the caller's, whose padding is zero, with rows and columns exchanged? */
+static int transposed_tiles(const packing *m, const int filter)
+{
+    const int groups = (int)get_global_size(1) / m->group_kb;
+    return m->transposed && m->merge == 1 && (groups == 1 || m->in_per_group % m->block_in == 0) && m->block_in % CB == 0 &&
+           m->block_out % CB == 0 && filter % WKB + m->block_in <= WKB;
+}
+
+/* Filters `filter` .. + block_in, channels `channel` .. + block_out of their group; zero beyond the last. */
+static void pack_tiles(__global const float *restrict weights, __global float *restrict to, const packing *m, const int filter,
+                       const int channel)
+{
+    for (int lane = 0; lane < m->block_out; lane += CB) {
+        const int there = channel + lane < m->out_per_group;
+        __global const float *from = weights + (there ? weight_index(filter, channel + lane, m->out_per_group, m->taps) : 0);
+        for (int tap = 0; tap < m->taps; tap++)
+            for (int l = 0; l < m->block_in; l += CB) {
+                floatV rows[CB];
+#pragma unroll
+                for (int i = 0; i < CB; i++) rows[i] = there ? LOADV(0, from + tap * WEIGHT_TAP + i * WKB + l) : (floatV)(0.0f);
+                exchange(rows);
+#pragma unroll
+                for (int i = 0; i < CB; i++) STOREV(rows[i], 0, to + (tap * m->block_in + l + i) * m->block_out + lane);
+            }
+    }
+}
+#endif
 
 __kernel void conv2d_pack(__global const float *restrict weights, __global float *restrict packed, const int out_per_group,
                           const int in_per_group, const int merge, const int group_kb, const int group_in, const int taps,
@@ -31,14 +76,13 @@ __kernel void conv2d_pack(__global const float *restrict weights, __global float
     m.transposed = transposed;
     const int c = (int)get_global_id(0), kb = (int)get_global_id(1);
     __global float *to = packed + (size_t)(kb * group_in + c) * taps * block_in * block_out;
-    const int first = source_index(&m, kb, c, 0, 0);
-    if (transposed_blocks(&m, kb, c)) {
-        for (int tap = 0; tap < taps; tap++)
-            for (int l = 0; l < block_in; l++)
-                for (int lane = 0; lane < block_out; lane++)
-                    to[(tap * block_in + l) * block_out + lane] = weights[first + tap * WEIGHT_TAP + lane * WKB + l];
+#if CB > 1
+    const int filter = kb / group_kb * in_per_group + c * block_in;
+    if (transposed_tiles(&m, filter)) {
+        pack_tiles(weights, to, &m, filter, kb % group_kb * block_out);
         return;
     }
+#endif
     for (int l = 0; l < block_in; l++)
         for (int lane = 0; lane < block_out; lane++) {
             const int at = source_index(&m, kb, c, lane, l);
