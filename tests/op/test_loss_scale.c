@@ -3,13 +3,16 @@
 #include "half.h"
 #include "op/loss_scale.h"
 #include "op/optimizer.h"
+#include "support/report.h"
 
 /* A step of each optimizer with gradients that are `scale` times as large is the step without; one with an infinite or undefined gradient
  * leaves everything alone. Then the scale moves. */
 START_TEST(test_loss_scale)
 {
     enum { COUNT = 4133 };
+    static const char *const names[] = {"sgd", "adam", "adamw"};
     const trine_optimizer_kind kind = (trine_optimizer_kind)_i;
+    test_report("loss scale", names[kind], "step");
     trine_optimizer_desc desc = trine_optimizer_desc_default(kind);
     if (kind == TRINE_SGD) desc.momentum = 0.9f;
     double *p, *g, *scaled = test_zeros(COUNT);
