@@ -19,20 +19,21 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
                                     const int tiles, const int groups, const int in_blocks, const int out_blocks, const int flags)
 {
     const int t_count = groups * TT, first = (int)get_global_id(0) * t_count;
+    const size_t v_plane = PLANE_FLOATS(in_blocks, t_count), m_plane = PLANE_FLOATS(KV, t_count);
     const int kbs = out_blocks / KV, part = (int)get_global_id(1), parts = (int)get_global_size(1);
     for (int c = 0; c < in_blocks; c++)
         for (int t = 0; t < t_count; t++) {
             const int tile = min(first + t, tiles - 1); /* what is beyond the last one is not stored */
             const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
             winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, h, width, at / tile_columns * MO - pad_h,
-                           at % tile_columns * MO - pad_w, v + (c * t_count + t) * CB, (size_t)in_blocks * t_count * CB);
+                           at % tile_columns * MO - pad_w, v + (c * t_count + t) * CB, v_plane);
         }
     for (int kb = part * kbs / parts; kb < (part + 1) * kbs / parts; kb++) {
         for (int p = 0; p < PLANES; p++)
-            winograd_products(v + (size_t)p * in_blocks * t_count * CB, u + ((size_t)kb * PLANES + p) * FILTER_PLANE_FLOATS(in_blocks, KV),
-                              m + p * (KV * t_count * CB), groups, in_blocks);
+            winograd_products(v + p * v_plane, u + ((size_t)kb * PLANES + p) * FILTER_PLANE_FLOATS(in_blocks, KV),
+                              m + p * m_plane, groups, in_blocks);
         for (int k = 0; k < KV; k++)
-            winograd_tiles(m + k * t_count * CB, KV * t_count * CB, scale, shift, residual, y, kb * KV + k, out_blocks, first, t_count,
+            winograd_tiles(m + k * t_count * CB, m_plane, scale, shift, residual, y, kb * KV + k, out_blocks, first, t_count,
                            tiles, tile_rows, tile_columns, p_count, q_count, flags);
     }
 }

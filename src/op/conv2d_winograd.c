@@ -45,13 +45,13 @@ typedef struct cut {
 /* Bytes of local memory that keep the products of `groups` times TT tiles. */
 static size_t products_local(const winograd_state *s, int groups)
 {
-    return (size_t)(s->planes * s->kv * groups * s->tt * s->cb) * sizeof(float);
+    return (size_t)(s->planes * (s->kv * groups * s->tt + 1) * s->cb) * sizeof(float);
 }
 
 /* Bytes of local memory of the transformed patches of `groups` times TT tiles. */
 static size_t patches_local(const winograd_state *s, int groups)
 {
-    return (size_t)(s->planes * s->in_blocks * groups * s->tt * s->cb) * sizeof(float);
+    return (size_t)(s->planes * (s->in_blocks * groups * s->tt + 1) * s->cb) * sizeof(float);
 }
 
 /* Few channels: a work-item's patches stay where they are multiplied. */
