@@ -155,17 +155,41 @@ static trine_status check_partials(const trine_batchnorm *bn, const trine_shape 
     return TRINE_OK;
 }
 
-static trine__grid chunk_grid(const trine_batchnorm *bn, const trine_shape *shape)
+/* What a work-item goes through (cl/bn_run.clh). */
+typedef struct span {
+    int run, blocks; /* units, which are pixels or chunks of an image's block; blocks */
+    trine__grid grid;
+} span;
+
+/* For `units` in a block of an image, of `vectors` channel blocks each, at most. */
+static span cut_span(const trine_batchnorm *bn, int n, int units, int vectors)
 {
-    const size_t chunks = (size_t)chunks_of(bn, shape), blocks = (size_t)bn->blocks, n = (size_t)shape->n;
-    return groups_reduce(bn) ? trine__grid_lines(chunks * TRINE__LOCAL, blocks, n, TRINE__LOCAL)
-                             : trine__grid_tiles(chunks, blocks, n);
+    enum { RUN = 1024, ITEMS_PER_UNIT = 8 };
+    const size_t all = (size_t)n * (size_t)bn->blocks * (size_t)units * (size_t)vectors,
+                 items = (size_t)bn->context->caps.compute_units * ITEMS_PER_UNIT;
+    const int most = all / items < RUN ? (int)(all / items) : RUN, fit = most / vectors;
+    span s = {.run = fit < 1 ? 1 : fit < units ? fit : units, .blocks = 1};
+    if (s.run == units && fit > units) s.blocks = fit / units < bn->blocks ? fit / units : bn->blocks;
+    s.grid = trine__grid_tiles((size_t)trine__ceil_div(units, s.run),
+                               (size_t)trine__ceil_div(bn->blocks, s.blocks), (size_t)n);
+    return s;
 }
 
-static trine__grid pixel_grid(const trine_batchnorm *bn, const trine_shape *shape)
+static span chunk_span(const trine_batchnorm *bn, const trine_shape *shape)
 {
-    return trine__grid_lines((size_t)(shape->h * shape->w), (size_t)bn->blocks, (size_t)shape->n,
-                             TRINE__LOCAL);
+    const int chunks = chunks_of(bn, shape);
+    if (!groups_reduce(bn)) return cut_span(bn, shape->n, chunks, chunk_pixels(bn));
+    return (span){
+        1, 1,
+        trine__grid_lines((size_t)chunks * TRINE__LOCAL, (size_t)bn->blocks, (size_t)shape->n, TRINE__LOCAL)};
+}
+
+static span pixel_span(const trine_batchnorm *bn, const trine_shape *shape)
+{
+    const int pixels = shape->h * shape->w;
+    if (bn->context->caps.cpu && bn->cb > 1) return cut_span(bn, shape->n, pixels, 1);
+    return (span){1, 1,
+                  trine__grid_lines((size_t)pixels, (size_t)bn->blocks, (size_t)shape->n, TRINE__LOCAL)};
 }
 
 static trine__grid channel_grid(const trine_batchnorm *bn)
@@ -185,9 +209,16 @@ trine_status trine_batchnorm_partials(trine_batchnorm *bn, trine_stream *stream,
 {
     TRINE_TRY(check_tensor(bn, "x", x, x));
     TRINE_TRY(check_partials(bn, &x->shape, partials));
-    const trine__arg args[] = {trine__arg_tensor(x), trine__arg_buffer(partials),
-                               trine__arg_i32(x->shape.h * x->shape.w), trine__arg_i32(chunk_pixels(bn))};
-    return launch(bn, stream, PARTIALS, x->dtype, args, TRINE_COUNTOF(args), chunk_grid(bn, &x->shape));
+    const span cut = chunk_span(bn, &x->shape);
+    const trine__arg args[] = {trine__arg_tensor(x),
+                               trine__arg_buffer(partials),
+                               trine__arg_i32(x->shape.h * x->shape.w),
+                               trine__arg_i32(chunk_pixels(bn)),
+                               trine__arg_i32(chunks_of(bn, &x->shape)),
+                               trine__arg_i32(bn->blocks),
+                               trine__arg_i32(cut.run),
+                               trine__arg_i32(cut.blocks)};
+    return launch(bn, stream, PARTIALS, x->dtype, args, TRINE_COUNTOF(args), cut.grid);
 }
 
 trine_status trine_batchnorm_statistics(trine_batchnorm *bn, trine_stream *stream, const trine_shape *shape,
@@ -253,6 +284,7 @@ trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, co
     if (residual) TRINE_TRY(check_tensor(bn, "residual", residual, x));
     TRINE_TRY(coefficients(bn, stream, saved->mean, saved->rstd, gamma, beta, bn->scratch[0], bn->scratch[1],
                            KIND_AFFINE));
+    const span cut = pixel_span(bn, &x->shape);
     const trine__arg args[] = {trine__arg_tensor(x),
                                trine__arg_buffer(saved->mean),
                                trine__arg_buffer(bn->scratch[0]),
@@ -260,8 +292,11 @@ trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, co
                                trine__arg_tensor(residual),
                                trine__arg_tensor(y),
                                trine__arg_i32(x->shape.h * x->shape.w),
+                               trine__arg_i32(bn->blocks),
+                               trine__arg_i32(cut.run),
+                               trine__arg_i32(cut.blocks),
                                trine__arg_i32(relu)};
-    return launch(bn, stream, APPLY, x->dtype, args, TRINE_COUNTOF(args), pixel_grid(bn, &x->shape));
+    return launch(bn, stream, APPLY, x->dtype, args, TRINE_COUNTOF(args), cut.grid);
 }
 
 enum {
@@ -277,6 +312,7 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
 {
     const trine_shape *shape = &g->dy->shape;
     const int pixels = shape->h * shape->w;
+    const span cut = chunk_span(bn, shape);
     TRINE_TRY(check_partials(bn, shape, g->partials));
     const trine__arg sums[] = {trine__arg_tensor(g->x),
                                trine__arg_tensor(g->y),
@@ -287,9 +323,12 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
                                trine__arg_buffer(g->partials),
                                trine__arg_i32(pixels),
                                trine__arg_i32(chunk_pixels(bn)),
+                               trine__arg_i32(chunks_of(bn, shape)),
+                               trine__arg_i32(bn->blocks),
+                               trine__arg_i32(cut.run),
+                               trine__arg_i32(cut.blocks),
                                trine__arg_i32(g->relu)};
-    TRINE_TRY(launch(bn, stream, BACKWARD_PARTIALS, g->dy->dtype, sums, TRINE_COUNTOF(sums),
-                     chunk_grid(bn, shape)));
+    TRINE_TRY(launch(bn, stream, BACKWARD_PARTIALS, g->dy->dtype, sums, TRINE_COUNTOF(sums), cut.grid));
     const trine__arg merge[] = {trine__arg_buffer(g->partials),
                                 trine__arg_buffer(g->saved->rstd),
                                 trine__arg_buffer(g->gamma),
@@ -324,6 +363,7 @@ trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
     if (sums) TRINE_TRY(backward_sums(bn, stream, g));
     const trine_tensor *mask = sums ? NULL : g->y; /* the sums have stored the masked gradient already */
     if (!g->dx && !mask) return TRINE_OK;
+    const span cut = pixel_span(bn, shape);
     const trine__arg args[] = {trine__arg_tensor(g->batch || g->relu ? g->x : NULL),
                                trine__arg_tensor(mask),
                                trine__arg_tensor(g->dy),
@@ -334,7 +374,10 @@ trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
                                trine__arg_buffer(bn->scratch[K2]),
                                trine__arg_buffer(bn->scratch[K3]),
                                trine__arg_i32(shape->h * shape->w),
+                               trine__arg_i32(bn->blocks),
+                               trine__arg_i32(cut.run),
+                               trine__arg_i32(cut.blocks),
                                trine__arg_i32(g->relu),
                                trine__arg_i32(g->batch)};
-    return launch(bn, stream, BACKWARD_APPLY, g->dy->dtype, args, TRINE_COUNTOF(args), pixel_grid(bn, shape));
+    return launch(bn, stream, BACKWARD_APPLY, g->dy->dtype, args, TRINE_COUNTOF(args), cut.grid);
 }
