@@ -13,6 +13,7 @@
  * Each tap and channel: KV weight vectors, TW broadcasts, TW*KV fused multiply-adds; only the tile is unrolled, because unrolled
  * taps make compilers share loads across taps and spill. A last tile that would overhang is shifted back and stores its new part.
  * The next channel block's pixels are prefetched, because no hardware prefetcher follows the step from plane to plane.
+ * So is what the epilogue adds.
  * POINTWISE: one tap, at 0.
  * Images in NCHW (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the same; one column of
  * taps is left, and pixels are IS apart.
@@ -113,6 +114,7 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
     const int first = (int)(get_global_id(2) * get_global_size(0) + get_global_id(0)) * chunk;
     const int kb = (int)get_global_id(1), group = kb / group_kb;
     __global const float *wk = w + (size_t)kb * group_in * w_block;
+    __global const float *added = flags & FLAG_BETA ? y : residual; /* on its way while the products go on */
     const size_t plane = (size_t)out_h * out_w;
 
     pixel p = pixel_at(first * TW, rows, columns);
@@ -135,7 +137,10 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
             }
             p = next_pixel(p, rows, columns);
 #pragma unroll
-            for (int v = 0; v < KV; v++) acc[v][i] = 0.0f;
+            for (int v = 0; v < KV; v++) {
+                acc[v][i] = 0.0f;
+                if (added) PREFETCH(added + (at_y[i] + v * plane) * CB);
+            }
         }
 #pragma unroll 1
         for (int c = 0; c < group_in; c++, wc += w_block) {

@@ -42,7 +42,8 @@
 /* rows x columns pixels of dy into sum, for COUNT channels from l0 on. x and g are those of the first. */
 #define DEFINE_PART(NAME, COUNT)                                                                                               \
     void NAME(__global const float *restrict x, __global const float *restrict g, floatV *sum, const int x_row, const int g_row, \
-              const int plane, const int rows, const int columns, const int l0)                                                \
+              const int plane, const int rows, const int columns, const int l0, __global const float *ahead,                   \
+              const int ahead_row)                                                                                             \
     {                                                                                                                          \
         floatV acc[PX][COUNT][KV];                                                                                             \
         _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                       \
@@ -53,12 +54,11 @@
         _Pragma("unroll 1") for (int y = 0; y < rows; y++)                                                                     \
         {                                                                                                                      \
             __global const float *xp = x + (size_t)y * x_row + l0;                                                              \
-            __global const float *gp = g + (size_t)y * g_row;                                                                  \
+            __global const float *gp = g + (size_t)y * g_row, *ap = ahead + (size_t)y * ahead_row;                             \
             int u = 0;                                                                                                         \
             _Pragma("unroll 1") for (; u + PX <= columns; u += PX, xp += PX * ST * XS, gp += PX * CB)                          \
             {                                                                                                                  \
-                PREFETCH(xp + AHEAD * ST * XS);                                                                                \
-                _Pragma("unroll") for (int v = 0; v < KV; v++) PREFETCH(gp + (v * plane + AHEAD) * CB);                        \
+                PREFETCH(ap + u * CB);                                                                                         \
                 _Pragma("unroll") for (int j = 0; j < PX; j++) _Pragma("unroll") for (int v = 0; v < KV; v++)                  \
                 {                                                                                                              \
                     const floatV d = LOADV(v * plane + j, gp);                                                                 \
@@ -86,6 +86,9 @@ DEFINE_PART(small, SMALL)
 DEFINE_PART(large, (SMALL + 1))
 #endif
 
+/* Where the next rows and columns have what pass `i` over these brings near: a block of dy, or of x. */
+#define NEXT(i) ((i) < ks * KV ? ga + (size_t)(i) * p * q * CB : xa + (size_t)min((i) - ks * KV, cs - 1) * x_block)
+
 __kernel void conv2d_direct_backward_weights(__global const float *x, __global const float *restrict dy, __global float *partial,
                                              __global const int2 *restrict taps, const int x_at, const int x_block, const int x_row,
                                              const int batch, const int p, const int q, const int in_blocks, const int group_in,
@@ -109,18 +112,25 @@ __kernel void conv2d_direct_backward_weights(__global const float *x, __global c
             for (int u = 0; u < q; u += column_block) {
                 const int rows = min(row_block, p - y), columns = min(column_block, q - u);
                 __global const float *xy = xn + (size_t)y * x_row + (size_t)u * ST * XS, *gy = gn + ((size_t)y * q + u) * CB;
+                const int same_row = u + column_block < q, same_image = same_row || y + row_block < p;
+                const int y_next = same_row ? y : same_image ? y + row_block : 0, u_next = same_row ? u + column_block : 0;
+                __global const float *xa = xn + (same_image ? 0 : (size_t)splits * in_blocks * x_block) + (size_t)y_next * x_row +
+                                           (size_t)u_next * ST * XS;
+                __global const float *ga = gn + (same_image ? 0 : (size_t)splits * out_blocks * p * q * CB) +
+                                           ((size_t)y_next * q + u_next) * CB;
 #pragma unroll 1
                 for (int b = 0; b < cs * ks; b++) {
                     __global const float *xb = xy + (size_t)(b / ks) * x_block, *gb = gy + b % ks * dy_plane;
                     floatV *sb = sum + b * (CBI * KV);
-                    int l0 = 0;
+                    int l0 = 0, pass = b;
 #if LARGE_COUNT
 #pragma unroll 1
-                    for (; l0 < LARGE_COUNT * (SMALL + 1); l0 += SMALL + 1)
-                        large(xb, gb, sb, x_row, q * CB, p * q, rows, columns, l0);
+                    for (; l0 < LARGE_COUNT * (SMALL + 1); l0 += SMALL + 1, pass += cs * ks)
+                        large(xb, gb, sb, x_row, q * CB, p * q, rows, columns, l0, NEXT(pass), pass < ks * KV ? q * CB : x_row);
 #endif
 #pragma unroll 1
-                    for (; l0 < CBI; l0 += SMALL) small(xb, gb, sb, x_row, q * CB, p * q, rows, columns, l0);
+                    for (; l0 < CBI; l0 += SMALL, pass += cs * ks)
+                        small(xb, gb, sb, x_row, q * CB, p * q, rows, columns, l0, NEXT(pass), pass < ks * KV ? q * CB : x_row);
                 }
             }
     }

@@ -29,6 +29,7 @@ __kernel void conv2d_winograd_gradient(__global const float *restrict dy, __glob
                     d[i] = (floatL)(0.0f);
                     if (tile < tiles && row + i < p_count && column + j < q_count)
                         d[i] = LOADL(from + (i * q_count + j) * CB + lane);
+                    if (lane == 0) PREFETCH(from + ((p_count + i) * q_count + j) * CB); /* the next channel block's */
                 }
                 winograd_gradient(d, 1, o, 1);
 #pragma unroll
