@@ -8,6 +8,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+int cli_open_data(const cli_run *run, trine_dataset **out)
+{
+    const cli_values *v = &run->v;
+    const trine_dataset_options options = {
+        .classes = v->classes,
+        .min_per_class = v->min_per_class > 0 ? (size_t)v->min_per_class : 0,
+        .max_per_class = v->max_per_class > 0 ? (size_t)v->max_per_class : 0};
+    int code = CLI_OK;
+    CLI_TRY(trine_dataset_open_with(v->data, &options, out));
+cleanup:
+    return code;
+}
+
+int cli_open_val(const cli_run *run, trine_dataset **out)
+{
+    int code = CLI_OK;
+    CLI_TRY(trine_dataset_open(run->v.val, run->v.classes, out));
+cleanup:
+    return code;
+}
+
 /* Labels of a .npy file: one integer a row. */
 static int read_labels(const char *path, size_t count, int **out)
 {
@@ -97,7 +118,7 @@ int cli_open_source(cli_run *run, cli_source *source)
                          "--preprocess, --resize, --crop, --mean and --std work on images, not on --input");
     if (v->data != NULL) {
         source->name = v->data;
-        CLI_TRY(trine_dataset_open(v->data, v->classes, &source->dataset));
+        CLI_RUN(cli_open_data(run, &source->dataset));
     } else if (v->image != NULL) {
         source->name = v->image;
         CLI_TRY(trine_dataset_single(v->image, &source->dataset));

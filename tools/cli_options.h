@@ -22,7 +22,7 @@ typedef struct cli_values {
     int precision;
     /* data */
     const char *data, *val, *classes, *image, *input, *labels;
-    int on_bad_image, batch;
+    int on_bad_image, batch, min_per_class, max_per_class, data_report;
     const char *preprocess;
     int resize, crop;
     float mean[3], std[3];

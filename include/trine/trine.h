@@ -29,6 +29,7 @@
  *   image.h      images, preprocessing, data sets
  *   resnet.h     networks: variants, freezing, BatchNorm policies, state hash and state assertion
  *   session.h    plans: forward, backward, optimizer step
+ *   survey.h     a look at a data set: sizes, classes, what cannot be read, what is there twice
  *   retrieval.h  data sets to vectors, and how well they retrieve
  *   trainer.h    fine-tuning and training
  *   drift.h      what training-mode passes do to BatchNorm statistics
@@ -47,6 +48,7 @@
 #include "trine/tuning.h"
 #include "trine/weights.h"
 #include "trine/image.h"
+#include "trine/survey.h"
 #include "trine/conv2d.h"
 #include "trine/batchnorm.h"
 #include "trine/pool2d.h"
