@@ -35,6 +35,10 @@ typedef struct cli_values {
     /* results */
     const char *out, *list;
     int names, layer, task;
+    /* eval, index */
+    const char *vectors, *ks, *clusters_file, *index;
+    int nmi, per_class, nearest;
+    double threshold;
     /* drift, bench */
     int passes, remedies, mode, size, runs, layers;
     int clear;    /* cache */

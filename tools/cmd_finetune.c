@@ -268,12 +268,14 @@ static int evaluate(cli_run *run, const trine_dataset *val, const trine_preproce
     trine_embed_options options = cli_embed_options(run, preprocess, &progress);
     trine_vectors vectors = {0};
     trine_retrieval cosine, euclidean;
+    trine_retrieval_options by = {.distance = TRINE_COSINE, .threads = run->v.threads};
     int code = CLI_OK;
     CLI_TRY(trine_embed_dataset(run->net, run->stream, val, &options, &vectors));
-    CLI_TRY(trine_retrieval_measure(vectors.data, vectors.labels, vectors.count, vectors.dim, TRINE_COSINE,
-                                    run->v.threads, &cosine));
-    CLI_TRY(trine_retrieval_measure(vectors.data, vectors.labels, vectors.count, vectors.dim, TRINE_EUCLIDEAN,
-                                    run->v.threads, &euclidean));
+    CLI_TRY(trine_retrieval_measure(run->stream, vectors.data, vectors.labels, vectors.count, vectors.dim,
+                                    &by, &cosine));
+    by.distance = TRINE_EUCLIDEAN;
+    CLI_TRY(trine_retrieval_measure(run->stream, vectors.data, vectors.labels, vectors.count, vectors.dim,
+                                    &by, &euclidean));
     cli_progress_end(&progress);
     cJSON *object = cJSON_AddObjectToObject(run->json, when);
     cli_set_retrieval(object, &cosine);

@@ -118,7 +118,8 @@ static void call_embed_dataset(void)
     trine_vectors v;
     trine_retrieval figures;
     ASSERT_OK(trine_embed_dataset(on.look, dev.stream, on.data, &o, &v));
-    ASSERT_OK(trine_retrieval_measure(v.data, v.labels, v.count, v.dim, TRINE_EUCLIDEAN, 1, &figures));
+    ASSERT_OK(trine_retrieval_measure(dev.stream, v.data, v.labels, v.count, v.dim,
+                                      &(trine_retrieval_options){.threads = 1}, &figures));
     trine_vectors_free(&v);
 }
 
