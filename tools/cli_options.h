@@ -39,6 +39,9 @@ typedef struct cli_values {
     const char *vectors, *ks, *clusters_file, *index;
     int nmi, per_class, nearest;
     double threshold;
+    /* export */
+    int folded;
+    const char *batch_text;
     /* drift, bench */
     int passes, remedies, mode, size, runs, layers;
     int clear;    /* cache */

@@ -32,6 +32,7 @@
  *   survey.h     a look at a data set: sizes, classes, what cannot be read, what is there twice
  *   retrieval.h  data sets to vectors, and how well they retrieve
  *   index.h      exact search, and indexes of images
+ *   onnx.h       networks for other engines
  *   trainer.h    fine-tuning and training
  *   drift.h      what training-mode passes do to BatchNorm statistics
  *   recalibrate.h  exact BatchNorm statistics over a data set
@@ -63,6 +64,7 @@
 #include "trine/session.h"
 #include "trine/retrieval.h"
 #include "trine/index.h"
+#include "trine/onnx.h"
 #include "trine/trainer.h"
 #include "trine/drift.h"
 #include "trine/recalibrate.h"
