@@ -204,16 +204,16 @@ cleanup:
     return code;
 }
 
-static int eval(cli_run *run)
+/* Figures of a network's vectors or logits. */
+static int eval_network(cli_run *run)
 {
     cli_source source = {0};
     trine_preprocess preprocess;
     trine_vectors vectors = {0};
-    cli_progress progress = {0};
+    cli_progress progress;
     const int logits = run->v.task == 1;
     int code = CLI_OK;
-    CLI_RUN(check_options(run));
-    if (run->v.vectors != NULL) return eval_vectors(run);
+    cli_progress_begin(&progress, "evaluating", "images", run->v.quiet);
     CLI_RUN(cli_read_weights(run));
     CLI_RUN(cli_open_source(run, &source));
     if (source.dataset == NULL && source.labels == NULL) {
@@ -238,6 +238,13 @@ cleanup:
     trine_vectors_free(&vectors);
     cli_close_source(&source);
     return code;
+}
+
+static int eval(cli_run *run)
+{
+    const int code = check_options(run);
+    if (code != CLI_OK) return code;
+    return run->v.vectors != NULL ? eval_vectors(run) : eval_network(run);
 }
 
 const cli_command cmd_eval = {{"eval", "", "measure retrieval or classification", 0, 0, sections,

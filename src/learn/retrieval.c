@@ -18,7 +18,8 @@
 #include "learn/scan.h"
 #include "learn/threads.h"
 
-enum { RECALL = 5 }; /* recall_at_5 */
+enum { RECALL = 5 };  /* recall_at_5 */
+enum { BUCKETS = 4 }; /* for each positive */
 
 struct figures {
     double r_precision, map_at_r, map;
@@ -28,9 +29,11 @@ struct figures {
 /* A thread's arrays, as long as there are vectors, or members of the largest class. */
 struct scratch {
     trine__near *positives, *exact; /* [largest] in single and in double precision */
-    size_t *before;                 /* [largest + 1] negatives by the number of positives that are nearer */
-    int *unclear, *members;         /* [count], [largest] */
-    double *distances;              /* [count] */
+    double *keys;           /* [largest + 1] distances of the positives in single precision, and infinity */
+    int *buckets;           /* [BUCKETS * largest + 1] see fill_buckets() */
+    size_t *before;         /* [largest + 1] negatives by the number of positives that are nearer */
+    int *unclear, *members; /* [count], [largest] */
+    double *distances;      /* [count] */
 };
 
 struct measure {
@@ -97,6 +100,30 @@ static double slack_of(double relative, double absolute, double distance)
     return 2.1 * (relative * fabs(distance) + absolute);
 }
 
+/* Where a distance lies between the first positive's and the last one's. */
+struct range {
+    double first, scale;
+    int last;
+};
+
+static inline int bucket_of(const struct range *r, double distance)
+{
+    const double at = (distance - r->first) * r->scale;
+    return at > 0 ? (at < r->last ? (int)at : r->last) : 0;
+}
+
+/* buckets[b]: how many positives are in buckets before b. Those are nearer than whatever is in b, because bucket_of() does not fall. */
+static struct range fill_buckets(const struct scratch *w, size_t positives)
+{
+    const double width = w->keys[positives - 1] - w->keys[0];
+    const int count = BUCKETS * (int)positives;
+    const struct range r = {w->keys[0], width > 0 ? count / width : 0, count - 1};
+    for (int b = 0; b <= count; b++) w->buckets[b] = 0;
+    for (size_t p = 0; p < positives; p++) w->buckets[bucket_of(&r, w->keys[p]) + 1]++;
+    for (int b = 1; b <= count; b++) w->buckets[b] += w->buckets[b - 1];
+    return r;
+}
+
 /* Negatives of query q go to w->before, or to w->unclear where single precision does not tell. Returns how many of those. */
 static size_t count_negatives(const struct measure *m, int q, size_t positives, struct scratch *w)
 {
@@ -104,8 +131,10 @@ static size_t count_negatives(const struct measure *m, int q, size_t positives, 
     double relative, absolute;
     size_t unclear = 0;
     trine_knn_error(m->scan.op, m->exact.norms[m->first + (size_t)q], m->exact.longest, &relative, &absolute);
-    const double last = w->positives[positives - 1].distance,
-                 limit = last + slack_of(relative, absolute, last);
+    for (size_t p = 0; p < positives; p++) w->keys[p] = w->positives[p].distance;
+    w->keys[positives] = INFINITY;
+    const struct range range = fill_buckets(w, positives);
+    const double last = w->keys[positives - 1], limit = last + slack_of(relative, absolute, last);
     for (int t = 0; t < m->scan.tiles; t++) {
         int count;
         const float *row = trine__scan_row(&m->scan, m->block, q, t, &count);
@@ -114,8 +143,9 @@ static size_t count_negatives(const struct measure *m, int q, size_t positives, 
             const double d = key_of(row[j]);
             if (d > limit || labels[j] == label) continue;
             const double slack = slack_of(relative, absolute, d);
-            const size_t nearer = count_nearer(w->positives, positives, (trine__near){d - slack, -1});
-            if (nearer < positives && w->positives[nearer].distance <= d + slack)
+            int nearer = w->buckets[bucket_of(&range, d - slack)];
+            while (w->keys[nearer] < d - slack) nearer++;
+            if (w->keys[nearer] <= d + slack)
                 w->unclear[unclear++] = t * m->scan.tile + j;
             else
                 w->before[nearer]++;
@@ -222,6 +252,8 @@ static trine_status prepare_thread(const struct measure *m, struct scratch *w)
         size_t count, size;
     } arrays[] = {{(void **)&w->positives, m->largest, sizeof *w->positives},
                   {(void **)&w->exact, m->largest, sizeof *w->exact},
+                  {(void **)&w->keys, m->largest + 1, sizeof *w->keys},
+                  {(void **)&w->buckets, BUCKETS * m->largest + 1, sizeof *w->buckets},
                   {(void **)&w->before, m->largest + 1, sizeof *w->before},
                   {(void **)&w->members, m->largest, sizeof *w->members},
                   {(void **)&w->unclear, m->count, sizeof *w->unclear},
@@ -250,7 +282,8 @@ static void release(struct measure *m, int threads)
 {
     for (int t = 0; m->scratch && t < threads; t++) {
         const struct scratch *w = &m->scratch[t];
-        void *const arrays[] = {w->positives, w->exact, w->before, w->members, w->unclear, w->distances};
+        void *const arrays[] = {w->positives, w->exact,   w->keys,    w->buckets,
+                                w->before,    w->members, w->unclear, w->distances};
         for (size_t i = 0; i < TRINE_COUNTOF(arrays); i++) free(arrays[i]);
     }
     free(m->scratch);

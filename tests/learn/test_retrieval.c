@@ -223,8 +223,8 @@ START_TEST(accuracy)
 }
 END_TEST
 
-/* Not a benchmark: catches a quadratic selection or sums that were not vectorised. The bound leaves room
- * for sanitizers and busy machines. $TRINE_TEST_LONG: 10000 x 512 as well. */
+/* Not a benchmark: catches a quadratic selection or sums that were not vectorised. The bound, of processor time,
+ * leaves room for sanitizers. $TRINE_TEST_LONG: 10000 x 512 as well. */
 START_TEST(large)
 {
     const int sizes[][2] = {{5000, 64}, {10000, 512}};
@@ -235,13 +235,13 @@ START_TEST(large)
         make(data, labels, count, dim, 10, 3, 0, 5);
         struct timespec a, b;
         trine_retrieval r;
-        clock_gettime(CLOCK_MONOTONIC, &a);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
         ASSERT_OK(measure(data, labels, (size_t)count, dim, TRINE_EUCLIDEAN, 0, &r));
-        clock_gettime(CLOCK_MONOTONIC, &b);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
         const double seconds = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
-        printf("retrieval of %d x %d: %.2f s\n", count, dim, seconds);
+        printf("retrieval of %d x %d: %.2f s of processors\n", count, dim, seconds);
         ck_assert_uint_eq(r.queries, (size_t)count);
-        ck_assert_double_lt(seconds, s ? 60 : 30);
+        ck_assert_double_lt(seconds, s ? 60 : 20);
         free(data);
         free(labels);
     }
