@@ -98,6 +98,20 @@ const char *trine__conv2d_storage_options(const trine_conv2d *op, trine_directio
                                             : trine__storage_options(d->in_dtype, d->out_dtype);
 }
 
+trine_status trine__conv2d_check_positions(const trine_conv2d *op, trine_direction direction,
+                                           const trine__conv2d_call *call)
+{
+    const size_t most = (size_t)INT32_MAX;
+    const trine_tensor *const tensors[] = {call->x, call->dy, call->out};
+    for (size_t i = 0; i < TRINE_COUNTOF(tensors); i++) {
+        const size_t have = tensors[i] ? trine_tensor_elements(&tensors[i]->shape, tensors[i]->cb) : 0;
+        TRINE_CHECK(have <= most, TRINE_ERR_UNSUPPORTED,
+                    "%s: a tensor of %zu elements: at most %zu; use a smaller batch",
+                    op->impl[direction]->name, have, most);
+    }
+    return TRINE_OK;
+}
+
 /* Of row i of the table, lower is better, -1 is out of the question: by name, by $TRINE_ALGORITHMS, or by its preference. */
 static int rank_of(const trine_conv2d *op, trine_direction direction, const char *algorithm, size_t i)
 {
