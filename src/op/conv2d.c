@@ -14,9 +14,14 @@
 enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
 
 /* Best first where several support and prefer a problem and nobody has measured (by_measurement()). */
-static const trine__conv2d_impl *const implementations[] = {
-    &trine__conv2d_winograd4, &trine__conv2d_winograd2, &trine__conv2d_direct,
-    &trine__conv2d_gemm,      &trine__conv2d_mma,       &trine__conv2d_plain};
+static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_winograd4,
+                                                            &trine__conv2d_winograd2,
+                                                            &trine__conv2d_winograd4_gemm,
+                                                            &trine__conv2d_winograd2_gemm,
+                                                            &trine__conv2d_direct,
+                                                            &trine__conv2d_gemm,
+                                                            &trine__conv2d_mma,
+                                                            &trine__conv2d_plain};
 
 trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, int kernel)
 {

@@ -92,5 +92,6 @@ extern const trine__conv2d_impl trine__conv2d_direct;
 extern const trine__conv2d_impl trine__conv2d_gemm, trine__conv2d_mma;
 extern const trine__conv2d_impl trine__conv2d_plain;
 extern const trine__conv2d_impl trine__conv2d_winograd4, trine__conv2d_winograd2;
+extern const trine__conv2d_impl trine__conv2d_winograd4_gemm, trine__conv2d_winograd2_gemm;
 
 #endif
