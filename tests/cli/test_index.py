@@ -88,6 +88,9 @@ def images(folder):
     cli.Run("embed", "--weights", base, "--data", data, "--normalize", "--out", e, "--list", names + "2").ok()
     cli.Run("index", "export", "--index", i, "--out", x, "--list", names).ok()
     assert np.abs(np.load(x) - np.load(e)).max() < 1e-6
+    g = os.path.join(folder, "e.fvecs")
+    cli.Run("embed", "--weights", base, "--data", data, "--normalize", "--out", g).ok()
+    assert (np.fromfile(g, "<f4").reshape(12, 65)[:, 1:] == np.load(e)).all()
     with open(names, encoding="utf-8") as one, open(names + "2", encoding="utf-8") as two:
         assert one.read() == two.read()
     # and back from the two files, with their names
