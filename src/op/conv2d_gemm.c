@@ -65,12 +65,49 @@ static bool supports(const trine_conv2d *op, trine_direction direction)
            d->stride_h * d->stride_w <= MAX_PHASES && runs(&op->context->caps, &tiles[TILES - 1]);
 }
 
+typedef struct kernel_options {
+    char text[128];
+} kernel_options;
+
+static kernel_options options_of(const trine_conv2d *op, trine_direction direction, const tile *t, bool mma)
+{
+    /* cl/conv2d_mma_units.clh */
+    static const char *const units[TRINE__MATRIX_UNITS] = {"", "MMA_F16", "MFMA", "WMMA", "DPAS8", "DPAS16"};
+    const trine__caps *caps = &op->context->caps;
+    kernel_options o;
+    const int used = snprintf(o.text, sizeof o.text, "-DSIDE=%d -DTM=%d -DTN=%d%s", t->side, t->tm, t->tn,
+                              trine__conv2d_storage_options(op, direction));
+    if (mma)
+        snprintf(o.text + used, sizeof o.text - (size_t)used, " -DMMA=%s%s", units[caps->matrix_unit],
+                 caps->matrix_imitated ? " -DMMA_IMITATED" : "");
+    return o;
+}
+
+/* What the driver tells of the device only suggests a matrix unit: its compiler has the last word, once a context. */
+static bool unit_builds(const trine_conv2d *op)
+{
+    trine_context *context = op->context;
+    if (context->rehearsal) return true;
+    int known = context->matrix_trial;
+    if (known) return known > 0;
+    trine__kernel *kernel = NULL;
+    const kernel_options options = options_of(op, TRINE_FORWARD, &tiles[0], true);
+    const trine_status status = trine__kernel_create(context, "conv2d_gemm", options.text, &kernel);
+    trine__kernel_destroy(&kernel);
+    if (status == TRINE_OK) known = 1;
+    if (status == TRINE_ERR_BUILD) known = -1;
+    if (known < 0) trine__log(context, "conv2d: conv2d_mma left out: %s", trine_last_error());
+    context->matrix_trial = known;
+    return known > 0;
+}
+
 /* Weights are rounded to halves on the way: only where activations are halves too, so that nothing changes precision by itself. */
 static bool supports_mma(const trine_conv2d *op, trine_direction direction)
 {
     const trine_conv2d_desc *d = &op->desc;
-    return op->context->caps.matrix_units != TRINE__NO_MATRIX_UNITS && d->in_dtype == TRINE_F16 &&
-           d->out_dtype == TRINE_F16 && runs(&op->context->caps, &tiles[0]) && supports(op, direction);
+    return op->context->caps.matrix_unit != TRINE__NO_MATRIX_UNIT && d->in_dtype == TRINE_F16 &&
+           d->out_dtype == TRINE_F16 && runs(&op->context->caps, &tiles[0]) && supports(op, direction) &&
+           unit_builds(op);
 }
 
 /* By name, or where `trine tune` found it right and fast: no GPU has run it yet. */
@@ -149,14 +186,9 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     TRINE_TRY(trine__buffer_from_host(op->context, taps, (size_t)tap_count * sizeof *taps, &s->taps));
     for (int i = 0; i < (s->mma ? 1 : TILES); i++) {
         if (!runs(&op->context->caps, &tiles[i])) continue;
-        char options[96];
-        snprintf(options, sizeof options, "-DSIDE=%d -DTM=%d -DTN=%d%s%s", tiles[i].side, tiles[i].tm,
-                 tiles[i].tn, trine__conv2d_storage_options(op, direction),
-                 !s->mma                                        ? ""
-                 : op->context->caps.matrix_units == TRINE__MMA ? " -DMMA=1"
-                                                                : " -DMMA=2");
+        const kernel_options options = options_of(op, direction, &tiles[i], s->mma);
         TRINE_TRY(trine__kernel_create(op->context, weights ? "conv2d_gemm_backward_weights" : "conv2d_gemm",
-                                       options, &s->kernels[i]));
+                                       options.text, &s->kernels[i]));
     }
     if (weights && dense_weights(op))
         return trine__kernel_create(op->context, "conv2d_add_splits", "", &s->pack);
