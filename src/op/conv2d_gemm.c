@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "op/conv2d_mma.h"
 #include "op/conv2d_private.h"
 #include "op/conv2d_taps.h"
 
@@ -71,43 +72,19 @@ typedef struct kernel_options {
 
 static kernel_options options_of(const trine_conv2d *op, trine_direction direction, const tile *t, bool mma)
 {
-    /* cl/conv2d_mma_units.clh */
-    static const char *const units[TRINE__MATRIX_UNITS] = {"", "MMA_F16", "MFMA", "WMMA", "DPAS8", "DPAS16"};
-    const trine__caps *caps = &op->context->caps;
     kernel_options o;
-    const int used = snprintf(o.text, sizeof o.text, "-DSIDE=%d -DTM=%d -DTN=%d%s", t->side, t->tm, t->tn,
-                              trine__conv2d_storage_options(op, direction));
-    if (mma)
-        snprintf(o.text + used, sizeof o.text - (size_t)used, " -DMMA=%s%s", units[caps->matrix_unit],
-                 caps->matrix_imitated ? " -DMMA_IMITATED" : "");
+    snprintf(o.text, sizeof o.text, "-DSIDE=%d -DTM=%d -DTN=%d%s%s", t->side, t->tm, t->tn,
+             trine__conv2d_storage_options(op, direction), mma ? trine__conv2d_mma_options(op).text : "");
     return o;
 }
 
-/* What the driver tells of the device only suggests a matrix unit: its compiler has the last word, once a context. */
-static bool unit_builds(const trine_conv2d *op)
-{
-    trine_context *context = op->context;
-    if (context->rehearsal) return true;
-    int known = context->matrix_trial;
-    if (known) return known > 0;
-    trine__kernel *kernel = NULL;
-    const kernel_options options = options_of(op, TRINE_FORWARD, &tiles[0], true);
-    const trine_status status = trine__kernel_create(context, "conv2d_gemm", options.text, &kernel);
-    trine__kernel_destroy(&kernel);
-    if (status == TRINE_OK) known = 1;
-    if (status == TRINE_ERR_BUILD) known = -1;
-    if (known < 0) trine__log(context, "conv2d: conv2d_mma left out: %s", trine_last_error());
-    context->matrix_trial = known;
-    return known > 0;
-}
-
-/* Weights are rounded to halves on the way: only where activations are halves too, so that nothing changes precision by itself. */
+/* Weights are rounded to halves on the way, and with activations in single precision both to TF32: only where activations are halves too,
+ * or where it is allowed, so that nothing changes precision by itself. */
 static bool supports_mma(const trine_conv2d *op, trine_direction direction)
 {
-    const trine_conv2d_desc *d = &op->desc;
-    return op->context->caps.matrix_unit != TRINE__NO_MATRIX_UNIT && d->in_dtype == TRINE_F16 &&
-           d->out_dtype == TRINE_F16 && runs(&op->context->caps, &tiles[0]) && supports(op, direction) &&
-           unit_builds(op);
+    return trine__conv2d_mma_options(op).text[0] && runs(&op->context->caps, &tiles[0]) &&
+           supports(op, direction) &&
+           trine__conv2d_mma_builds(op, options_of(op, TRINE_FORWARD, &tiles[0], true).text);
 }
 
 /* By name, or where `trine tune` found it right and fast: no GPU has run it yet. */

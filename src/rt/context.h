@@ -75,7 +75,8 @@ struct trine_context {
     trine__tuning *tuning; /* NULL until the first question */
     trine__cache *cache;   /* NULL: no cache (disabled or unusable) */
     atomic_ullong now_bytes, peak_bytes;
-    atomic_int matrix_trial; /* of the matrix unit's kernels: 0 not built yet, 1 they build, -1 they do not */
+    atomic_int matrix_trials
+        [2]; /* of the matrix unit's kernels for floats and halves: 0 not built yet, 1 they build, -1 they do not */
     const trine__rehearsal *rehearsal; /* NULL: build and run */
 };
 
