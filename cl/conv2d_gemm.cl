@@ -70,7 +70,7 @@ static inline void fetch_pixels(float part[TN], __global const x_t *restrict x, 
     }
 }
 
-__attribute__((reqd_work_group_size(SIDE, SIDE, 1)))
+__attribute__((reqd_work_group_size(SIDE, SIDE, 1))) SUB_GROUP
 __kernel void conv2d_gemm(
     __global const x_t *restrict x, __global const float *restrict w, __global const int4 *restrict taps,
     __global const float *restrict scale, __global const float *restrict shift, __global const y_t *residual, __global y_t *y,
@@ -79,8 +79,8 @@ __kernel void conv2d_gemm(
     const int ox, const int os_h, const int os_w, const int first_tap, const int tap_count, const int x_shift, const int y_shift,
     const int flags)
 {
-    TILE(a, A_ROW);
-    TILE(b, B_ROW);
+    TILE(a, BM);
+    TILE(b, BN);
     EXCHANGE
     const int lx = (int)get_local_id(0), ly = (int)get_local_id(1), group = (int)get_group_id(2), groups = (int)get_num_groups(2);
     const int m0 = (int)get_group_id(1) * BM, p0 = (int)get_group_id(0) * BN;

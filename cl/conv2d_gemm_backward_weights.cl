@@ -32,14 +32,14 @@ static inline void fetch(float a_part[TM], float b_part[TN], __global const x_t 
     }
 }
 
-__attribute__((reqd_work_group_size(SIDE, SIDE, 1)))
+__attribute__((reqd_work_group_size(SIDE, SIDE, 1))) SUB_GROUP
 __kernel void conv2d_gemm_backward_weights(
     __global const x_t *restrict x, __global const y_t *restrict dy, __global float *restrict to, __global const int4 *restrict taps,
     const int groups, const int sources, const int results, const int tap_count, const int in_h, const int in_w, const int p, const int q,
     const int stride_h, const int stride_w, const int pixels, const int share, const int x_shift, const int y_shift, const int beta)
 {
-    TILE(a, A_ROW);
-    TILE(b, B_ROW);
+    TILE(a, BM);
+    TILE(b, BN);
     EXCHANGE
     const int lx = (int)get_local_id(0), ly = (int)get_local_id(1);
     const int group = (int)get_group_id(2) % groups, split = (int)get_group_id(2) / groups;

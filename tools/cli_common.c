@@ -189,12 +189,18 @@ static int check_choice(const cli_run *run, const char *key, const char *a, cons
                      a, b);
 }
 
+const char *cli_precision_name(const cli_run *run)
+{
+    static const char *const names[] = {"fp32", "fp16", "tf32"}; /* as cli_precision_section has them */
+    return names[run->v.precision];
+}
+
 int cli_set_precision(cli_run *run)
 {
-    const int half = run->v.precision == 1;
     int code = CLI_OK;
-    CLI_TRY(trine_resnet_set_precision(run->net, half ? TRINE_F16 : TRINE_F32));
-    cli_set_text(run->json, "precision", half ? "fp16" : "fp32");
+    CLI_TRY(trine_resnet_set_precision(run->net, run->v.precision == 1 ? TRINE_F16 : TRINE_F32));
+    CLI_TRY(trine_resnet_allow_tf32(run->net, run->v.precision == 2));
+    cli_set_text(run->json, "precision", cli_precision_name(run));
 cleanup:
     return code;
 }

@@ -79,6 +79,8 @@ int cli_has_ending(const char *path, const char *ending);
 int cli_open_device(cli_run *run, int profile);
 /* As --precision says, where the command takes it; "precision" in the JSON. */
 int cli_set_precision(cli_run *run);
+/* "fp32", "fp16" or "tf32" */
+const char *cli_precision_name(const cli_run *run);
 /* run->weights from --weights (which must be given), then the device, then run->net, with --bn and --precision where they are given. */
 int cli_open_network(cli_run *run, int embedding_dim);
 /* Check that --weights is given and read it into run->weights. */

@@ -23,9 +23,11 @@ static const cli_option bn_options[] = {
 const cli_section cli_bn_section = CLI_SECTION("BatchNorm", bn_options);
 
 static const cli_option precision_options[] = {
-    {"precision", CLI_CHOICE, CLI_AT(precision), "fp32|fp16", "fp32", 0, 0,
+    {"precision", CLI_CHOICE, CLI_AT(precision), "fp32|fp16|tf32", "fp32", 0, 0,
      "how activations and their gradients are stored; all arithmetic, weights and statistics are single "
-     "precision"},
+     "precision. tf32: stored as fp32, and convolutions may round what they multiply to TF32, if the device "
+     "has "
+     "matrix units for it and 'tune --precision tf32' found them faster"},
 };
 const cli_section cli_precision_section = CLI_SECTION("Precision", precision_options);
 

@@ -187,8 +187,8 @@ static int bench(cli_run *run)
     CLI_RUN(cli_set_precision(run));
     CLI_RUN(open_job(run, &shape, &job));
     const trine_device_info *device = trine_context_device(run->context);
-    cli_talk(run, "%s, batch %d, %dx%d, %s%s on %s", v->arch, v->batch, size, size,
-             v->mode == 1 ? "training" : "inference", v->precision == 1 ? " in fp16" : "", device->name);
+    cli_talk(run, "%s, batch %d, %dx%d, %s in %s on %s", v->arch, v->batch, size, size,
+             v->mode == 1 ? "training" : "inference", cli_precision_name(run), device->name);
     trine_context_memory(run->context, &now_bytes, NULL);
     cli_set(run->json, "planned_bytes", (double)now_bytes);
     cli_talk(run, "%.0f MiB on the device", (double)now_bytes / (1 << 20));

@@ -270,7 +270,7 @@ static int tune(cli_run *run)
     cli_set_text(run->json, "arch", run->v.arch);
     cli_set(run->json, "batch", run->v.batch);
     cli_set_text(run->json, "mode", run->v.mode == 1 ? "train" : "infer");
-    cli_set_text(run->json, "precision", run->v.precision == 1 ? "fp16" : "fp32");
+    cli_set_text(run->json, "precision", cli_precision_name(run));
     if (run->v.export_file != NULL) CLI_RUN(export_rows(&t, device));
 cleanup:
     cJSON_Delete(list);

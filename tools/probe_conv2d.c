@@ -122,7 +122,8 @@ static void backward_weights(probe *p, trine_conv2d *op, const conv_case *t, con
     probe_check(p, "dw", dense, want, count, 1);
 }
 
-/* From how many products of values in [-1, 1) make one result; in half precision rounding what is read and written adds a share. */
+/* From how many products of values in [-1, 1) make one result; in half precision rounding what is read and written adds a share, and so do
+ * factors that are rounded to TF32. */
 static double bound_of(const conv_case *t, const conv_data *d, const trine_conv2d_desc *desc,
                        trine_direction direction)
 {
@@ -130,7 +131,7 @@ static double bound_of(const conv_case *t, const conv_data *d, const trine_conv2
     const double length = direction == TRINE_FORWARD         ? taps * d->group_c + 2
                           : direction == TRINE_BACKWARD_DATA ? taps * (t->k / t->groups)
                                                              : (double)t->n * d->out.h * d->out.w;
-    return (8 * 6e-8 + (desc->out_dtype == TRINE_F16 ? 2e-4 : 0)) * length;
+    return (8 * 6e-8 + (desc->out_dtype == TRINE_F16 || desc->allow_tf32 ? 2e-4 : 0)) * length;
 }
 
 static int is_blocked(const trine_conv2d_desc *desc)
@@ -166,6 +167,8 @@ static void run_one(probe *p, const conv_case *t, trine_conv2d_desc desc, trine_
     const char *shorter = strncmp(algorithm, "conv2d_", 7) == 0 ? algorithm + 7 : algorithm;
     if (desc.out_dtype == TRINE_F16)
         snprintf(layout, sizeof layout, " half");
+    else if (desc.allow_tf32)
+        snprintf(layout, sizeof layout, " tf32");
     else if (is_blocked(&desc))
         snprintf(layout, sizeof layout, " w%dx%d", desc.weight_kb, desc.weight_cb);
     snprintf(name, sizeof name, "conv2d_%s %s cb %d %s%s", directions[direction], t->name, desc.out_cb,
@@ -174,7 +177,7 @@ static void run_one(probe *p, const conv_case *t, trine_conv2d_desc desc, trine_
     probe_report(p, name, algorithm, bound_of(t, &d, &desc, direction));
 }
 
-/* Every implementation that could serve the case. */
+/* Every implementation that could serve the case; where TF32 is allowed, the one that makes use of it. */
 static void run_all(probe *p, const conv_case *t, const trine_conv2d_desc *desc, trine_direction direction)
 {
     const char *names[16];
@@ -187,7 +190,9 @@ static void run_all(probe *p, const conv_case *t, const trine_conv2d_desc *desc,
         PROBE_DO(p, TRINE_ERR_UNSUPPORTED);
         probe_report(p, "conv2d: an implementation for every case", "conv2d", 0);
     }
-    for (size_t a = 0; a < count && a < CLI_COUNTOF(names); a++) run_one(p, t, *desc, direction, names[a]);
+    for (size_t a = 0; a < count && a < CLI_COUNTOF(names); a++)
+        if (!desc->allow_tf32 || strcmp(names[a], "conv2d_mma") == 0)
+            run_one(p, t, *desc, direction, names[a]);
 }
 
 void probe_conv2d(probe *p)
@@ -206,6 +211,9 @@ void probe_conv2d(probe *p)
                 run_all(p, t, &desc, (trine_direction)direction);
                 trine_conv2d_choose_weight_blocks(p->context, &desc);
                 if (is_blocked(&desc)) run_all(p, t, &desc, (trine_direction)direction);
+                desc.allow_tf32 = 1;
+                run_all(p, t, &desc, (trine_direction)direction);
+                desc.allow_tf32 = 0;
                 desc.in_dtype = t->c == 3 ? TRINE_F32 : TRINE_F16; /* images come as floats */
                 desc.out_dtype = TRINE_F16;
                 run_all(p, t, &desc, (trine_direction)direction);

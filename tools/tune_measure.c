@@ -20,7 +20,7 @@ enum {
 static const double time_enough_s = 0.4;
 static const double allowed_error =
     1e-3; /* of the largest result: far above rounding, F(4x4, 3x3)'s included, far below a mistake */
-static const double allowed_half_error = 1e-2;
+static const double allowed_half_error = 1e-2; /* and TF32's, which has as many bits */
 
 /* ---- the list ---- */
 
@@ -55,7 +55,8 @@ static void add_problem(cJSON *problems, trine_context *context, const tune_prob
                            d->weight_cb,
                            p->h,
                            p->w,
-                           (int)p->direction};
+                           (int)p->direction,
+                           d->allow_tf32};
     cli_set_text(row, "problem", text);
     cli_set(row, "uses", 1);
     cli_set_text(row, "default", trine_conv2d_algorithm(op, p->direction));
@@ -71,8 +72,8 @@ static void add_problem(cJSON *problems, trine_context *context, const tune_prob
 tune_problem tune_read(const cJSON *row)
 {
     const cJSON *numbers = cJSON_GetObjectItem(row, "numbers");
-    int n[15];
-    for (int i = 0; i < 15; i++) n[i] = cJSON_GetArrayItem(numbers, i)->valueint;
+    int n[16];
+    for (int i = 0; i < 16; i++) n[i] = cJSON_GetArrayItem(numbers, i)->valueint;
     tune_problem p = {.desc = trine_conv2d_desc_default(n[0], n[1], n[2]),
                       .h = n[12],
                       .w = n[13],
@@ -87,6 +88,7 @@ tune_problem tune_read(const cJSON *row)
     p.desc.out_dtype = (trine_dtype)n[9];
     p.desc.weight_kb = n[10];
     p.desc.weight_cb = n[11];
+    p.desc.allow_tf32 = n[15];
     return p;
 }
 
@@ -103,6 +105,7 @@ static void list_session(cJSON *problems, cli_run *run, const trine_session *ses
         p.desc.stride_h = p.desc.stride_w = conv.stride;
         p.desc.pad_h = p.desc.pad_w = conv.kernel / 2;
         p.desc.groups = conv.groups;
+        p.desc.allow_tf32 = trine_resnet_allows_tf32(run->net);
         p.desc.in_cb = i == 0 ? 1 : block; /* the stem reads images */
         p.desc.in_dtype = i == 0 ? TRINE_F32 : dtype;
         p.desc.out_cb = block;
@@ -357,9 +360,8 @@ static int compare(cli_run *run, const bench *a, const bench *reference)
         if (!(error <= worst)) worst = error; /* NaN stays */
     }
     const trine_conv2d_desc *d = &a->p->desc;
-    const double allowed =
-        (d->in_dtype == TRINE_F16 || d->out_dtype == TRINE_F16 ? allowed_half_error : allowed_error) *
-        largest;
+    const int rounded = d->in_dtype == TRINE_F16 || d->out_dtype == TRINE_F16 || d->allow_tf32;
+    const double allowed = (rounded ? allowed_half_error : allowed_error) * largest;
     if (code == CLI_OK && !(worst <= allowed)) {
         snprintf(text, sizeof text, "wrong: off by %.3g where results are as large as %.3g", worst, largest);
         cli_set_text(run->json, "error", text);

@@ -26,6 +26,9 @@ typedef struct trine_conv2d_desc {
      *  [ceil(K/weight_kb)][ceil(C/groups/weight_cb)][R][S][weight_cb][weight_kb] f32, padding zero; 1 and 1 are the dense
      *  [K][C/groups][R][S] */
     int weight_kb, weight_cb;
+    /** 1: with both sides in TRINE_F32, factors of products may be rounded to TF32 (10 bits behind the point), where the device has matrix
+     *  units for it: the result is less precise then, and may depend on what trine tune has measured. At first 0. */
+    int allow_tf32;
     int relu;             /**< epilogue: y = max(0, .) */
     int emit_bn_partials; /**< forward also writes the statistics that trine_batchnorm_statistics() merges */
     int batch; /**< images that are to come at a time, for choosing by measurement (trine/tuning.h); 0: nobody knows */

@@ -86,6 +86,10 @@ TRINE_API trine_status trine_resnet_freeze(trine_resnet *net, const char *globs)
  *  (trine_gradients_scale()). Sessions plan anew at their next forward pass.  @return TRINE_ERR_ARG: another type */
 TRINE_API trine_status trine_resnet_set_precision(trine_resnet *net, trine_dtype precision);
 TRINE_API trine_dtype trine_resnet_precision(const trine_resnet *net);
+/** 1: convolutions of activations in TRINE_F32 may round the factors of their products to TF32 (trine_conv2d_desc.allow_tf32); 0, at
+ *  first: they do not. Sessions plan anew at their next forward pass.  @return TRINE_ERR_ARG: neither 0 nor 1 */
+TRINE_API trine_status trine_resnet_allow_tf32(trine_resnet *net, int allowed);
+TRINE_API int trine_resnet_allows_tf32(const trine_resnet *net);
 
 typedef enum trine_bn_policy {
     TRINE_BN_AUTO = 0,  /**< eval where the layer is frozen, train elsewhere */

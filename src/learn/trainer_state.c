@@ -159,7 +159,7 @@ static void data_settings(settings *s, const trine_trainer *t)
 static void policy_settings(settings *s, const trine_resnet *net)
 {
     setting_text(s, "arch", trine_resnet_arch(net));
-    setting_text(s, "precision", net->precision == TRINE_F16 ? "fp16" : "fp32");
+    setting_text(s, "precision", net->precision == TRINE_F16 ? "fp16" : net->allow_tf32 ? "tf32" : "fp32");
     for (int i = 0; i < trine_resnet_bn_count(net) && s->status == TRINE_OK; i++) {
         trine_bn_info info;
         s->status = trine_resnet_bn(net, i, &info);

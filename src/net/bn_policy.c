@@ -101,6 +101,19 @@ trine_dtype trine_resnet_precision(const trine_resnet *net)
     return net->precision;
 }
 
+trine_status trine_resnet_allow_tf32(trine_resnet *net, int allowed)
+{
+    TRINE_CHECK(allowed == 0 || allowed == 1, TRINE_ERR_ARG, "allow_tf32 is %d: expected 0 or 1", allowed);
+    if (net->allow_tf32 != allowed) net->plan_version = ++net->next_version;
+    net->allow_tf32 = allowed;
+    return TRINE_OK;
+}
+
+int trine_resnet_allows_tf32(const trine_resnet *net)
+{
+    return net->allow_tf32;
+}
+
 /* "X" of "momentum=X" as a float with 0 <= X <= 1, of "eps=X" with X > 0. */
 static trine_status parse_number(const char *text, size_t length, bool positive, const char *what, float *out)
 {

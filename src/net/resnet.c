@@ -75,6 +75,7 @@ trine_conv2d_desc trine__conv_desc(const trine_resnet *net, int unit)
     desc.groups = u->groups;
     desc.in_cb = unit == 0 ? 1 : block; /* images come as NCHW */
     desc.out_cb = block;
+    desc.allow_tf32 = net->allow_tf32;
     trine_conv2d_choose_weight_blocks(net->context, &desc);
     return desc;
 }

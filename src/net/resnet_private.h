@@ -56,6 +56,7 @@ struct trine_resnet {
     uint64_t values_version; /* of the parameter that changed last */
     uint64_t next_version;
     trine_dtype precision; /* storage of activations in sessions */
+    int allow_tf32;        /* their convolutions may round to it */
     bool assert_state;     /* calls are guarded: see state_guard.h */
 };
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "op/conv2d_mma.h"
 #include "op/conv2d_private.h"
 #include "op/conv2d_taps.h"
 
@@ -65,12 +66,25 @@ static bool supports(const trine_conv2d *op, trine_direction direction)
            d->stride_h * d->stride_w <= MAX_PHASES && runs(&op->context->caps, &tiles[TILES - 1]);
 }
 
-/* Weights are rounded to halves on the way: only where activations are halves too, so that nothing changes precision by itself. */
+typedef struct kernel_options {
+    char text[128];
+} kernel_options;
+
+static kernel_options options_of(const trine_conv2d *op, trine_direction direction, const tile *t, bool mma)
+{
+    kernel_options o;
+    snprintf(o.text, sizeof o.text, "-DSIDE=%d -DTM=%d -DTN=%d%s%s", t->side, t->tm, t->tn,
+             trine__conv2d_storage_options(op, direction), mma ? trine__conv2d_mma_options(op).text : "");
+    return o;
+}
+
+/* Weights are rounded to halves on the way, and with activations in single precision both to TF32: only where activations are halves too,
+ * or where it is allowed, so that nothing changes precision by itself. */
 static bool supports_mma(const trine_conv2d *op, trine_direction direction)
 {
-    const trine_conv2d_desc *d = &op->desc;
-    return op->context->caps.matrix_units != TRINE__NO_MATRIX_UNITS && d->in_dtype == TRINE_F16 &&
-           d->out_dtype == TRINE_F16 && runs(&op->context->caps, &tiles[0]) && supports(op, direction);
+    return trine__conv2d_mma_options(op).text[0] && runs(&op->context->caps, &tiles[0]) &&
+           supports(op, direction) &&
+           trine__conv2d_mma_builds(op, options_of(op, TRINE_FORWARD, &tiles[0], true).text);
 }
 
 /* By name, or where `trine tune` found it right and fast: no GPU has run it yet. */
@@ -149,14 +163,9 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     TRINE_TRY(trine__buffer_from_host(op->context, taps, (size_t)tap_count * sizeof *taps, &s->taps));
     for (int i = 0; i < (s->mma ? 1 : TILES); i++) {
         if (!runs(&op->context->caps, &tiles[i])) continue;
-        char options[96];
-        snprintf(options, sizeof options, "-DSIDE=%d -DTM=%d -DTN=%d%s%s", tiles[i].side, tiles[i].tm,
-                 tiles[i].tn, trine__conv2d_storage_options(op, direction),
-                 !s->mma                                        ? ""
-                 : op->context->caps.matrix_units == TRINE__MMA ? " -DMMA=1"
-                                                                : " -DMMA=2");
+        const kernel_options options = options_of(op, direction, &tiles[i], s->mma);
         TRINE_TRY(trine__kernel_create(op->context, weights ? "conv2d_gemm_backward_weights" : "conv2d_gemm",
-                                       options, &s->kernels[i]));
+                                       options.text, &s->kernels[i]));
     }
     if (weights && dense_weights(op))
         return trine__kernel_create(op->context, "conv2d_add_splits", "", &s->pack);

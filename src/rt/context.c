@@ -50,19 +50,53 @@ int trine__vector_registers(const char *name, int width)
     return strcmp(name, "x86_64") == 0 || strcmp(name, "arm") == 0 ? 16 : 32;
 }
 
-/* Asked of the driver, not guessed from a name: the question itself is an extension. */
-static bool has_mma(cl_device_id id)
+trine__matrix_unit trine__matrix_unit_of(const trine__matrix_facts *f)
 {
-    enum { COMPUTE_CAPABILITY_MAJOR = 0x4000 /* cl_nv_device_attribute_query */, FIRST_WITH_MMA = 8 };
+    enum { FIRST_WITH_MMA = 8, CDNA = 9, RDNA3 = 11 };
+    if (f->compute_capability >= FIRST_WITH_MMA) return TRINE__MMA;
+    if (f->gfxip == CDNA && f->wavefront == 64) return TRINE__MFMA; /* or Vega, whose compiler refuses it */
+    if (f->gfxip == RDNA3 && f->wavefront == 32) return TRINE__WMMA;
+    if (f->extensions && strstr(f->extensions, "cl_intel_subgroup_matrix_multiply_accumulate")) {
+        if (f->least_sub_group_size == 8) return TRINE__DPAS8;
+        if (f->least_sub_group_size == 16) return TRINE__DPAS16;
+    }
+    return TRINE__NO_MATRIX_UNIT;
+}
+
+static uint64_t least_sub_group_size(cl_device_id id)
+{
+    enum { SUB_GROUP_SIZES = 0x4108, MOST = 16 };
+    size_t sizes[MOST], bytes = 0, least = 0;
+    if (clGetDeviceInfo(id, SUB_GROUP_SIZES, sizeof sizes, sizes, &bytes) != CL_SUCCESS) return 0;
+    for (size_t i = 0; i < bytes / sizeof *sizes; i++)
+        if (least == 0 || sizes[i] < least) least = sizes[i];
+    return least;
+}
+
+/* Asked of the driver, not guessed from a name: each question is an extension. */
+static trine__matrix_unit find_matrix_unit(cl_device_id id)
+{
+    enum { COMPUTE_CAPABILITY_MAJOR = 0x4000, WAVEFRONT_WIDTH = 0x4043, GFXIP_MAJOR = 0x404a };
     size_t bytes = 0;
     char *extensions = NULL;
+    trine__matrix_unit unit = TRINE__NO_MATRIX_UNIT;
     if (clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, 0, NULL, &bytes) != CL_SUCCESS || bytes == 0 ||
         !(extensions = malloc(bytes)))
-        return false;
-    const bool asked = clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, bytes, extensions, NULL) == CL_SUCCESS &&
-                       strstr(extensions, "cl_nv_device_attribute_query");
+        return unit;
+    if (clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, bytes, extensions, NULL) == CL_SUCCESS) {
+        trine__matrix_facts facts = {.extensions = extensions};
+        if (strstr(extensions, "cl_nv_device_attribute_query"))
+            facts.compute_capability = caps_number(id, COMPUTE_CAPABILITY_MAJOR, sizeof(cl_uint));
+        if (strstr(extensions, "cl_amd_device_attribute_query")) {
+            facts.gfxip = caps_number(id, GFXIP_MAJOR, sizeof(cl_uint));
+            facts.wavefront = caps_number(id, WAVEFRONT_WIDTH, sizeof(cl_uint));
+        }
+        if (strstr(extensions, "cl_intel_required_subgroup_size"))
+            facts.least_sub_group_size = least_sub_group_size(id);
+        unit = trine__matrix_unit_of(&facts);
+    }
     free(extensions);
-    return asked && caps_number(id, COMPUTE_CAPABILITY_MAJOR, sizeof(cl_uint)) >= FIRST_WITH_MMA;
+    return unit;
 }
 
 static void read_caps(trine_context *ctx)
@@ -73,7 +107,7 @@ static void read_caps(trine_context *ctx)
     const int width = d->info.vector_width;
     caps->vector_width = !caps->cpu ? 1 : width >= 16 ? 16 : width >= 8 ? 8 : 4;
     caps->vector_registers = caps->cpu ? trine__vector_registers(machine, caps->vector_width) : 16;
-    caps->matrix_units = has_mma(d->id) ? TRINE__MMA : TRINE__NO_MATRIX_UNITS;
+    caps->matrix_unit = caps->cpu ? TRINE__NO_MATRIX_UNIT : find_matrix_unit(d->id);
     caps->compute_units = d->info.compute_units > 0 ? d->info.compute_units : 1;
     caps->max_local_size = caps_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
     caps->local_bytes = caps_number(d->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof(cl_ulong));

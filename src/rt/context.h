@@ -12,12 +12,27 @@ typedef struct trine__program trine__program;
 typedef struct trine__cache trine__cache;
 typedef struct trine__tuning trine__tuning;
 
-/* Instructions that multiply small matrices of halves with float sums (cl/conv2d_mma.clh). */
-typedef enum trine__matrix_units {
-    TRINE__NO_MATRIX_UNITS = 0,
-    TRINE__MMA,         /* NVIDIA's mma.sync.m16n8k16 */
-    TRINE__MMA_IMITATED /* by ordinary instructions: for tests */
-} trine__matrix_units;
+/* Instructions that multiply small matrices of halves with float sums, as cl/conv2d_mma_units.clh has them. */
+typedef enum trine__matrix_unit {
+    TRINE__NO_MATRIX_UNIT = 0,
+    TRINE__MMA,    /* mma.sync.m16n8k16 */
+    TRINE__MFMA,   /* v_mfma_f32_16x16x16f16 */
+    TRINE__WMMA,   /* v_wmma_f32_16x16x16_f16 */
+    TRINE__DPAS8,  /* dpas by 8 work-items */
+    TRINE__DPAS16, /* and by 16 */
+    TRINE__MATRIX_UNITS
+} trine__matrix_unit;
+
+/* What a driver tells of its device, from which the unit follows; 0 where it tells nothing. */
+typedef struct trine__matrix_facts {
+    const char *extensions;
+    uint64_t compute_capability;   /* major; cl_nv_device_attribute_query */
+    uint64_t gfxip, wavefront;     /* major, work-items of a wave; cl_amd_device_attribute_query */
+    uint64_t least_sub_group_size; /* cl_intel_required_subgroup_size */
+} trine__matrix_facts;
+
+/* The unit that such a device may have: whether it does shows as its kernels are built. */
+trine__matrix_unit trine__matrix_unit_of(const trine__matrix_facts *facts);
 
 /* What operators may know about a device: shapes and limits, never a vendor. */
 typedef struct trine__caps {
@@ -25,7 +40,8 @@ typedef struct trine__caps {
     int vector_width;     /* floats of one native vector: 1 (scalar GPU lanes), 4, 8 or 16 */
     int vector_registers; /* of that width, as the instruction set that has it offers: 8, 16 or 32 */
     int compute_units;
-    trine__matrix_units matrix_units;
+    trine__matrix_unit matrix_unit;
+    bool matrix_imitated;  /* by ordinary instructions: for tests */
     size_t max_local_size; /* work-items of a work-group */
     size_t local_bytes;    /* local memory of a work-group */
     size_t alignment;      /* bytes; of buffer views */
@@ -59,6 +75,8 @@ struct trine_context {
     trine__tuning *tuning; /* NULL until the first question */
     trine__cache *cache;   /* NULL: no cache (disabled or unusable) */
     atomic_ullong now_bytes, peak_bytes;
+    atomic_int matrix_trials
+        [2]; /* of the matrix unit's kernels for floats and halves: 0 not built yet, 1 they build, -1 they do not */
     const trine__rehearsal *rehearsal; /* NULL: build and run */
 };
 

@@ -177,6 +177,7 @@ def half_precision(folder):
     result = Run(*arguments, "--out", out, "--resume", "--json", "-").json()
     assert digest(out) == digest(whole) and result["steps"][-1] == expected["steps"][-1], result
     Run(*arguments, "--precision", "fp32", "--out", out, "--resume").fails(2, "precision is fp32 here, but fp16")
+    Run(*arguments, "--precision", "tf32", "--out", out, "--resume").fails(2, "precision is tf32 here, but fp16")
 
 
 def torch_file(folder):

@@ -83,6 +83,8 @@ def export(folder):
     assert len(rows) == sum(len(row["ms"]) for row in result["results"]) and all(len(row) == 4 for row in rows), lines
     assert {row[0] for row in rows} == {row["problem"] for row in result["results"]}
     assert tune(folder, "--precision", "fp16")["measured"] > 0 # other problems
+    result = tune(folder, "--precision", "tf32") # the same ones: no matrix units here
+    assert result["precision"] == "tf32" and result["measured"] == 0, result
     other = Run(*SMALL[:-1], "train", "--json", "-", env=own_cache(folder)).json()
     assert other["measured"] > 0 and any("backward_weights" in row["problem"] for row in other["results"])
     assert json.loads(Run("cache", "--clear", "--json", "-", env=own_cache(folder)).ok().out)["measured"] == 0

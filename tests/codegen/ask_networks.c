@@ -150,6 +150,7 @@ static void ask_layers(asker *a, const trine_resnet *net, const trine_tensor *im
     for (int i = 0; i < net->spec.unit_count; i++) {
         if (!trine_session_convolution(session, i, &conv)) continue;
         trine_conv2d_desc desc = trine__conv_desc(net, i);
+        desc.allow_tf32 = 1;
         ask_layer(a, &desc, conv.h, conv.w);
         desc.in_dtype = desc.out_dtype = TRINE_F16;
         ask_layer(a, &desc, conv.h, conv.w);

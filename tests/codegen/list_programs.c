@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Lists every program that the library asks for on a device of some shape, without building any; tools/codegen compiles
  * them with the vendors' generators.
- *   list_programs SHAPE:LOCAL_BYTES:ITEMS:UNITS [FOLDER]
- * SHAPE is "gpu", "gpumma" (with NVIDIA's matrix units) or "cpu4", "cpu8", "cpu16" (floats of a vector), followed by the local memory and the largest size of a
- * work-group and the number of compute units. One line a program and local size, fields between tabs:
+ *   list_programs SHAPE:LOCAL_BYTES:ITEMS:UNITS[:MATRIX_UNIT] [FOLDER]
+ * SHAPE is "gpu" or "cpu4", "cpu8", "cpu16" (floats of a vector), followed by the local memory and the largest size of a work-group, the
+ * number of compute units and, of GPUs, the matrix unit: mma, mfma, wmma, dpas8, dpas16. One line a program and local size, fields between
+ * tabs:
  *   chosen|forced  kernel  options  local size (XxYxZ, "-" if never launched)  bytes of local arguments  who asks for it
  * "chosen" is what runs where nobody names an implementation. With FOLDER, the embedded sources go there as KERNEL.cl. */
 #include <stdio.h>
@@ -117,20 +118,33 @@ static void write_sources(const char *folder)
     }
 }
 
+/* "", or ":mfma" */
+static bool take_matrix_unit(trine__caps *caps, const char *name)
+{
+    static const char *const names[TRINE__MATRIX_UNITS] = {"", ":mma", ":mfma", ":wmma", ":dpas8", ":dpas16"};
+    caps->matrix_imitated = false;
+    for (int i = 0; i < TRINE__MATRIX_UNITS; i++) {
+        caps->matrix_unit = (trine__matrix_unit)i;
+        if (strcmp(name, names[i]) == 0) return true;
+    }
+    return false;
+}
+
 /* "gpu:65536:256:64": nothing of the device underneath shows in the list. */
 static void take_shape(trine_context *context, const char *shape)
 {
     char kind[8];
     int width = 1, used = 0;
     trine__caps *caps = &context->caps;
-    if (sscanf(shape, "%7[a-z0-9]:%zu:%zu:%d%n", kind, &caps->local_bytes, &caps->max_local_size,
-               &caps->compute_units, &used) != 4 ||
-        shape[used] || (strncmp(kind, "gpu", 3) != 0 && sscanf(kind, "cpu%d", &width) != 1)) {
+    const bool read = sscanf(shape, "%7[a-z0-9]:%zu:%zu:%d%n", kind, &caps->local_bytes,
+                             &caps->max_local_size, &caps->compute_units, &used) == 4;
+    const bool gpu = read && strcmp(kind, "gpu") == 0;
+    if (read) test_imitate(context, gpu ? kind : kind + strlen("cpu"));
+    if (!read || !take_matrix_unit(caps, shape + used) ||
+        (gpu ? 0 : sscanf(kind, "cpu%d", &width) != 1 || caps->matrix_unit != TRINE__NO_MATRIX_UNIT)) {
         fprintf(stderr, "list_programs: '%s' is no shape: expected for example gpu:65536:256:64\n", shape);
         exit(2);
     }
-    test_imitate(context, strncmp(kind, "gpu", 3) == 0 ? "gpu" : kind + strlen("cpu"));
-    caps->matrix_units = strcmp(kind, "gpumma") == 0 ? TRINE__MMA : TRINE__NO_MATRIX_UNITS;
 }
 
 int main(int argc, char **argv)
@@ -139,7 +153,7 @@ int main(int argc, char **argv)
     list l = {.asker = &a};
     const trine__rehearsal rehearsal = {tell, &l};
     if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: list_programs SHAPE:LOCAL_BYTES:ITEMS:UNITS [FOLDER]\n");
+        fprintf(stderr, "usage: list_programs SHAPE:LOCAL_BYTES:ITEMS:UNITS[:MATRIX_UNIT] [FOLDER]\n");
         return 2;
     }
     if (argc > 2) write_sources(argv[2]);

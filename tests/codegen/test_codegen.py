@@ -97,6 +97,7 @@ def check_compiling(target, usual):
                "no_such_value")
     expect(f"{target}, a function that is nowhere", codegen(UNRESOLVED, "", *at), 1, "does not build")
     expect(f"{target}, well", codegen(SOUND, "", *at), usual, "1 of 1 build")
+    expect(f"{target}, no matrix instruction", codegen(SOUND, "-DMMA=PLANTED", *at, use="forced"), 1, "has no matrix instruction")
 
 
 def check_registers(target):

@@ -56,6 +56,7 @@ static void call_sizes(void)
     ck_assert(trine_resnet_flat_count(on.look) > 0);
     ck_assert(trine_resnet_macs(on.look, SIDE, SIDE) > 0);
     ck_assert_int_eq(trine_resnet_precision(on.look), TRINE_F32);
+    ck_assert_int_eq(trine_resnet_allows_tf32(on.look), 0);
 }
 
 static void call_parameter(void)
@@ -288,7 +289,8 @@ static const struct row {
     {"trine_resnet_bn_snapshot", call_bn_snapshot, 0, 0},
     {"trine_resnet_arch", call_arch, 0, 0},
     {"trine_resnet_features trine_resnet_outputs trine_resnet_in_channels trine_resnet_parameter_count "
-     "trine_resnet_bn_count trine_resnet_flat_count trine_resnet_macs trine_resnet_precision",
+     "trine_resnet_bn_count trine_resnet_flat_count trine_resnet_macs trine_resnet_precision "
+     "trine_resnet_allows_tf32",
      call_sizes, 0, 0},
     {"trine_resnet_parameter trine_resnet_parameter_read", call_parameter, 0, 0},
     {"trine_resnet_bn trine_resnet_bn_read", call_bn, 0, 0},

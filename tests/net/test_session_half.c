@@ -215,6 +215,34 @@ START_TEST(test_refused)
 }
 END_TEST
 
+/* TF32 is another precision where matrix units are chosen for it, and only as long as it is allowed; elsewhere permission changes nothing. */
+START_TEST(test_tf32)
+{
+    const char *algorithms = getenv("TRINE_ALGORITHMS");
+    const bool units =
+        algorithms && strstr(algorithms, "conv2d_mma") && dev.context->caps.matrix_unit == TRINE__MMA;
+    trine_resnet *net = make_network("resnet20_cifar", 3);
+    test_tensor x = images(BATCH, 32, 5, 0);
+    trine_session *s = training(net, BATCH, 32, TRINE_EMBED_POOL);
+    double *values[3];
+    ASSERT_OK(trine_resnet_set_bn(net, "eval"));
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_resnet_allow_tf32(net, 2));
+    for (int i = 0; i < 3; i++) {
+        ASSERT_OK(trine_resnet_allow_tf32(net, i == 1));
+        ck_assert_int_eq(trine_resnet_allows_tf32(net), i == 1);
+        values[i] = forward_values(s, &x, TRINE_EMBED_POOL);
+    }
+    const size_t count = (size_t)BATCH * (size_t)trine_session_embedding(s).shape.c;
+    const double allowed = distance(values[0], values[1], count);
+    ck_assert_msg(units ? allowed > 1e-6 && allowed < 5e-3 : allowed == 0, "TF32 changes %g", allowed);
+    ck_assert(distance(values[0], values[2], count) == 0);
+    for (int i = 0; i < 3; i++) free(values[i]);
+    test_tensor_release(&x);
+    trine_session_destroy(&s);
+    trine_resnet_destroy(&net);
+}
+END_TEST
+
 int main(void)
 {
     test_device_open();
@@ -225,6 +253,7 @@ int main(void)
     tcase_add_test(tc, test_trunk_and_tail);
     tcase_add_test(tc, test_overflow);
     tcase_add_test(tc, test_refused);
+    tcase_add_test(tc, test_tf32);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);
     test_device_close();

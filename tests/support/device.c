@@ -45,7 +45,8 @@ void test_imitate(trine_context *context, const char *shape)
     caps->vector_width = !caps->cpu ? 1 : neon ? 4 : atoi(shape);
     caps->vector_registers =
         caps->cpu ? trine__vector_registers(neon ? "aarch64" : "x86_64", caps->vector_width) : 16;
-    caps->matrix_units = caps->cpu ? TRINE__NO_MATRIX_UNITS : TRINE__MMA_IMITATED;
+    caps->matrix_unit = caps->cpu ? TRINE__NO_MATRIX_UNIT : TRINE__MMA;
+    caps->matrix_imitated = true;
 }
 
 void test_device_open(void)
