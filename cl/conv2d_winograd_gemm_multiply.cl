@@ -58,8 +58,8 @@ __kernel void conv2d_winograd_gemm_multiply(__global const float4 *a, __global c
                                             const int out_at, const int rows, const int columns, const int depth, const int a_stride,
                                             const int b_stride, const int out_stride, const int planes, const int share, const int add)
 {
-    TILE(a_tile, A_ROW);
-    TILE(b_tile, B_ROW);
+    TILE(a_tile, BM);
+    TILE(b_tile, BN);
     const int lx = (int)get_local_id(0), ly = (int)get_local_id(1), item = ly * SIDE + lx;
     const int plane = (int)get_group_id(2) % planes, split = (int)get_group_id(2) / planes;
     const int m0 = (int)get_group_id(1) * BM, n0 = (int)get_group_id(0) * BN;
