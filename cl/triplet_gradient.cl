@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* triplet_gradient - de[i] = sum_j w[i][j] * (q * e[i] - e[j]);  q = 1, for cosine cos(i,j) * |e[j]| / |e[i]| (0 where |e[i]| was
- * clamped), from d(1 - <a,b>/(|a||b|))/da = (cos * |b|/|a| * a - b) / (|a||b|).
- * e, de [N][ld], d of them counted, padding of de written zero; ws: norms, distances and weights (triplet_weights) in.
+/* triplet_gradient - de[i] = sum_j w[i][j] * (q * e[i] - c[j]) over the candidates c;  q = 1, for cosine cos(i,j) * |c[j]| / |e[i]| (0
+ * where |e[i]| was clamped), from d(1 - <a,b>/(|a||b|))/da = (cos * |b|/|a| * a - b) / (|a||b|).
+ * e, de [N][ld], memory [M-N][ld] or null, d of each row counted, padding of de written zero; ws: norms, distances and weights
+ * (triplet_weights) in.
  * global (ceil(ld/(CH*CB)), N): a work-item is CH vectors of a row.  j runs upwards: fixed order.
  * -D CB (floats of a vector) CH
  * host src/op/triplet.c   ref tests/ref/ref_loss.c */
@@ -11,16 +12,16 @@
 #define CH 4
 #endif
 
-__kernel void triplet_gradient(__global const float *restrict e, __global const float *restrict ws,
-                               __global float *restrict de, const int n, const int d, const int ld, const int distance)
+__kernel void triplet_gradient(__global const float *restrict e, __global const float *restrict memory,
+                               __global const float *restrict ws, __global float *restrict de, const int n,
+                               const int m, const int d, const int ld, const int distance)
 {
     const int first = (int)get_global_id(0) * (CH * CB), i = (int)get_global_id(1);
     if (first >= ld) return;
-    __global const float *dist = ws + WS_MATRIX(n) + (size_t)i * n;
-    __global const float *weights = dist + (size_t)n * n;
+    __global const float *dist = ws + WS_MATRIX(n, m) + (size_t)i * m;
+    __global const float *weights = dist + (size_t)n * m;
     __global const float *ei = e + (size_t)i * ld + first;
     __global float *out = de + (size_t)i * ld + first;
-    const float turn = distance == COSINE ? (ws[i] < MIN_NORM ? 0.0f : 1.0f / ws[i]) : 0.0f;
     const int here = min(CH * CB, ld - first); /* floats of this work-item */
     if (first + CH * CB <= d) {
         floatV a[CH], acc[CH];
@@ -29,11 +30,11 @@ __kernel void triplet_gradient(__global const float *restrict e, __global const 
             a[v] = LOADV(v, ei);
             acc[v] = 0.0f;
         }
-        for (int j = 0; j < n; j++) {
+        for (int j = 0; j < m; j++) {
             const float w = j == i ? 0.0f : weights[j];
             if (w == 0.0f) continue;
-            const float q = distance == COSINE ? (1.0f - dist[j]) * fmax(ws[j], MIN_NORM) * turn : 1.0f;
-            __global const float *ej = e + (size_t)j * ld + first;
+            const float q = turn_of(dist[j], distance, ws[i], ws[j]);
+            __global const float *ej = candidate(e, memory, j, n, ld) + first;
 #pragma unroll
             for (int v = 0; v < CH; v++) acc[v] += w * (q * a[v] - LOADV(v, ej));
         }
@@ -43,11 +44,11 @@ __kernel void triplet_gradient(__global const float *restrict e, __global const 
     }
     for (int c = 0; c < here; c++) {
         float acc = 0.0f;
-        for (int j = 0; j < n && first + c < d; j++) {
+        for (int j = 0; j < m && first + c < d; j++) {
             const float w = j == i ? 0.0f : weights[j];
             if (w == 0.0f) continue;
-            const float q = distance == COSINE ? (1.0f - dist[j]) * fmax(ws[j], MIN_NORM) * turn : 1.0f;
-            acc += w * (q * ei[c] - e[(size_t)j * ld + first + c]);
+            const float q = turn_of(dist[j], distance, ws[i], ws[j]);
+            acc += w * (q * ei[c] - candidate(e, memory, j, n, ld)[first + c]);
         }
         out[c] = acc;
     }

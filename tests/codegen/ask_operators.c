@@ -33,7 +33,10 @@ static void ask_triplet(asker *a, const operands *o, trine_tensor *e, trine_tens
     for (int mining = TRINE_BATCH_HARD; mining <= TRINE_SEMI_HARD; mining++)
         for (int distance = TRINE_EUCLIDEAN; distance <= TRINE_COSINE; distance++)
             for (int soft = 0; soft <= (mining != TRINE_BATCH_ALL); soft++) {
-                const trine_triplet_desc desc = {(trine_mining)mining, (trine_distance)distance, soft, 0.2f};
+                const trine_triplet_desc desc = {.mining = (trine_mining)mining,
+                                                 .distance = (trine_distance)distance,
+                                                 .soft = soft,
+                                                 .margin = 0.2f};
                 trine_triplet *op = NULL;
                 must(trine_triplet_create(a->context, &desc, &op));
                 must(trine_triplet_run(op, a->stream, e, o->b, de, o->b, 0, o->a));

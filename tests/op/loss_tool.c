@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Runs losses and optimizers on files of raw float32 (labels: int32) for torch_losses.py. Reads one command a
- * line on stdin: normalize N D CB  X DY  Y NORMS DX cross_entropy N K  Z LABELS  STATS DZ triplet N D CB
- * MINING DISTANCE SOFT MARGIN  E LABELS  STATS DE triplet_margin N D CB MARGIN P EPS SWAP REDUCTION  A P N
+ * line on stdin: normalize N D CB  X DY  Y NORMS DX cross_entropy N K  Z LABELS  STATS DZ triplet BATCHES N D CB
+ * MEMORY FIELD=VALUE,...  E LABELS  STATS DE triplet_margin N D CB MARGIN P EPS SWAP REDUCTION  A P N
  * LOSS TOTAL DA DP DN optimizer KIND MOMENTUM NESTEROV DECAY BETA1 BETA2 EPS COUNT STEPS  RATES PARAMETERS
  * GRADIENTS  OUT STATE Inputs first, then outputs. GRADIENTS [STEPS][COUNT]; STATE gets every state buffer,
  * one after the other. */
@@ -121,25 +121,96 @@ static void run_cross_entropy(void)
     trine_cross_entropy_destroy(&op);
 }
 
+/* "mining=3,swap=1" into a description of that loss. */
+static trine_triplet_desc parse_triplet(const char *text)
+{
+    trine_triplet_desc desc = {.mining = TRINE_BATCH_HARD};
+    const struct {
+        const char *name;
+        float *real;
+        int *integer;
+    } fields[] = {{"margin", &desc.margin, NULL},
+                  {"soft", NULL, &desc.soft},
+                  {"swap", NULL, &desc.swap},
+                  {"temperature", &desc.temperature, NULL},
+                  {"fraction", &desc.fraction, NULL},
+                  {"window_lower", &desc.window_lower, NULL},
+                  {"window_upper", &desc.window_upper, NULL},
+                  {"weight_lower", &desc.weight_lower, NULL},
+                  {"weight_upper", &desc.weight_upper, NULL},
+                  {"angle", &desc.angle, NULL},
+                  {"alpha", &desc.alpha, NULL},
+                  {"beta", &desc.beta, NULL},
+                  {"base", &desc.base, NULL},
+                  {"epsilon", &desc.epsilon, NULL}};
+    for (const char *at = text; *at; at += *at == ',') {
+        const char *equals = strchr(at, '=');
+        if (!equals) die(at, "want FIELD=VALUE");
+        const size_t length = (size_t)(equals - at);
+        char *end;
+        const double value = strtod(equals + 1, &end);
+        size_t k = 0;
+        while (k < sizeof fields / sizeof fields[0] &&
+               (strlen(fields[k].name) != length || strncmp(at, fields[k].name, length) != 0))
+            k++;
+        if (k < sizeof fields / sizeof fields[0] && fields[k].real)
+            *fields[k].real = (float)value;
+        else if (k < sizeof fields / sizeof fields[0])
+            *fields[k].integer = (int)value;
+        else if (strncmp(at, "loss=", 5) == 0)
+            desc.loss = (trine_triplet_loss)value;
+        else if (strncmp(at, "mining=", 7) == 0)
+            desc.mining = (trine_mining)value;
+        else if (strncmp(at, "distance=", 9) == 0)
+            desc.distance = (trine_distance)value;
+        else if (strncmp(at, "negative=", 9) == 0)
+            desc.negative = (trine_negative)value;
+        else if (strncmp(at, "seed=", 5) == 0)
+            desc.seed = (uint64_t)value;
+        else
+            die(at, "unknown field");
+        at = end;
+    }
+    return desc;
+}
+
+/* Batches one after the other, as the steps of a training would. */
 static void run_triplet(void)
 {
-    const int n = next_int(), d = next_int(), cb = next_int();
-    trine_triplet_desc desc;
-    desc.mining = (trine_mining)next_int();
-    desc.distance = (trine_distance)next_int();
-    desc.soft = next_int();
-    desc.margin = next_float();
-    trine_tensor e = read_tensor(n, d, cb), de = new_tensor(n, d, cb);
-    trine_buffer *labels = read_buffer((size_t)n), *stats = new_buffer(TRINE_TRIPLET_STATS), *workspace;
+    const int batches = next_int(), n = next_int(), d = next_int(), cb = next_int(), remembered = next_int();
+    const trine_triplet_desc desc = parse_triplet(next_word());
+    const size_t row = (size_t)n * (size_t)d, all = (size_t)batches;
+    float *e = read_values(all * row), *de = calloc(all * row, sizeof *de);
+    int32_t *labels = read_values(all * (size_t)n);
+    trine_tensor te = new_tensor(n, d, cb), tde = new_tensor(n, d, cb);
+    trine_buffer *tlabels = new_buffer((size_t)n), *stats = new_buffer(all * TRINE_TRIPLET_STATS), *workspace;
     trine_triplet *op;
+    trine_triplet_memory *memory = NULL;
+    if (!de) die(line_words[0], "out of memory");
     must(trine_triplet_create(dev.context, &desc, &op));
+    if (remembered) {
+        must(trine_triplet_memory_create(dev.context, remembered, d, cb, &memory));
+        must(trine_triplet_set_memory(op, memory));
+    }
     workspace = new_buffer(trine_triplet_workspace_bytes(op, n) / 4);
-    must(trine_triplet_run(op, dev.stream, &e, labels, &de, stats, 0, workspace));
-    write_buffer(&stats, TRINE_TRIPLET_STATS);
-    write_tensor(&de);
-    trine_buffer_release(&e.buffer);
-    trine_buffer_release(&labels);
+    for (size_t i = 0; i < all; i++) {
+        must(trine_tensor_upload(dev.stream, e + i * row, &te));
+        must(trine_buffer_write(dev.stream, tlabels, 0, labels + i * (size_t)n, (size_t)n * 4));
+        trine_triplet_set_step(op, i);
+        must(trine_triplet_run(op, dev.stream, &te, tlabels, &tde, stats, (int)i, workspace));
+        if (memory) must(trine_triplet_memory_add(memory, dev.stream, &te, tlabels));
+        must(trine_tensor_download(dev.stream, &tde, de + i * row));
+    }
+    write_buffer(&stats, all * TRINE_TRIPLET_STATS);
+    write_values(de, all * row);
+    free(e);
+    free(de);
+    free(labels);
+    trine_buffer_release(&te.buffer);
+    trine_buffer_release(&tde.buffer);
+    trine_buffer_release(&tlabels);
     trine_buffer_release(&workspace);
+    trine_triplet_memory_destroy(&memory);
     trine_triplet_destroy(&op);
 }
 

@@ -32,6 +32,11 @@ static const struct combo {
 };
 enum { COMBOS = sizeof combos / sizeof combos[0] };
 
+static trine_triplet_desc describe(trine_mining mining, trine_distance distance, int soft, float margin)
+{
+    return (trine_triplet_desc){.mining = mining, .distance = distance, .soft = soft, .margin = margin};
+}
+
 /* How embeddings are made: random; multiples of 1/4 with every fourth a copy of an earlier one (exact ties);
  * all equal. */
 typedef enum fill { RANDOM, GRID, COPIES, EQUAL } fill;
@@ -172,7 +177,8 @@ START_TEST(test_against_reference)
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         const struct shape_case *c = &cases[k];
         if (c->n > 16 && test_small()) continue;
-        const trine_triplet_desc desc = {combo->mining, combo->distance, combo->soft, (float)c->margin};
+        const trine_triplet_desc desc =
+            describe(combo->mining, combo->distance, combo->soft, (float)c->margin);
         const ref_triplet_desc ref = {(int)combo->mining, (int)combo->distance, combo->soft, desc.margin};
         char what[160];
         snprintf(what, sizeof what,
@@ -211,7 +217,7 @@ START_TEST(test_shape_of_other_devices)
     const bool cpu = dev.context->caps.cpu;
     dev.context->caps.cpu = !cpu;
     const struct combo *combo = &combos[_i];
-    const trine_triplet_desc desc = {combo->mining, combo->distance, combo->soft, 0.2f};
+    const trine_triplet_desc desc = describe(combo->mining, combo->distance, combo->soft, 0.2f);
     const ref_triplet_desc ref = {(int)combo->mining, (int)combo->distance, combo->soft, desc.margin};
     static const struct shape_case shapes[] = {
         {1, 3, 1, 1, RANDOM, 0.2}, {13, 70, 8, 3, RANDOM, 0.2}, {66, 33, 16, 6, COPIES, 0.2}};
@@ -244,7 +250,7 @@ END_TEST
 START_TEST(test_same_bits_every_run)
 {
     const struct combo *combo = &combos[_i];
-    const trine_triplet_desc desc = {combo->mining, combo->distance, combo->soft, 0.2f};
+    const trine_triplet_desc desc = describe(combo->mining, combo->distance, combo->soft, 0.2f);
     const int n = test_small() ? 9 : 40, d = 72;
     double *e = test_random((size_t)(n * d), 5, -1, 1);
     int32_t *labels = make_labels(n, 6);
@@ -264,7 +270,7 @@ END_TEST
 START_TEST(test_nan_is_not_lost)
 {
     const struct combo *combo = &combos[_i];
-    const trine_triplet_desc desc = {combo->mining, combo->distance, combo->soft, 0.2f};
+    const trine_triplet_desc desc = describe(combo->mining, combo->distance, combo->soft, 0.2f);
     const int n = 8, d = 5;
     double *e = test_random((size_t)(n * d), 6, -1, 1);
     int32_t *labels = make_labels(n, 4);
@@ -285,7 +291,7 @@ END_TEST
  * rounding. */
 START_TEST(test_close_far_from_origin)
 {
-    const trine_triplet_desc desc = {TRINE_BATCH_HARD, TRINE_EUCLIDEAN, 0, 0.01f};
+    const trine_triplet_desc desc = describe(TRINE_BATCH_HARD, TRINE_EUCLIDEAN, 0, 0.01f);
     const ref_triplet_desc ref = {0, 0, 0, desc.margin};
     const int n = 6, d = 32;
     double *e = test_random((size_t)(n * d), 7, 0, 1e-3);
@@ -306,15 +312,13 @@ END_TEST
 START_TEST(test_arguments)
 {
     trine_triplet *op = NULL;
-    trine_triplet_desc desc = {TRINE_BATCH_ALL, TRINE_EUCLIDEAN, 1, 0.2f};
-    ASSERT_FAILS(TRINE_ERR_ARG, trine_triplet_create(dev.context, &desc, &op));
-    desc = (trine_triplet_desc){TRINE_BATCH_HARD, TRINE_EUCLIDEAN, 0, -0.1f};
+    trine_triplet_desc desc = describe(TRINE_BATCH_HARD, TRINE_EUCLIDEAN, 0, -0.1f);
     ASSERT_FAILS(TRINE_ERR_ARG, trine_triplet_create(dev.context, &desc, &op));
     desc.margin = NAN;
     ASSERT_FAILS(TRINE_ERR_ARG, trine_triplet_create(dev.context, &desc, &op));
-    desc = (trine_triplet_desc){(trine_mining)9, TRINE_EUCLIDEAN, 0, 0.1f};
+    desc = describe((trine_mining)9, TRINE_EUCLIDEAN, 0, 0.1f);
     ASSERT_FAILS(TRINE_ERR_ARG, trine_triplet_create(dev.context, &desc, &op));
-    desc = (trine_triplet_desc){TRINE_BATCH_HARD, (trine_distance)3, 0, 0.1f};
+    desc = describe(TRINE_BATCH_HARD, (trine_distance)3, 0, 0.1f);
     ASSERT_FAILS(TRINE_ERR_ARG, trine_triplet_create(dev.context, &desc, &op));
     ck_assert_ptr_null(op);
     desc.distance = TRINE_COSINE;
