@@ -307,7 +307,11 @@ static void print_option(const cli_option *option)
     const bool shown = option->preset != NULL && option->kind != CLI_FLAG && option->preset[0] != '\0';
     snprintf(help, sizeof help, "%s%s%s%s", option->help, shown ? " [" : "", shown ? option->preset : "",
              shown ? "]" : "");
-    fputs(head, stdout);
+    int line = 0; /* where a long list of choices goes on */
+    for (int i = 0; length > HELP_WIDTH && i < HELP_WIDTH; i++)
+        if (head[i] == '|') line = i + 1;
+    if (line > 0) printf("%.*s\n%*s", line, head, HELP_INDENT, "");
+    fputs(head + line, stdout);
     if (length + 2 > HELP_INDENT)
         printf("\n%*s", HELP_INDENT, "");
     else

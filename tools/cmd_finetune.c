@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* trine finetune: triplet loss from pretrained weights, with the retrieval figures before and after. */
+/* trine finetune: a metric loss from pretrained weights, with the retrieval figures before and after. */
+#include "cli_loss.h"
 #include "cli_network.h"
 #include "cli_resume.h"
 #include "cli_survey.h"
@@ -10,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char minings[] = "batch-hard|batch-all|semi-hard";
-static const char distances[] = "euclidean|squared|cosine";
 static const char feature_caches[] = "auto|off|memory|disk";
 
 static const cli_option data_options[] = {
@@ -31,12 +30,7 @@ static const cli_option data_options[] = {
     {"names", CLI_CHOICE, CLI_AT(names), "source|torchvision", "source", 0, 0,
      "tensor names in FILE: those that the weights came with, or torchvision's"},
 };
-static const cli_option loss_options[] = {
-    {"loss", CLI_CHOICE, CLI_AT(loss), "triplet", "triplet", 0, 0, "the loss"},
-    {"margin", CLI_TEXT, CLI_AT(margin), "M", "0.2", 0, 0,
-     "a number >= 0, or soft for softplus(d_ap - d_an)"},
-    {"mining", CLI_CHOICE, CLI_AT(mining), minings, "batch-hard", 0, 0, "which triplets of a batch count"},
-    {"distance", CLI_CHOICE, CLI_AT(distance), distances, "euclidean", 0, 0, "between embeddings"},
+static const cli_option batch_options[] = {
     {"embedding", CLI_CHOICE, CLI_AT(embedding), "pool|fc", NULL, 0, 0,
      "what the loss sees: globally pooled features, or the output of fc; not given: what the weights file "
      "says, else "
@@ -67,11 +61,12 @@ static const cli_option policy_options[] = {
      "most memory for them; 0: a quarter of the machine's"},
 };
 static const cli_section data_section = CLI_SECTION("Weights and data", data_options);
-static const cli_section loss_section = CLI_SECTION("Loss and batches", loss_options);
+static const cli_section batch_section = CLI_SECTION("Embedding and batches", batch_options);
 static const cli_section policy_section = CLI_SECTION("What may change", policy_options);
 static const cli_section *const sections[] = {
-    &data_section,          &cli_training_data_section, &loss_section,          &policy_section,
-    &cli_precision_section, &cli_resume_section,        &cli_optimizer_section, &cli_preprocess_section};
+    &data_section,          &cli_training_data_section, &cli_loss_section,   &batch_section,
+    &policy_section,        &cli_precision_section,     &cli_resume_section, &cli_optimizer_section,
+    &cli_preprocess_section};
 
 typedef struct finetune_job {
     cli_run *run;
@@ -132,24 +127,6 @@ static int each_step(void *user, const trine_step_record *r, int steps)
     return 0;
 }
 
-static int parse_margin(cli_run *run, trine_triplet_desc *triplet)
-{
-    const char *text = run->v.margin;
-    char *end;
-    if (strcmp(text, "soft") == 0) {
-        if (triplet->mining == TRINE_BATCH_ALL)
-            return cli_usage(&run->command->syntax, "--margin soft does not go with --mining batch-all");
-        triplet->soft = 1;
-        return CLI_OK;
-    }
-    const double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !(value >= 0 && value <= 1e6))
-        return cli_usage(&run->command->syntax, "--margin wants soft or a number from 0 to 1e6, not '%s'",
-                         text);
-    triplet->margin = (float)value;
-    return CLI_OK;
-}
-
 /* What the options say without a look at any file. */
 static int choose(cli_run *run, trine_trainer_options *options)
 {
@@ -175,14 +152,12 @@ static int choose(cli_run *run, trine_trainer_options *options)
     if (v->embedding_dim > 0) v->embedding = 1;
     options->objective = TRINE_OBJECTIVE_TRIPLET;
     options->normalize = v->normalize;
-    options->triplet.mining = (trine_mining)v->mining;
-    options->triplet.distance = (trine_distance)v->distance;
     options->images_per_class = v->images_per_class;
     options->feature_cache = (trine_feature_cache)v->feature_cache;
     options->feature_memory = (size_t)v->feature_memory << 20;
     options->steps = v->steps != CLI_UNSET ? v->steps : v->epochs == CLI_UNSET ? 200 : 0;
     options->epochs = options->steps > 0 ? 0 : v->epochs;
-    CLI_RUN(parse_margin(run, &options->triplet));
+    CLI_RUN(cli_choose_loss(run, options));
     CLI_RUN(cli_train_options(run, &defaults, options));
     CLI_RUN(cli_check_out(run));
 cleanup:
@@ -214,7 +189,6 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
                  const trine_preprocess *preprocess, const trine_trainer_options *o,
                  const trine_trainer *trainer)
 {
-    char text[200];
     const char *kept = trine_weights_metadata(run->weights, "freeze");
     const char *freeze = run->v.freeze != NULL ? run->v.freeze : kept != NULL ? kept : "";
     cli_talk_network(run, run->v.weights, o->embedding);
@@ -233,13 +207,7 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
             o->classes_per_batch == 1 ? "" : "es", o->images_per_class, o->images_per_class == 1 ? "" : "s",
             run->v.classes_per_batch == CLI_UNSET && o->classes_per_batch < 8 ? " (there are no more classes)"
                                                                               : "");
-    snprintf(text, sizeof text, "margin %g", (double)o->triplet.margin);
-    cli_talk(run, "loss         triplet, %s, %s distance, %s",
-             cli_choice_name(minings, (int)o->triplet.mining),
-             o->triplet.distance == TRINE_EUCLIDEAN ? "euclidean"
-             : o->triplet.distance == TRINE_SQUARED ? "squared"
-                                                    : "cosine",
-             o->triplet.soft ? "soft margin" : text);
+    cli_talk_loss(run, o);
     cli_talk(run, "embedding    %s, %d values, %s",
              o->embedding == TRINE_EMBED_FC ? "output of fc" : "pooled features",
              o->embedding == TRINE_EMBED_FC ? trine_resnet_outputs(run->net)
@@ -424,7 +392,7 @@ cleanup:
     return code;
 }
 
-const cli_command cmd_finetune = {{"finetune", "", "fine-tune pretrained weights with the triplet loss", 0, 0,
+const cli_command cmd_finetune = {{"finetune", "", "fine-tune pretrained weights with a metric loss", 0, 0,
                                    sections, CLI_COUNTOF(sections),
                                    "Everything that was chosen is printed before the first step. With --val, "
                                    "retrieval is measured in evaluation mode "

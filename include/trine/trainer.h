@@ -43,9 +43,11 @@ typedef enum trine_feature_cache {
 
 typedef struct trine_trainer_options {
     trine_objective objective;
-    trine_embedding embedding; /**< triplet: where the loss is attached; classify uses fc */
-    int normalize;             /**< triplet: L2-normalise embeddings before distances */
-    trine_triplet_desc triplet;
+    trine_embedding embedding;  /**< triplet: where the loss is attached; classify uses fc */
+    int normalize;              /**< triplet: L2-normalise embeddings before distances */
+    trine_triplet_desc triplet; /**< its seed is not used: the run's seed is */
+    int memory_size; /**< triplet: embeddings of earlier steps that are candidates too (trine_triplet_memory); 0: none */
+    int memory_start; /**< triplet: the step (from 1) whose embeddings are the first to be kept; 0: 1 */
     trine_optimizer_desc optimizer;
     double lr;
     trine_schedule schedule;
@@ -71,7 +73,7 @@ typedef struct trine_step_record {
     int step;  /**< from 1 */
     int epoch; /**< from 1 */
     float loss;
-    float active_fraction; /**< triplet: share of the terms with positive loss */
+    float active_fraction; /**< triplet: share of the terms that are active (trine_triplet_run()) */
     float d_ap, d_an;      /**< triplet: mean distance to positives and negatives of the terms */
     float embedding_norm;  /**< triplet: mean norm before normalisation */
     float accuracy;        /**< classify: share of the batch that is right before the step */
@@ -117,6 +119,7 @@ TRINE_API void trine_trainer_stop(trine_trainer *trainer);
 /** The run's state between two steps, for a file: what trine_trainer_resume() needs beside the network as
  *  trine_resnet_to_weights() gives it at the same moment. Tensors: "optimizer.P.S" (F32, shaped as P) and "optimizer.P.step" (I64)
  *  for each parameter P that has taken a step, S being PyTorch's name of the moment ("momentum_buffer"; "exp_avg", "exp_avg_sq");
+ *  with a memory "memory.count", "memory.next" (I64) and, unless it is empty, "memory.rows" (F32 [count][D]), "memory.labels" (I32);
  *  "optimizer.step" (I64) and "schedule" (F64: plateau's learning rate, best mean, bad means; loss sum and count). Metadata: "step",
  *  the network's state hash, the device, and under "run." every setting that decides the arithmetic. Equal states give equal
  *  lists. Waits.

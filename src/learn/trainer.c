@@ -25,6 +25,9 @@ static trine_status check_options(const trine_trainer_options *o, bool array)
     TRINE_CHECK(o->steps >= 0 && o->epochs >= 0, TRINE_ERR_ARG,
                 "trainer: %d steps and %d epochs, expected 0 or more", o->steps, o->epochs);
     TRINE_CHECK(o->steps > 0 || o->epochs > 0, TRINE_ERR_ARG, "trainer: neither steps nor epochs are given");
+    TRINE_CHECK(o->memory_size >= 0 && o->memory_start >= 0, TRINE_ERR_ARG,
+                "trainer: a memory of %d embeddings from step %d on, expected 0 or more", o->memory_size,
+                o->memory_start);
     if (array) return TRINE_OK;
     TRINE_CHECK(o->threads >= 0, TRINE_ERR_ARG, "trainer: %d threads, expected 0 or more", o->threads);
     if (o->objective == TRINE_OBJECTIVE_CLASSIFY) {
@@ -72,7 +75,7 @@ static void warn_degenerate(const trine_trainer *t, const int *labels)
 {
     const trine_trainer_options *o = &t->options;
     bool positives = o->images_per_class > 1, negatives = o->classes_per_batch > 1;
-    if (o->objective != TRINE_OBJECTIVE_TRIPLET) return;
+    if (o->objective != TRINE_OBJECTIVE_TRIPLET || o->memory_size > 0) return;
     if (labels) {
         positives = negatives = false;
         for (int i = 0; i < t->shape.n; i++) {
@@ -95,7 +98,14 @@ static trine_status open_triplet(trine_trainer *t)
     const int dim =
         o->embedding == TRINE_EMBED_FC ? trine_resnet_outputs(t->net) : trine_resnet_features(t->net);
     const size_t bytes = n * trine__round_up((size_t)dim, MAX_BLOCK) * sizeof(float);
-    TRINE_TRY(trine_triplet_create(context, &o->triplet, &t->triplet));
+    trine_triplet_desc desc = o->triplet;
+    desc.seed = o->seed;
+    TRINE_TRY(trine_triplet_create(context, &desc, &t->triplet));
+    if (o->memory_size > 0) {
+        const trine_tensor e = trine_session_embedding(t->session);
+        TRINE_TRY(trine_triplet_memory_create(context, o->memory_size, e.shape.c, e.cb, &t->memory));
+        TRINE_TRY(trine_triplet_set_memory(t->triplet, t->memory));
+    }
     TRINE_TRY(
         trine_buffer_create(context, trine_triplet_workspace_bytes(t->triplet, t->shape.n), &t->workspace));
     TRINE_TRY(trine_buffer_create(context, bytes, &t->gradient));
@@ -213,16 +223,25 @@ void trine_trainer_stop(trine_trainer *trainer)
     atomic_store(&trainer->stop, true);
 }
 
+/* The loss of embeddings as it sees them, which are then remembered; its gradient is left in *d. */
+static trine_status mined_loss(trine_trainer *t, const trine_tensor *e, const trine_buffer *labels, int slot,
+                               trine_tensor *d)
+{
+    trine_triplet_set_step(t->triplet, (uint64_t)t->step);
+    TRINE_TRY(trine_triplet_run(t->triplet, t->stream, e, labels, d, t->log.stats, slot, t->workspace));
+    if (!t->memory || t->step + 1 < t->options.memory_start) return TRINE_OK;
+    return trine_triplet_memory_add(t->memory, t->stream, e, labels);
+}
+
 /* The embedding's loss; its gradient is left in *d. */
 static trine_status triplet_loss(trine_trainer *t, const trine_tensor *e, const trine_buffer *labels,
                                  int slot, trine_tensor *d)
 {
-    if (!t->options.normalize)
-        return trine_triplet_run(t->triplet, t->stream, e, labels, d, t->log.stats, slot, t->workspace);
+    if (!t->options.normalize) return mined_loss(t, e, labels, slot, d);
     trine_tensor unit = *e;
     unit.buffer = t->unit;
     TRINE_TRY(trine_l2norm_forward(t->l2norm, t->stream, e, &unit, t->norms));
-    TRINE_TRY(trine_triplet_run(t->triplet, t->stream, &unit, labels, d, t->log.stats, slot, t->workspace));
+    TRINE_TRY(mined_loss(t, &unit, labels, slot, d));
     return trine_l2norm_backward(t->l2norm, t->stream, &unit, t->norms, d, d);
 }
 
@@ -360,6 +379,7 @@ void trine_trainer_destroy(trine_trainer **trainer)
     trine_optimizer_destroy(&t->optimizer);
     trine_gradients_destroy(&t->gradients);
     trine_triplet_destroy(&t->triplet);
+    trine_triplet_memory_destroy(&t->memory);
     trine_l2norm_destroy(&t->l2norm);
     trine_cross_entropy_destroy(&t->cross_entropy);
     trine_buffer *const buffers[] = {t->fixed_x.buffer, t->fixed_labels, t->unit,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The trainer's parts: trainer.c checks, makes and steps; trainer_data.c says what the next batch is;
- * trainer_log.c brings what the steps measured back to the host; trainer_state.c saves and resumes. */
+ * trainer_log.c brings what the steps measured back to the host; trainer_state.c saves and resumes,
+ * trainer_settings.c says with which settings. */
 #ifndef TRINE_LEARN_TRAINER_PRIVATE_H
 #define TRINE_LEARN_TRAINER_PRIVATE_H
 
@@ -60,6 +61,7 @@ struct trine_trainer {
     trine_gradients *gradients;
     trine_optimizer *optimizer;
     trine_triplet *triplet;
+    trine_triplet_memory *memory; /* or NULL */
     trine_l2norm *l2norm;
     trine_cross_entropy *cross_entropy;
     trine_buffer *unit;      /* normalised embeddings, like the embedding in the session's layout */
@@ -96,6 +98,14 @@ trine_status trine__trainer_next(trine_trainer *t, trine_tensor *x, const trine_
                                  trine__feed_slot **slot);
 /* The work that reads the batch has been enqueued. */
 trine_status trine__trainer_used(trine_trainer *t, trine__feed_slot *slot);
+
+/* ---- trainer_settings.c ---- */
+
+enum { TRINE__STATE_KEY_BYTES = 192, TRINE__STATE_VALUE_BYTES = 256 };
+
+/* Write the run's settings to `out`, or (out NULL) compare them with those of `saved`: TRINE_ERR_ARG, TRINE_ERR_DATA or
+ * TRINE_ERR_WEIGHTS with the first that differs. */
+trine_status trine__trainer_settings(trine_trainer *t, trine_weights *out, const trine_weights *saved);
 
 /* ---- trainer_log.c ---- */
 

@@ -3,6 +3,7 @@
 #include "op/triplet_private.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "op/loss_rows.h"
 
@@ -63,23 +64,36 @@ int trine_triplet_memory_count(const trine_triplet_memory *memory)
 trine_status trine__triplet_memory_read(const trine_triplet_memory *memory, trine_stream *stream, float *rows,
                                         int32_t *labels)
 {
-    const size_t count = (size_t)memory->count;
+    const size_t count = (size_t)memory->count, d = (size_t)memory->d, ld = (size_t)memory->ld;
+    void *padded;
+    trine_status status;
     if (count == 0) return TRINE_OK;
-    TRINE_TRY(trine_buffer_read(stream, memory->rows, 0, rows, count * (size_t)memory->ld * sizeof(float)));
-    return trine_buffer_read(stream, memory->labels, 0, labels, count * sizeof(int32_t));
+    TRINE_TRY(trine__calloc(count * ld, sizeof(float), &padded));
+    TRINE_TRY_GOTO(trine_buffer_read(stream, memory->rows, 0, padded, count * ld * sizeof(float)));
+    TRINE_TRY_GOTO(trine_buffer_read(stream, memory->labels, 0, labels, count * sizeof(int32_t)));
+    for (size_t i = 0; i < count; i++) memcpy(rows + i * d, (float *)padded + i * ld, d * sizeof(float));
+cleanup:
+    free(padded);
+    return status;
 }
 
 trine_status trine__triplet_memory_write(trine_triplet_memory *memory, trine_stream *stream,
                                          const float *rows, const int32_t *labels, int count, int next)
 {
-    const size_t bytes = (size_t)count * (size_t)memory->ld * sizeof(float);
+    const size_t n = (size_t)count, d = (size_t)memory->d, ld = (size_t)memory->ld;
+    void *padded = NULL;
+    trine_status status = TRINE_OK;
     if (count > 0) {
-        TRINE_TRY(trine_buffer_write(stream, memory->rows, 0, rows, bytes));
-        TRINE_TRY(trine_buffer_write(stream, memory->labels, 0, labels, (size_t)count * sizeof(int32_t)));
+        TRINE_TRY(trine__calloc(n * ld, sizeof(float), &padded));
+        for (size_t i = 0; i < n; i++) memcpy((float *)padded + i * ld, rows + i * d, d * sizeof(float));
+        TRINE_TRY_GOTO(trine_buffer_write(stream, memory->rows, 0, padded, n * ld * sizeof(float)));
+        TRINE_TRY_GOTO(trine_buffer_write(stream, memory->labels, 0, labels, n * sizeof(int32_t)));
     }
     memory->count = count;
     memory->next = next;
-    return TRINE_OK;
+cleanup:
+    free(padded);
+    return status;
 }
 
 void trine_triplet_memory_destroy(trine_triplet_memory **memory)

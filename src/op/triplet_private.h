@@ -15,7 +15,7 @@ struct trine_triplet_memory {
     int count, next; /* rows that hold something; the place of the next one */
 };
 
-/* All of it, to and from the host: rows [capacity][ld] and labels [capacity], of which `count` hold something. For a saved run. Waits. */
+/* What it holds, to and from the host: dense rows [count][d] and labels [count]. For a saved run. Waits. */
 trine_status trine__triplet_memory_read(const trine_triplet_memory *memory, trine_stream *stream, float *rows,
                                         int32_t *labels);
 trine_status trine__triplet_memory_write(trine_triplet_memory *memory, trine_stream *stream,

@@ -109,6 +109,31 @@ def finetune(folder):
     assert metadata["preprocess"] == read_safetensors(base)[0]["__metadata__"]["preprocess"], metadata
 
 
+def losses(folder):
+    """Every loss and miner trains, says what it is, and gives the same bytes again."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    for number, (options, said) in enumerate([
+            (("--mining", "batch-all", "--margin", "soft", "--temperature", 0.5), "batch-all, euclidean distance, soft margin of temperature 0.5"),
+            (("--mining", "semi-hard", "--window", "-0.1,0.3", "--swap"), "semi-hard from -0.1 to 0.3, euclidean distance, margin 0.2, swap"),
+            (("--mining", "easy-positive", "--negative", "semi-hard"), "easy-positive with the semi-hard negative"),
+            (("--mining", "distance-weighted", "--memory-size", 10), "distance-weighted from 0.5 to 1.4"),
+            (("--mining", "hardest-fraction", "--fraction", 0.25), "hardest-fraction of 0.25"),
+            (("--loss", "angular", "--angle", 40), "angular, angle 40, cosine distance"),
+            (("--loss", "multi-similarity", "--beta", 40), "multi-similarity, alpha 2, beta 40, base 0.5, epsilon 0.1"),
+            (("--loss", "nt-xent", "--memory-size", 7, "--memory-start", 2), "nt-xent, temperature 0.1, cosine distance")]):
+        out = os.path.join(folder, "loss%d.safetensors" % number)
+        done = Run("finetune", "--weights", base, "--data", data, "--steps", 3, "--images-per-class", 2, "--out", out, "--json", "-",
+                   *options, quiet=False).ok()
+        assert said in done.err, (said, done.err)
+        assert ("remembered" in done.err) == ("--memory-size" in options), done.err
+        steps = done.json()["steps"]
+        assert len(steps) == 3 and all(0 <= s["active_fraction"] <= 1 and s["d_an"] > 0 for s in steps), steps
+        first = digest(out)
+        Run("finetune", "--weights", base, "--data", data, "--steps", 3, "--images-per-class", 2, "--out", out, *options).ok()
+        assert digest(out) == first, options
+
+
 def policies(folder):
     """The BatchNorm summary and the sentence on frozen layers that move; what is frozen does not change."""
     data = make_folder(os.path.join(folder, "data"))
@@ -352,5 +377,5 @@ def bench(_folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main([help_texts, devices, probe, train, finetune, policies, strange_names, no_triplets, embed, drift, drift_text,
+    sys.exit(main([help_texts, devices, probe, train, finetune, losses, policies, strange_names, no_triplets, embed, drift, drift_text,
                remedies, recalibrate, convert, cache, bench]))

@@ -42,6 +42,15 @@ def usage(folder):
     Run("embed", "--weights", base, "--data", data, "--out", os.path.join(folder, "e.npy"), "--bn", "eval:eps=0").fails(2, "eps=0")
     Run("finetune", "--weights", base, "--data", data, "--freeze", "*").fails(2)
     Run("finetune", "--weights", base, "--data", data, "--margin", "-1").fails(2, "--margin")
+    for options, said in ((("--loss", "angular", "--margin", 1), "--margin goes with --loss triplet"),
+                          (("--loss", "angular", "--distance", "squared"), "--distance squared"),
+                          (("--angle", 30), "--angle goes with --loss angular"), (("--temperature", 2), "--temperature goes with"),
+                          (("--fraction", 0.5), "hardest-fraction"), (("--mining", "semi-hard", "--window", "1,0"), "--window"),
+                          (("--mining", "semi-hard", "--window", "x"), "--window"), (("--negative", "easiest"), "easy-positive"),
+                          (("--mining", "distance-weighted", "--draw-range", "1,3"), "--draw-range"),
+                          (("--memory-size", 9, "--swap"), "--swap"), (("--memory-size", 9, "--loss", "angular"), "angular"),
+                          (("--memory-start", 9), "--memory-size"), (("--beta", 3), "multi-similarity")):
+        Run("finetune", "--weights", base, "--data", data, *options).fails(2, said)
     Run("finetune", "--weights", base, "--data", data, "--out", os.path.join(folder, "x.zip")).fails(2, "x.zip")
     for option in ("--out", "--json"):
         Run("finetune", "--weights", base, "--data", data, option, "").fails(2, option)

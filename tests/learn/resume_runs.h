@@ -22,6 +22,8 @@ typedef struct plan {
     double lr;
     int array, augment, steps, epochs;             /* augment 1: flip and crop, 2: flip; steps or epochs */
     trine_feature_cache cache_before, cache_after; /* the first break */
+    trine_mining mining;
+    int memory_size, memory_start;
     int breaks[MAX_BREAKS]; /* steps to save, destroy everything and resume at; 0 ends */
 } plan;
 
@@ -31,7 +33,8 @@ static inline trine_trainer_options options_for(const plan *p)
         .objective = p->objective,
         .embedding = p->embedding,
         .normalize = 1,
-        .triplet = {.mining = TRINE_BATCH_HARD, .margin = 0.5f},
+        .memory_size = p->memory_size,
+        .memory_start = p->memory_start,
         .lr = p->lr,
         .schedule = p->schedule,
         .classes_per_batch = 3,
@@ -46,6 +49,9 @@ static inline trine_trainer_options options_for(const plan *p)
         .seed = 3,
         .threads = 2,
     };
+    o.triplet = trine_triplet_desc_default(TRINE_LOSS_TRIPLET);
+    o.triplet.mining = p->mining;
+    o.triplet.margin = 0.5f;
     o.optimizer = trine_optimizer_desc_default(p->optimizer);
     o.optimizer.weight_decay = 1e-3f;
     if (p->optimizer == TRINE_SGD) {

@@ -51,6 +51,19 @@ static void save_first_steps(const plan *p)
         refuse_options(&o, 0, status, sentence);                                                             \
     } while (0)
 
+/* A setting that is written where it is on only. */
+START_TEST(what_was_on_is_not_forgotten)
+{
+    plan remembers = plain;
+    remembers.memory_size = 20;
+    remembers.memory_start = 2;
+    const plan *p = &remembers;
+    save_first_steps(p);
+    REFUSE(o.memory_size = 0, TRINE_ERR_ARG, "memory-size is 0 here, but 20");
+    REFUSE(o.memory_start = 1, TRINE_ERR_ARG, "memory-start is 0 here, but 2");
+}
+END_TEST
+
 START_TEST(other_options_are_refused)
 {
     const plan *p = &plain;
@@ -70,6 +83,14 @@ START_TEST(other_options_are_refused)
     REFUSE(o.triplet.soft = 1, TRINE_ERR_ARG, "margin is soft here, but 0.5");
     REFUSE(o.triplet.mining = TRINE_BATCH_ALL, TRINE_ERR_ARG, "mining is batch-all here, but batch-hard");
     REFUSE(o.triplet.distance = TRINE_COSINE, TRINE_ERR_ARG, "distance is cosine here, but euclidean");
+    REFUSE(o.triplet.loss = TRINE_LOSS_NT_XENT, TRINE_ERR_ARG, "loss is nt-xent here, but triplet");
+    REFUSE(o.triplet.negative = TRINE_EASIEST_NEGATIVE, TRINE_ERR_ARG,
+           "negative is easiest here, but hardest");
+    REFUSE(o.triplet.swap = 1, TRINE_ERR_ARG, "swap is on here, but off");
+    REFUSE(o.triplet.temperature = 2, TRINE_ERR_ARG, "temperature is 2 here, but 1");
+    REFUSE(o.triplet.window_lower = -1, TRINE_ERR_ARG, "window-lower is -1 here, but 0");
+    REFUSE(o.triplet.window_upper = 1, TRINE_ERR_ARG, "window-upper is 1 here, but inf");
+    REFUSE(o.memory_size = 5, TRINE_ERR_ARG, "memory-size is 5 here, but 0");
     REFUSE(o.normalize = 0, TRINE_ERR_ARG, "normalize is off here, but on");
     REFUSE(o.embedding = TRINE_EMBED_FC, TRINE_ERR_ARG, "embedding is fc here, but pool");
     REFUSE(o.objective = TRINE_OBJECTIVE_CLASSIFY, TRINE_ERR_ARG, "objective is classify here, but triplet");
@@ -240,6 +261,7 @@ int main(void)
     Suite *suite = suite_create("resume_refusals");
     TCase *tc = resume_case(suite);
     tcase_add_test(tc, other_options_are_refused);
+    tcase_add_test(tc, what_was_on_is_not_forgotten);
     tcase_add_test(tc, other_networks_and_policies_are_refused);
     tcase_add_test(tc, damaged_states_are_refused);
     tcase_add_test(tc, another_device_is_told);
