@@ -28,19 +28,33 @@ static trine_tensor tensor_in(trine_buffer *buffer, trine_shape shape, int cb)
     return (trine_tensor){.buffer = buffer, .shape = shape, .cb = cb};
 }
 
+/* With a memory of what is in `e` where the loss goes with one. */
+static void ask_one_triplet(asker *a, const operands *o, const trine_triplet_desc *desc, trine_tensor *e,
+                            trine_tensor *de)
+{
+    trine_triplet *op = NULL;
+    trine_triplet_memory *memory = NULL;
+    must(trine_triplet_create(a->context, desc, &op));
+    if (!desc->swap && desc->loss != TRINE_LOSS_ANGULAR) {
+        must(trine_triplet_memory_create(a->context, ROWS, FEATURES, e->cb, &memory));
+        must(trine_triplet_memory_add(memory, a->stream, e, o->b));
+        must(trine_triplet_set_memory(op, memory));
+    }
+    must(trine_triplet_run(op, a->stream, e, o->b, de, o->b, 0, o->a));
+    trine_triplet_destroy(&op);
+    trine_triplet_memory_destroy(&memory);
+}
+
 static void ask_triplet(asker *a, const operands *o, trine_tensor *e, trine_tensor *de)
 {
-    for (int mining = TRINE_BATCH_HARD; mining <= TRINE_SEMI_HARD; mining++)
-        for (int distance = TRINE_EUCLIDEAN; distance <= TRINE_COSINE; distance++)
-            for (int soft = 0; soft <= (mining != TRINE_BATCH_ALL); soft++) {
-                const trine_triplet_desc desc = {.mining = (trine_mining)mining,
-                                                 .distance = (trine_distance)distance,
-                                                 .soft = soft,
-                                                 .margin = 0.2f};
-                trine_triplet *op = NULL;
-                must(trine_triplet_create(a->context, &desc, &op));
-                must(trine_triplet_run(op, a->stream, e, o->b, de, o->b, 0, o->a));
-                trine_triplet_destroy(&op);
+    for (int loss = TRINE_LOSS_TRIPLET; loss <= TRINE_LOSS_NT_XENT; loss++)
+        for (int mining = TRINE_BATCH_HARD; mining <= TRINE_HARDEST_FRACTION; mining++)
+            for (int swap = 0; swap <= 1; swap++) {
+                trine_triplet_desc desc = trine_triplet_desc_default((trine_triplet_loss)loss);
+                if (loss != TRINE_LOSS_TRIPLET && (mining != TRINE_BATCH_HARD || swap)) continue;
+                desc.mining = (trine_mining)mining;
+                desc.swap = swap;
+                ask_one_triplet(a, o, &desc, e, de);
             }
 }
 
