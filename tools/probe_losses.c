@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Known answers of losses and optimizers, and a whole small network. */
+/* Known answers of losses. */
 #include "probe.h"
 #include "trine/knn.h"
 
 #include <math.h>
-#include <string.h>
+#include <stdbool.h>
 
 enum { N = 8, D = 13, K = 5, COUNT = N * D };
 
@@ -73,56 +73,235 @@ static void cross_entropy(probe *p)
     probe_report(p, "cross_entropy", "cross_entropy", 2e-6);
 }
 
-static double distance(const float *e, int a, int b)
-{
-    double sum = 0;
-    for (int i = 0; i < D; i++) sum += pow((double)e[a * D + i] - (double)e[b * D + i], 2);
-    return sqrt(fmax(sum, 1e-12));
-}
+/* Loops on the host over what a loss sees, with distances and d loss / d distance of every pair. */
+typedef struct mined {
+    double d[N][N], g[N][N], loss;
+    int terms;
+} mined;
 
-/* d (distance of a and b) times scale, added to the gradient of both. */
-static void add_gradient(const float *e, int a, int b, double scale, float *de)
+static void measure(const float *e, bool cosine, mined *m)
 {
-    const double d = distance(e, a, b);
-    for (int i = 0; i < D; i++) {
-        const float part = (float)(scale * ((double)e[a * D + i] - (double)e[b * D + i]) / d);
-        de[a * D + i] += part;
-        de[b * D + i] -= part;
-    }
-}
-
-/* Batch-hard with margin 0.2: loss, and its gradient added to de. */
-static double batch_hard(const float *e, float *de)
-{
-    int positive[N], negative[N], anchors = 0;
-    double loss = 0;
-    for (int a = 0; a < N; a++) {
-        positive[a] = negative[a] = -1;
+    *m = (mined){.loss = 0};
+    for (int a = 0; a < N; a++)
         for (int b = 0; b < N; b++) {
-            int *hardest = classes[a] == classes[b] ? &positive[a] : &negative[a];
-            const double sign = classes[a] == classes[b] ? 1 : -1;
-            if (b != a && (*hardest < 0 || sign * distance(e, a, b) > sign * distance(e, a, *hardest)))
-                *hardest = b;
+            double sum = 0, dot = 0, aa = 0, bb = 0;
+            for (int i = 0; i < D; i++) {
+                const double x = (double)e[a * D + i], y = (double)e[b * D + i];
+                sum += (x - y) * (x - y);
+                dot += x * y;
+                aa += x * x;
+                bb += y * y;
+            }
+            m->d[a][b] = cosine ? 1 - dot / sqrt(aa * bb) : sqrt(fmax(sum, 1e-12));
         }
-        anchors += positive[a] >= 0 && negative[a] >= 0;
-    }
-    for (int a = 0; a < N; a++) {
-        if (positive[a] < 0 || negative[a] < 0) continue;
-        const double value = distance(e, a, positive[a]) - distance(e, a, negative[a]) + 0.2;
-        if (value <= 0) continue;
-        loss += value / anchors;
-        add_gradient(e, a, positive[a], 1.0 / anchors, de);
-        add_gradient(e, a, negative[a], -1.0 / anchors, de);
-    }
-    return loss;
 }
 
-static void triplet(probe *p)
+/* de = the gradient of the loss's mean; returns the mean. */
+static float finish(const mined *m, const float *e, bool cosine, float *de)
 {
-    const trine_triplet_desc desc = {.mining = TRINE_BATCH_HARD, .distance = TRINE_EUCLIDEAN, .margin = 0.2f};
+    double norms[N];
+    for (int a = 0; a < N; a++) {
+        double sum = 0;
+        for (int i = 0; i < D; i++) sum += pow((double)e[a * D + i], 2);
+        norms[a] = sqrt(sum);
+    }
+    for (int a = 0; a < N; a++)
+        for (int i = 0; i < D; i++) {
+            double sum = 0;
+            for (int b = 0; b < N; b++) {
+                const double x = (double)e[a * D + i], y = (double)e[b * D + i], g = m->g[a][b] + m->g[b][a];
+                if (a == b || m->terms == 0) continue;
+                sum += g / m->terms *
+                       (cosine ? (1 - m->d[a][b]) * x / (norms[a] * norms[a]) - y / (norms[a] * norms[b])
+                               : (x - y) / m->d[a][b]);
+            }
+            de[a * D + i] = (float)sum;
+        }
+    return m->terms ? (float)(m->loss / m->terms) : 0;
+}
+
+static bool positive(int a, int b)
+{
+    return a != b && classes[a] == classes[b];
+}
+
+static bool negative(int a, int b)
+{
+    return classes[a] != classes[b];
+}
+
+/* The closest (sign 1) or farthest (-1) positive or negative of a, -1: none. */
+static int extreme(const mined *m, int a, bool (*is)(int, int), double sign)
+{
+    int best = -1;
+    for (int b = 0; b < N; b++)
+        if (is(a, b) && (best < 0 || sign * m->d[a][b] < sign * m->d[a][best])) best = b;
+    return best;
+}
+
+static void add_triplet(mined *m, int a, int p, int n, double margin)
+{
+    const double x = m->d[a][p] - m->d[a][n] + margin;
+    m->terms++;
+    if (x <= 0) return;
+    m->loss += x;
+    m->g[a][p] += 1;
+    m->g[a][n] -= 1;
+}
+
+static void batch_hard(mined *m, int a)
+{
+    const int p = extreme(m, a, positive, -1), n = extreme(m, a, negative, 1);
+    if (p >= 0 && n >= 0) add_triplet(m, a, p, n, 0.2);
+}
+
+static void easy_positive(mined *m, int a)
+{
+    const int p = extreme(m, a, positive, 1), n = extreme(m, a, negative, 1);
+    if (p >= 0 && n >= 0) add_triplet(m, a, p, n, 0.2);
+}
+
+/* The closest negative farther than the positive, else the farthest. */
+static void semi_hard(mined *m, int a)
+{
+    for (int p = 0; p < N; p++) {
+        int n = -1;
+        if (!positive(a, p)) continue;
+        for (int b = 0; b < N; b++)
+            if (negative(a, b) && m->d[a][b] > m->d[a][p] && (n < 0 || m->d[a][b] < m->d[a][n])) n = b;
+        add_triplet(m, a, p, n >= 0 ? n : extreme(m, a, negative, -1), 0.2);
+    }
+}
+
+/* All triplets with the closest half of the negatives; the mean counts those with positive loss. */
+static void hardest_half(mined *m, int a)
+{
+    int negatives = 0;
+    for (int n = 0; n < N; n++) negatives += negative(a, n);
+    for (int p = 0; p < N; p++)
+        for (int n = 0; n < N && positive(a, p); n++) {
+            int closer = 0;
+            for (int b = 0; b < N; b++) closer += negative(a, b) && m->d[a][b] < m->d[a][n];
+            if (negative(a, n) && 2 * closer < negatives && m->d[a][p] - m->d[a][n] + 0.2 > 0)
+                add_triplet(m, a, p, n, 0.2);
+        }
+}
+
+static void nt_xent(mined *m, int a)
+{
+    const double t = 0.1;
+    for (int p = 0; p < N; p++) {
+        double sum = 1;
+        if (!positive(a, p)) continue;
+        for (int n = 0; n < N; n++) sum += negative(a, n) ? exp((m->d[a][p] - m->d[a][n]) / t) : 0;
+        for (int n = 0; n < N; n++) {
+            const double share = negative(a, n) ? exp((m->d[a][p] - m->d[a][n]) / t) / sum : 0;
+            m->g[a][p] += share / t;
+            m->g[a][n] -= share / t;
+        }
+        m->loss += log(sum);
+        m->terms++;
+    }
+}
+
+static void angular(mined *m, int a) /* 45 degrees: tan is 1 */
+{
+    for (int p = 0; p < N; p++) {
+        double sum = 1;
+        if (!positive(a, p)) continue;
+        for (int pass = 0; pass < 2; pass++)
+            for (int n = 0; n < N; n++) {
+                const double f = 4 * (2 - m->d[a][n] - m->d[p][n]) - 4 * (1 - m->d[a][p]);
+                if (!negative(a, n)) continue;
+                sum += pass ? 0 : exp(f);
+                m->g[a][n] -= pass ? 4 * exp(f) / sum : 0;
+                m->g[p][n] -= pass ? 4 * exp(f) / sum : 0;
+                m->g[a][p] += pass ? 4 * exp(f) / sum : 0;
+            }
+        m->loss += log(sum);
+        m->terms++;
+    }
+}
+
+static void multi_similarity(mined *m, int a)
+{
+    const int p = extreme(m, a, positive, -1), n = extreme(m, a, negative, 1);
+    double sums[2] = {1, 1};
+    m->terms++;
+    for (int pass = 0; pass < 2 && p >= 0 && n >= 0; pass++)
+        for (int b = 0; b < N; b++) {
+            const double s = 1 - m->d[a][b];
+            if (positive(a, b) && m->d[a][b] > m->d[a][n] - 0.1) {
+                sums[0] += pass ? 0 : exp(-2 * (s - 0.5));
+                m->g[a][b] += pass ? exp(-2 * (s - 0.5)) / sums[0] : 0;
+            }
+            if (negative(a, b) && m->d[a][b] < m->d[a][p] + 0.1) {
+                sums[1] += pass ? 0 : exp(50 * (s - 0.5));
+                m->g[a][b] -= pass ? exp(50 * (s - 0.5)) / sums[1] : 0;
+            }
+        }
+    m->loss += log(sums[0]) / 2 + log(sums[1]) / 50;
+}
+
+static const struct mined_case {
+    const char *name;
+    trine_triplet_loss loss;
+    trine_mining mining;
+    void (*host)(mined *m, int anchor);
+    double bound;
+} mined_cases[] = {
+    {"triplet batch-hard", TRINE_LOSS_TRIPLET, TRINE_BATCH_HARD, batch_hard, 5e-6},
+    {"triplet semi-hard", TRINE_LOSS_TRIPLET, TRINE_SEMI_HARD, semi_hard, 5e-6},
+    {"triplet easy-positive", TRINE_LOSS_TRIPLET, TRINE_EASY_POSITIVE, easy_positive, 5e-6},
+    {"triplet hardest-fraction", TRINE_LOSS_TRIPLET, TRINE_HARDEST_FRACTION, hardest_half, 5e-6},
+    {"angular", TRINE_LOSS_ANGULAR, TRINE_BATCH_HARD, angular, 1e-5},
+    {"multi-similarity", TRINE_LOSS_MULTI_SIMILARITY, TRINE_BATCH_HARD, multi_similarity, 2e-5},
+    {"nt-xent", TRINE_LOSS_NT_XENT, TRINE_BATCH_HARD, nt_xent, 1e-5},
+};
+
+/* The second half of the batch is in a memory of the same embeddings: whatever is drawn, the statistics must count all pairs. */
+static void triplet_memory(probe *p)
+{
+    trine_triplet_desc desc = trine_triplet_desc_default(TRINE_LOSS_TRIPLET);
     trine_triplet *op = NULL;
+    trine_triplet_memory *memory = NULL;
+    const float *e = probe_draw(p, COUNT);
+    float want[2] = {0, 0};
+    desc.mining = TRINE_DISTANCE_WEIGHTED;
+    for (int a = 0; a < N; a++)
+        for (int b = 0; b < N; b++)
+            want[0] += (classes[a] == classes[b]) + positive(a, b); /* pairs: remembered, in the batch */
+    PROBE_DO(p, trine_triplet_create(p->context, &desc, &op));
+    PROBE_DO(p, trine_triplet_memory_create(p->context, N, D, 1, &memory));
+    PROBE_DO(p, trine_triplet_set_memory(op, memory));
+    if (p->status == TRINE_OK) {
+        const trine_tensor te = probe_tensor(p, &rows, 1, e);
+        trine_buffer *labels = probe_buffer(p, classes, sizeof classes);
+        trine_buffer *stats = probe_buffer(p, NULL, TRINE_TRIPLET_STATS * sizeof(float));
+        trine_buffer *workspace = probe_buffer(p, NULL, trine_triplet_workspace_bytes(op, N));
+        float got[TRINE_TRIPLET_STATS] = {0};
+        PROBE_DO(p, trine_triplet_memory_add(memory, p->stream, &te, labels));
+        PROBE_DO(p, trine_triplet_run(op, p->stream, &te, labels, NULL, stats, 0, workspace));
+        PROBE_DO(p, trine_buffer_read(p->stream, stats, 0, got, sizeof got));
+        probe_check(p, "pairs", &got[2], want, 1, 1);
+    }
+    trine_triplet_destroy(&op);
+    trine_triplet_memory_destroy(&memory);
+    probe_report(p, "triplet distance-weighted with a memory", "triplet_memory", 0);
+}
+
+static void triplet(probe *p, const struct mined_case *c)
+{
+    const bool cosine = c->loss != TRINE_LOSS_TRIPLET;
+    trine_triplet_desc desc = trine_triplet_desc_default(c->loss);
+    trine_triplet *op = NULL;
+    mined m;
     float *e = probe_draw(p, COUNT), *de = probe_zeros(p, COUNT);
-    const float loss = (float)batch_hard(e, de);
+    desc.mining = c->mining;
+    desc.fraction = 0.5f;
+    measure(e, cosine, &m);
+    for (int a = 0; a < N; a++) c->host(&m, a);
+    const float loss = finish(&m, e, cosine, de);
     PROBE_DO(p, trine_triplet_create(p->context, &desc, &op));
     if (p->status == TRINE_OK) {
         const trine_tensor te = probe_tensor(p, &rows, 1, e);
@@ -135,7 +314,7 @@ static void triplet(probe *p)
         probe_check_buffer(p, "loss", stats, &loss, 1, 1);
     }
     trine_triplet_destroy(&op);
-    probe_report(p, "triplet batch-hard", "triplet", 5e-6);
+    probe_report(p, c->name, "triplet", c->bound);
 }
 
 /* The nearest two of every row among all rows but itself, in two tiles. */
@@ -185,79 +364,6 @@ void probe_losses(probe *p)
     knn(p);
     l2norm(p);
     cross_entropy(p);
-    triplet(p);
-}
-
-/* Two steps with one gradient. */
-static void optimizer(probe *p, const char *name, trine_optimizer_kind kind)
-{
-    const double lr = 0.05, decay = 0.01, momentum = 0.9;
-    trine_optimizer_desc desc = trine_optimizer_desc_default(kind);
-    trine_optimizer *op = NULL;
-    float *w = probe_draw(p, COUNT), *g = probe_draw(p, COUNT), *want = probe_zeros(p, COUNT);
-    desc.momentum = kind == TRINE_SGD ? (float)momentum : 0;
-    desc.weight_decay = (float)decay;
-    for (int i = 0; i < COUNT; i++) {
-        double x = (double)w[i], m = 0, v = 0;
-        for (int step = 1; step <= 2; step++) {
-            const double gradient = (double)g[i] + (kind == TRINE_ADAMW ? 0 : decay * x);
-            if (kind == TRINE_SGD) {
-                m = step == 1 ? gradient : momentum * m + gradient;
-                x -= lr * m;
-                continue;
-            }
-            if (kind == TRINE_ADAMW) x -= lr * decay * x;
-            m = 0.9 * m + 0.1 * gradient;
-            v = 0.999 * v + 0.001 * gradient * gradient;
-            x -= lr * m / (1 - pow(0.9, step)) / (sqrt(v / (1 - pow(0.999, step))) + 1e-8);
-        }
-        want[i] = (float)x;
-    }
-    PROBE_DO(p, trine_optimizer_create(p->context, &desc, COUNT, &op));
-    trine_buffer *tw = probe_buffer(p, w, COUNT * sizeof *w), *tg = probe_buffer(p, g, COUNT * sizeof *g);
-    for (int step = 0; step < 2 && p->status == TRINE_OK; step++) {
-        trine_optimizer_advance(op);
-        PROBE_DO(p, trine_optimizer_step(op, p->stream, tw, tg, 0, COUNT, (float)lr));
-    }
-    probe_check_buffer(p, "parameter", tw, want, COUNT, 1);
-    trine_optimizer_destroy(&op);
-    probe_report(p, name, "optimizer", 5e-6);
-}
-
-void probe_optimizers(probe *p)
-{
-    optimizer(p, "optimizer sgd", TRINE_SGD);
-    optimizer(p, "optimizer adam", TRINE_ADAM);
-    optimizer(p, "optimizer adamw", TRINE_ADAMW);
-}
-
-/* Inference twice over the same images: the same bits, and a network that did not change. */
-void probe_network(probe *p)
-{
-    const trine_resnet_options options = {.arch = "resnet20_cifar", .seed = 1};
-    const trine_shape shape = {2, 3, 32, 32};
-    trine_resnet *net = NULL;
-    trine_session *session = NULL;
-    uint64_t before = 0, after = 1, statistics_before = 0, statistics_after = 1;
-    float first[20] = {0}, second[20] = {0};
-    static const float zeros[20];
-    const float *x = probe_draw(p, 2 * 3 * 32 * 32);
-    PROBE_DO(p, trine_resnet_create(p->context, &options, &net));
-    PROBE_DO(p, trine_session_create_inference(net, p->stream, &shape, &session));
-    const trine_tensor images = probe_tensor(p, &shape, 1, x);
-    PROBE_DO(p, trine_resnet_state_hash(net, p->stream, &before, &statistics_before, NULL));
-    for (int i = 0; i < 2 && p->status == TRINE_OK; i++) {
-        PROBE_DO(p, trine_session_forward(session, &images));
-        const trine_tensor logits = trine_session_logits(session);
-        PROBE_DO(p, trine_tensor_download(p->stream, &logits, i == 0 ? first : second));
-    }
-    PROBE_DO(p, trine_resnet_state_hash(net, p->stream, &after, &statistics_after, NULL));
-    const float moved = before != after || statistics_before != statistics_after, still = 0;
-    probe_check(p, "second logits", second, first, 20, 1);
-    for (int i = 0; i < 20; i++) first[i] -= first[i]; /* 0, or NaN */
-    probe_check(p, "finite logits", first, zeros, 20, 1);
-    probe_check(p, "state moved", &moved, &still, 1, 1);
-    trine_session_destroy(&session);
-    trine_resnet_destroy(&net);
-    probe_report(p, "resnet20_cifar: twice the same, nothing moved", "resnet20_cifar", 0);
+    for (size_t i = 0; i < CLI_COUNTOF(mined_cases); i++) triplet(p, &mined_cases[i]);
+    triplet_memory(p);
 }
