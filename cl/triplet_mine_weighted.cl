@@ -30,38 +30,31 @@ __kernel void triplet_mine_weighted(__global float *ws, const int n, const int m
     __global int *chosen = (__global int *)weights;
     const int label = labels[i], span = (m + LOCAL - 1) / LOCAL, begin = min(lid * span, m), end = min(begin + span, m);
     const ulong key = (ulong)(uint)key_low | ((ulong)(uint)key_high << 32);
-    float largest = -INFINITY, total = 0.0f;
-    for (int pass = 0; pass < 2 && total == 0.0f; pass++) { /* the same for all work-items; again where nothing has a weight */
-        for (int j = begin; j < end; j++) {
-            if (labels[j] == label) continue;
-            const float v = distance == EUCLIDEAN ? dist[j] : sqrt(fmax(distance == COSINE ? 2.0f * dist[j] : dist[j], 0.0f));
-            const float x = fmax(v, lower);
-            const float w = pass ? 0.0f
-                            : !(v < upper)
-                                ? -INFINITY
-                                : -(float)(d - 2) * log(x) - 0.5f * (float)(d - 3) * log1p(-0.25f * x * x);
-            weights[j] = w;
-            largest = pass ? 0.0f : fmax(largest, w);
-        }
-        largest = group_max(largest, sums);
-        float sum = 0.0f;
-        for (int j = begin; j < end; j++) {
-            if (labels[j] == label) continue;
-            weights[j] = largest > -INFINITY ? exp(weights[j] - largest) : 0.0f;
-            sum += weights[j];
-        }
-        sums[lid] = sum;
-        barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
-        total = 0.0f;
-        for (int l = 0; l < LOCAL; l++) total += sums[l];
-        barrier(CLK_LOCAL_MEM_FENCE);
+    float largest = -INFINITY, total = 0.0f, sum = 0.0f;
+    for (int j = begin; j < end; j++) {
+        if (labels[j] == label) continue;
+        const float v = distance == EUCLIDEAN ? dist[j] : sqrt(fmax(distance == COSINE ? 2.0f * dist[j] : dist[j], 0.0f));
+        const float x = fmax(v, lower);
+        weights[j] = v < upper ? -(float)(d - 2) * log(x) - 0.5f * (float)(d - 3) * log(1.0f - 0.25f * x * x) : -INFINITY;
+        largest = fmax(largest, weights[j]);
     }
+    largest = group_max(largest, sums);
+    for (int j = begin; j < end; j++) {
+        if (labels[j] == label) continue;
+        weights[j] = largest > -INFINITY ? exp(weights[j] - largest) : 1.0f;
+        sum += weights[j];
+    }
+    sums[lid] = sum;
+    barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
+#pragma unroll 1
+    for (int l = 0; l < LOCAL; l++) total += sums[l];
     for (int p = begin; p < end; p++) { /* a work-item draws for its own columns */
         if (p == i || labels[p] != label) continue;
         const ulong bits = mix(key + 0x9e3779b97f4a7c15ul * ((((ulong)(uint)i << 32) | (uint)p) + 1ul));
         const float target = (float)(bits >> 40) * 0x1p-24f * total;
         float before = 0.0f;
         int l = 0, q = -1;
+#pragma unroll 1
         while (l < LOCAL - 1 && before + sums[l] <= target) before += sums[l++];
         for (int j = min(l * span, m); j < m; j++) {
             if (labels[j] == label || weights[j] == 0.0f) continue;

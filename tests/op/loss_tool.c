@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Runs losses and optimizers on files of raw float32 (labels: int32) for torch_losses.py. Reads one command a
  * line on stdin: normalize N D CB  X DY  Y NORMS DX cross_entropy N K  Z LABELS  STATS DZ triplet BATCHES N D CB
- * MEMORY FIELD=VALUE,...  E LABELS  STATS DE triplet_margin N D CB MARGIN P EPS SWAP REDUCTION  A P N
+ * MEMORY FIELD=VALUE,...  E LABELS  STATS DE time_triplet N D CB PER_CLASS REPEATS FIELD=VALUE,... triplet_margin N D CB MARGIN P EPS SWAP REDUCTION  A P N
  * LOSS TOTAL DA DP DN optimizer KIND MOMENTUM NESTEROV DECAY BETA1 BETA2 EPS COUNT STEPS  RATES PARAMETERS
  * GRADIENTS  OUT STATE Inputs first, then outputs. GRADIENTS [STEPS][COUNT]; STATE gets every state buffer,
  * one after the other. */
+#include <math.h>
+#include <time.h>
+
 #include "op/optimizer.h"
 #include "support/line_tool.h"
 #include "trine/loss.h"
@@ -214,6 +217,50 @@ static void run_triplet(void)
     trine_triplet_destroy(&op);
 }
 
+/* Times of loss and gradient on random unit vectors, on stdout. */
+static void time_triplet(void)
+{
+    const int n = next_int(), d = next_int(), cb = next_int(), per_class = next_int(), repeats = next_int();
+    const trine_triplet_desc desc = parse_triplet(next_word());
+    double *values = test_random((size_t)n * (size_t)d, 1, -1, 1);
+    int32_t *labels = calloc((size_t)n, sizeof *labels);
+    if (!labels) die(line_words[0], "out of memory");
+    for (int i = 0; i < n; i++) {
+        double norm = 0;
+        labels[i] = i / per_class;
+        for (int c = 0; c < d; c++) norm += values[i * d + c] * values[i * d + c];
+        for (int c = 0; c < d; c++) values[i * d + c] /= sqrt(norm);
+    }
+    test_tensor e = test_tensor_from((trine_shape){n, d, 1, 1}, cb, values),
+                de = test_tensor_create(e.t.shape, cb);
+    trine_buffer *tlabels = new_buffer((size_t)n), *stats = new_buffer(TRINE_TRIPLET_STATS);
+    must(trine_buffer_write(dev.stream, tlabels, 0, labels, (size_t)n * sizeof *labels));
+    trine_triplet *op;
+    must(trine_triplet_create(dev.context, &desc, &op));
+    const size_t bytes = trine_triplet_workspace_bytes(op, n);
+    trine_buffer *workspace = new_buffer(bytes / 4);
+    printf("{\"workspace_bytes\": %zu, \"ms\": [", bytes);
+    for (int i = -2; i < repeats; i++) { /* two to warm up */
+        struct timespec begin, end;
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        must(trine_triplet_run(op, dev.stream, &e.t, tlabels, &de.t, stats, 0, workspace));
+        must(trine_stream_sync(dev.stream));
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        const double ms =
+            (double)(end.tv_sec - begin.tv_sec) * 1e3 + (double)(end.tv_nsec - begin.tv_nsec) * 1e-6;
+        if (i >= 0) printf("%s%.3f", i ? ", " : "", ms);
+    }
+    printf("]}\n");
+    test_tensor_release(&e);
+    test_tensor_release(&de);
+    trine_buffer_release(&tlabels);
+    trine_buffer_release(&stats);
+    trine_buffer_release(&workspace);
+    trine_triplet_destroy(&op);
+    free(values);
+    free(labels);
+}
+
 static void run_triplet_margin(void)
 {
     const int n = next_int(), d = next_int(), cb = next_int();
@@ -276,10 +323,8 @@ static void run_optimizer(void)
 
 int main(void)
 {
-    static const line_command commands[] = {{"normalize", run_normalize},
-                                            {"cross_entropy", run_cross_entropy},
-                                            {"triplet", run_triplet},
-                                            {"triplet_margin", run_triplet_margin},
-                                            {"optimizer", run_optimizer}};
+    static const line_command commands[] = {
+        {"normalize", run_normalize},   {"cross_entropy", run_cross_entropy},   {"triplet", run_triplet},
+        {"time_triplet", time_triplet}, {"triplet_margin", run_triplet_margin}, {"optimizer", run_optimizer}};
     return line_tool_main(commands, sizeof commands / sizeof commands[0], NULL);
 }
