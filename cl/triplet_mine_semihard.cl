@@ -2,8 +2,8 @@
 /* triplet_mine_semihard - per anchor-positive pair: the closest negative with lower < d_an - d_ap < upper, if there is none the
  * farthest (none where upper is finite); ties go to the lowest index.
  * ws: distances in; matrix 2, of ints, out: in row a and column p, for each positive p of a, the negative or -1.
- * global (LOCAL, N), local (LOCAL, 1): a work-group is an anchor, and takes its positives one after the other; a work-item owns
- * the columns j = lid mod LOCAL.
+ * global (LOCAL, N), local (LOCAL, 1): a work-group is an anchor, and takes its positives one after the other; a work-item looks at
+ * the columns j = lid mod LOCAL, the first one stores.
  * host src/op/triplet.c   ref tests/ref/ref_loss.c   source: Schroff et al. 2015, section 3.2 (lower 0, upper infinite) */
 #include "group.clh"
 #include "triplet.clh"

@@ -391,12 +391,12 @@ static trine_status make_batch(const trine_triplet *op, const trine_tensor *e, c
     trine__rows rows;
     TRINE_TRY(trine__rows_check("triplet", "e", e, &rows));
     const trine_triplet_memory *memory = op->memory && op->memory->count > 0 ? op->memory : NULL;
-    const int m = memory ? memory->count : 0;
+    const int m = memory ? memory->count : 0, most = op->memory ? op->memory->capacity : 0;
     TRINE_CHECK(!memory || (memory->d == rows.d && memory->ld == rows.ld), TRINE_ERR_SHAPE,
                 "triplet: e has rows of %d values in blocks of %d, the memory has %d in blocks of %d", rows.d,
                 e->cb, op->memory->d, op->memory->cb);
-    TRINE_CHECK(rows.n <= MAX_CANDIDATES && m <= MAX_CANDIDATES - rows.n, TRINE_ERR_SHAPE,
-                "triplet: %d embeddings in a batch and %d in the memory, at most %d together", rows.n, m,
+    TRINE_CHECK(rows.n <= MAX_CANDIDATES && most <= MAX_CANDIDATES - rows.n, TRINE_ERR_SHAPE,
+                "triplet: %d embeddings in a batch and a memory of %d, at most %d together", rows.n, most,
                 (int)MAX_CANDIDATES);
     *b = (batch){e,       memory ? memory->rows : NULL, ws, rows.n, rows.n + m, rows.d,
                  rows.ld, (int)op->desc.distance};
