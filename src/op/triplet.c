@@ -125,8 +125,7 @@ static void complete(trine_triplet *op)
                                                                                          : WAY_SUM;
 }
 
-/* The mining kernel and its options. */
-static const char *mine_stem(const trine_triplet *op, const char **options)
+static const char *mine_stem(const trine_triplet_desc *d)
 {
     static const char *const minings[] = {[TRINE_BATCH_HARD] = "triplet_select",
                                           [TRINE_BATCH_ALL] = "triplet_mine_all",
@@ -134,20 +133,10 @@ static const char *mine_stem(const trine_triplet *op, const char **options)
                                           [TRINE_EASY_POSITIVE] = "triplet_select",
                                           [TRINE_DISTANCE_WEIGHTED] = "triplet_mine_weighted",
                                           [TRINE_HARDEST_FRACTION] = "triplet_mine_all"};
-    if (op->way != WAY_SELECT) *options = "";
-    switch (op->desc.loss) {
-    case TRINE_LOSS_TRIPLET:
-        return minings[op->desc.mining];
-    case TRINE_LOSS_MULTI_SIMILARITY:
-        return "triplet_multi_similarity";
-    case TRINE_LOSS_ANGULAR:
-        *options = "-DANGULAR=1";
-        return "triplet_pairs";
-    case TRINE_LOSS_NT_XENT:
-        *options = "-DANGULAR=0";
-        return "triplet_pairs";
-    }
-    return "";
+    static const char *const others[] = {[TRINE_LOSS_ANGULAR] = "triplet_angular",
+                                         [TRINE_LOSS_MULTI_SIMILARITY] = "triplet_multi_similarity",
+                                         [TRINE_LOSS_NT_XENT] = "triplet_nt_xent"};
+    return d->loss == TRINE_LOSS_TRIPLET ? minings[d->mining] : others[d->loss];
 }
 
 static trine_status create_kernels(trine_context *context, trine_triplet *op)
@@ -157,10 +146,10 @@ static trine_status create_kernels(trine_context *context, trine_triplet *op)
     snprintf(tiles, sizeof tiles, "-DCB=%d -DIT=%d -DJT=%d", op->vector, op->cpu ? TILE_CPU : 1,
              op->cpu ? TILE_CPU : 1);
     snprintf(weights, sizeof weights, "-DTILE=%d", op->cpu ? WEIGHTS_CPU : 1);
-    const char *options = vectors, *stem = mine_stem(op, &options);
+    const char *options = op->way == WAY_SELECT ? vectors : "";
     TRINE_TRY(trine__kernel_create(context, "triplet_rows", "", &op->rows));
     TRINE_TRY(trine__kernel_create(context, "triplet_distance", tiles, &op->distance));
-    TRINE_TRY(trine__kernel_create(context, stem, options, &op->mine));
+    TRINE_TRY(trine__kernel_create(context, mine_stem(&op->desc), options, &op->mine));
     TRINE_TRY(trine__kernel_create(context, "triplet_reduce", "", &op->reduce));
     if (op->way == WAY_SELECT)
         return trine__kernel_create(context, "triplet_select_gradient", vectors, &op->gradient);

@@ -1,23 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* triplet_pairs - a softmax over all negatives for each anchor-positive pair:  log(1 + sum_n exp(f(a,p,n)))
- *   nt-xent: f = (d_ap - d_an) / temperature;  for d = 1 - cos that is -log of the softmax of cos / temperature over p and the negatives
- *   angular: f = 4 tan^2(angle) (S_an + S_pn) - 2 (1 + tan^2(angle)) S_ap,  S = 1 - d.  As f(a,p,n) = f(p,a,n), row i gets from the
- *   pair (p, i) what it gets from (i, p), so that no other row is written.
+/* triplet_angular - a softmax over all negatives for each anchor-positive pair:  log(1 + sum_n exp(f(a,p,n))),
+ *   f = 4 tan^2(angle) (S_an + S_pn) - 2 (1 + tan^2(angle)) S_ap,  S = 1 - d.  As f(a,p,n) = f(p,a,n), row i gets from the pair (p, i)
+ *   what it gets from (i, p), so that no other row is written.
  * ws: distances in; matrix 1, the coefficients (not yet divided by the number of pairs), and the anchors' sums out; a term is a pair,
- * active if f > 0 for one of its negatives, and its d_an the mean over them.
- * factor: 1 / temperature, or tan^2(angle).
+ * active if f > 0 for one of its negatives, and its d_an the mean over them.  factor: tan^2(angle).
  * global (LOCAL, N), local (LOCAL, 1): a work-group is an anchor, and takes its positives one after the other; a work-item owns the
  * columns j = lid mod LOCAL.
- * -D ANGULAR (0, 1)
- * host src/op/triplet.c   ref tests/ref/ref_triplet.c   sources: Wang et al. 2017, eq. 8 (angular); Sohn 2016, eq. 6, Chen et al. 2020,
- * eq. 1 (nt-xent) */
+ * host src/op/triplet.c   ref tests/ref/ref_triplet.c   source: Wang et al. 2017, eq. 8 */
 #include "group.clh"
 #include "triplet.clh"
-#ifndef ANGULAR
-#define ANGULAR 0
-#endif
 
-__kernel void triplet_pairs(__global float *ws, const int n, const int m, const float factor)
+__kernel void triplet_angular(__global float *ws, const int n, const int m, const float factor)
 {
     __local float scratch[LOCAL];
     const int lid = (int)get_local_id(0), i = (int)get_group_id(1);
@@ -37,13 +30,9 @@ __kernel void triplet_pairs(__global float *ws, const int n, const int m, const 
     d_an = group_sum(d_an, scratch) / fmax(negatives, 1.0f);
     for (int p = 0; p < m && negatives > 0.0f; p++) { /* the same for all work-items */
         if (p == i || labels[p] != label) continue;
-#if ANGULAR
         __global const float *dist_p = matrix + (size_t)p * m; /* p < n: there is no memory */
         const float own = 2.0f * (1.0f + factor) * (1.0f - dist[p]);
 #define F(j) (4.0f * factor * ((1.0f - dist[j]) + (1.0f - dist_p[j])) - own)
-#else
-#define F(j) ((dist[p] - dist[j]) * factor)
-#endif
         float largest = 0.0f, violation = -1.0f, sum = 0.0f;
         for (int j = lid; j < m; j += LOCAL)
             if (labels[j] != label) violation = fmax(violation, F(j));
@@ -55,8 +44,8 @@ __kernel void triplet_pairs(__global float *ws, const int n, const int m, const 
         const float rest = exp(-largest), all = rest + sum; /* times exp(largest) */
         loss += largest > 0.0f ? largest + log(all) : log1p(sum);
         for (int j = lid; j < m; j += LOCAL)
-            if (labels[j] != label) coef[j] -= (ANGULAR ? 8.0f : 1.0f) * factor * exp(F(j) - largest) / all;
-        if (p % LOCAL == lid) coef[p] = (ANGULAR ? 2.0f * (1.0f + factor) : factor) * sum / all;
+            if (labels[j] != label) coef[j] -= 8.0f * factor * exp(F(j) - largest) / all;
+        if (p % LOCAL == lid) coef[p] = 2.0f * (1.0f + factor) * sum / all;
         d_ap += dist[p];
         active += violation > 0.0f;
         terms++;
