@@ -4,6 +4,7 @@
 #include "cli_network.h"
 #include "cli_resume.h"
 #include "cli_survey.h"
+#include "cli_watch.h"
 
 #include <errno.h>
 #include <math.h>
@@ -65,8 +66,8 @@ static const cli_section batch_section = CLI_SECTION("Embedding and batches", ba
 static const cli_section policy_section = CLI_SECTION("What may change", policy_options);
 static const cli_section *const sections[] = {
     &data_section,          &cli_training_data_section, &cli_loss_section,   &batch_section,
-    &policy_section,        &cli_precision_section,     &cli_resume_section, &cli_optimizer_section,
-    &cli_preprocess_section};
+    &policy_section,        &cli_precision_section,     &cli_resume_section, &cli_watch_section,
+    &cli_optimizer_section, &cli_preprocess_section};
 
 typedef struct finetune_job {
     cli_run *run;
@@ -76,6 +77,7 @@ typedef struct finetune_job {
     double epoch_start, loss_sum; /* of the epoch */
     cli_training training;
     int told_empty; /* that a batch had no triplets */
+    cli_watch watch;
 } finetune_job;
 
 /* Time and mean loss of an epoch that is over; printed where the run goes by epochs. */
@@ -117,14 +119,15 @@ static int each_step(void *user, const trine_step_record *r, int steps)
     }
     const int every = steps >= 20 ? steps / 20 : 1;
     if (r->step == 1 || r->step == steps || r->step % every == 0)
-        cli_print(job->run, "step %d  loss %.4f  active %.2f  d_ap %.4f  d_an %.4f  norm %.3f\n", r->step,
-                  (double)r->loss, (double)r->active_fraction, (double)r->d_ap, (double)r->d_an,
-                  (double)r->embedding_norm);
+        cli_print(job->run, "step %d  loss %.4f  active %.2f  d_ap %.4f  d_an %.4f  norm %.3f  bn %.4f\n",
+                  r->step, (double)r->loss, (double)r->active_fraction, (double)r->d_ap, (double)r->d_an,
+                  (double)r->embedding_norm,
+                  cli_watch_drift(&job->watch, trine_trainer_step(job->training.trainer)));
     job->loss_sum += (double)r->loss;
     if (r->step % job->epoch_steps == 0) end_epoch(job, r);
     snprintf(note, sizeof note, "loss %.4f", (double)r->loss);
     cli_progress_update(&job->progress, (size_t)r->step, (size_t)steps, note);
-    return 0;
+    return cli_watch_step(&job->watch, r);
 }
 
 /* What the options say without a look at any file. */
@@ -300,7 +303,9 @@ static int run_steps(cli_run *run, const cli_resume *resume, const trine_trainer
     job->told_empty = options->classes_per_batch <= 1 || options->images_per_class == 1;
     cli_progress_begin(&job->progress, "fine-tuning", "steps", run->v.quiet);
     job->progress.first = (size_t)resume->from;
+    CLI_RUN(cli_watch_open(run, options, &job->watch));
     CLI_RUN(cli_run_training(run, resume, &job->training));
+    cli_watch_json(&job->watch);
     cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(job->training.trainer));
 cleanup:
     cli_progress_end(&job->progress);
@@ -381,10 +386,13 @@ static int finetune(cli_run *run)
                                   .checkpoint = checkpoint_of(run, &d, &options),
                                   .each_step = each_step,
                                   .note = note_figures,
-                                  .user = &job};
+                                  .user = &job,
+                                  .ended = &job.watch.stop};
     CLI_RUN(run_steps(run, &resume, &options, &job));
     if (d.val != NULL) CLI_RUN(evaluate(run, d.val, &d.preprocess, "after"));
+    code = cli_watch_verdict(&job.watch);
 cleanup:
+    cli_watch_close(&job.watch);
     trine_trainer_destroy(&trainer);
     trine_dataset_destroy(&d.val);
     cli_close_source(&d.source);

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""What a run of finetune shows of itself: the collapse guard."""
+import json
+import os
+import sys
+
+from cli_support import Run, main, make_base, make_folder, read_safetensors
+
+SHARED = os.environ.get("TRINE_TEST_SHARED", "")
+WEIGHTS = os.path.join(SHARED, "data", "weights", "resnet20-cifar10.th")
+IMAGES = os.path.join(SHARED, "data", "cifar10", "train")
+REAL = ["finetune", "--weights", WEIGHTS, "--data", IMAGES, "--preprocess", "cifar", "--classes-per-batch", 10,
+        "--images-per-class", 8, "--bn", "eval", "--seed", 1, "--json", "-"]
+COLLAPSING = ["--no-normalize", "--margin", 0.5, "--lr", 0.01]
+
+
+def small(folder, *more, **options):
+    """A short run over made images."""
+    data = os.path.join(folder, "data")
+    if not os.path.exists(data):
+        make_folder(data)
+        make_base(folder, data)
+    return Run("finetune", "--weights", os.path.join(folder, "base.safetensors"), "--data", data, "--images-per-class", 2,
+               *more, **options)
+
+
+def collapse(folder):
+    """It is seen within 100 steps, and why, and stops a run that asks for it, which is saved."""
+    if not os.path.exists(WEIGHTS):
+        print(f"skipped: no reference data in {SHARED or 'TRINE_TEST_SHARED'}")
+        return
+    out = os.path.join(folder, "o.safetensors")
+    done = Run(*REAL, *COLLAPSING, "--steps", 100, "--on-collapse", "stop", "--out", out)
+    done.fails(5, "collapse at step", "norms have shrunk", "normalize", "learning rate (0.01 now)", "policy train")
+    found = json.loads(done.out)
+    assert found["collapse"]["sign"] == "norm" and 20 < found["collapse"]["step"] < 60, found["collapse"]
+    assert found["collapse"]["stopped"] is True and found["collapse"]["text"] in done.err, found["collapse"]
+    assert found["collapse"]["d_ap"] < 0.05 * found["collapse"]["first_distance"], found["collapse"]
+    steps = int(read_safetensors(out)[0]["__metadata__"]["step"])
+    assert found["collapse"]["step"] <= steps == len(found["steps"]) < 100, (steps, found["collapse"])
+    warned = Run(*REAL, *COLLAPSING, "--steps", 60, quiet=False).ok()
+    assert warned.err.count("warning: collapse at step") == 1 and warned.json()["collapse"]["stopped"] is False, warned.err
+    assert warned.json()["steps"][:len(found["steps"])] == found["steps"], "the guard changes nothing"
+
+
+def healthy(folder):
+    """Nothing is said of runs that learn, as they are by default or slower."""
+    assert small(folder, "--steps", 120, "--json", "-").json()["collapse"] is None
+    if os.path.exists(WEIGHTS):
+        for options in (("--lr", 1e-3, "--steps", 60), ("--mining", "semi-hard", "--steps", 60)):
+            done = Run(*REAL, *options, quiet=False).ok()
+            assert done.json()["collapse"] is None and "collapse" not in done.err, (options, done.err)
+
+
+def drift(folder):
+    """BatchNorm's drift is shown beside the figures of a step, and is 0 where nothing may move."""
+    for policy, moves in (("train", True), ("eval", False)):
+        done = small(folder, "--steps", 40, "--bn", policy, "--json", "-").json()
+        rows = done["bn_drift"]
+        assert rows[0]["step"] > 0 and rows[-1]["step"] == 40 and len(rows[0]["layers"]) == 19, rows
+        assert all((row["mean"] > 0) == moves for row in rows), (policy, rows)
+    small(folder, "--steps", 3, "--on-collapse", "sometimes").fails(2, "--on-collapse")
+    assert " bn 0." in small(folder, "--steps", 2).ok().out
+
+
+if __name__ == "__main__":
+    sys.exit(main([collapse, healthy, drift]))
