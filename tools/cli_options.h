@@ -35,6 +35,7 @@ typedef struct cli_values {
     double lr, momentum, weight_decay;
     int save_every, resume;
     int on_collapse;
+    const char *report;
     /* results */
     const char *out, *list;
     int names, layer, task;

@@ -10,6 +10,10 @@ static const cli_option watch_options[] = {
      "when embeddings fall together or the loss stands where nothing is learned: say why and what to change; "
      "stop also "
      "saves, ends the run, and exits with 5"},
+    {"report", CLI_TEXT, CLI_AT(report), "FILE.html", NULL, 0, 0,
+     "a page on the run that holds all it shows: curves, distances and retrieval before and after, a map of "
+     "the "
+     "embeddings, BatchNorm, settings, times"},
 };
 const cli_section cli_watch_section = CLI_SECTION("Seeing", watch_options);
 
@@ -43,12 +47,13 @@ static int keep_statistics(cli_watch *w)
     return CLI_OK;
 }
 
-int cli_watch_open(cli_run *run, const trine_trainer_options *options, cli_watch *watch)
+int cli_watch_open(cli_run *run, const trine_trainer_options *options, int from, cli_watch *watch)
 {
     int code = CLI_OK;
     *watch = (cli_watch){.run = run};
     CLI_TRY(trine_collapse_guard_create(options, run->net, &watch->guard));
     CLI_RUN(keep_statistics(watch));
+    cli_watch_drift(watch, from);
 cleanup:
     return code;
 }

@@ -30,7 +30,8 @@ typedef struct cli_watch {
     size_t row_count, row_capacity;
 } cli_watch;
 
-int cli_watch_open(cli_run *run, const trine_trainer_options *options, cli_watch *watch);
+/* @param from steps that have been taken already */
+int cli_watch_open(cli_run *run, const trine_trainer_options *options, int from, cli_watch *watch);
 /* The next step's record: kept, and looked at for a collapse, of which it warns once. @return 1: the run is to end */
 int cli_watch_step(cli_watch *watch, const trine_step_record *record);
 /* Measure BatchNorm's drift after `step` steps, as the network is now; -1: it cannot be read, and nothing is added.

@@ -2,9 +2,9 @@
 /* trine finetune: a metric loss from pretrained weights, with the retrieval figures before and after. */
 #include "cli_loss.h"
 #include "cli_network.h"
+#include "cli_report.h"
 #include "cli_resume.h"
 #include "cli_survey.h"
-#include "cli_watch.h"
 
 #include <errno.h>
 #include <math.h>
@@ -78,6 +78,7 @@ typedef struct finetune_job {
     cli_training training;
     int told_empty; /* that a batch had no triplets */
     cli_watch watch;
+    cli_report report;
 } finetune_job;
 
 /* Time and mean loss of an epoch that is over; printed where the run goes by epochs. */
@@ -163,6 +164,7 @@ static int choose(cli_run *run, trine_trainer_options *options)
     CLI_RUN(cli_choose_loss(run, options));
     CLI_RUN(cli_train_options(run, &defaults, options));
     CLI_RUN(cli_check_out(run));
+    CLI_RUN(cli_report_check(run));
 cleanup:
     return code;
 }
@@ -221,6 +223,13 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
     cli_talk_out(run, run->v.names == 1 ? "torchvision's names" : "names as in the weights file");
 }
 
+/* What the run works on. */
+typedef struct finetune_data {
+    cli_source source;
+    trine_dataset *val;
+    trine_preprocess preprocess;
+} finetune_data;
+
 static void report_distance(cli_run *run, cJSON *object, const char *when, const char *name,
                             const trine_retrieval *figures)
 {
@@ -230,23 +239,22 @@ static void report_distance(cli_run *run, cJSON *object, const char *when, const
               figures->recall_at_5, figures->r_precision, figures->map_at_r);
 }
 
-/* Retrieval on --val as it is now: the cosine figures flat, both distances as objects. */
-static int evaluate(cli_run *run, const trine_dataset *val, const trine_preprocess *preprocess,
-                    const char *when)
+/* Retrieval on --val as it is now: the cosine figures flat, both distances as objects. The vectors stay in *out. */
+static int evaluate(cli_run *run, const finetune_data *d, const char *when, cli_report *report,
+                    trine_vectors *out)
 {
+    const double start = cli_seconds();
     cli_progress progress;
     cli_progress_begin(&progress, "evaluating", "images", run->v.quiet);
-    trine_embed_options options = cli_embed_options(run, preprocess, &progress);
-    trine_vectors vectors = {0};
+    trine_embed_options options = cli_embed_options(run, &d->preprocess, &progress);
     trine_retrieval cosine, euclidean;
     trine_retrieval_options by = {.distance = TRINE_COSINE, .threads = run->v.threads};
     int code = CLI_OK;
-    CLI_TRY(trine_embed_dataset(run->net, run->stream, val, &options, &vectors));
-    CLI_TRY(trine_retrieval_measure(run->stream, vectors.data, vectors.labels, vectors.count, vectors.dim,
-                                    &by, &cosine));
+    CLI_TRY(trine_embed_dataset(run->net, run->stream, d->val, &options, out));
+    CLI_TRY(trine_retrieval_measure(run->stream, out->data, out->labels, out->count, out->dim, &by, &cosine));
     by.distance = TRINE_EUCLIDEAN;
-    CLI_TRY(trine_retrieval_measure(run->stream, vectors.data, vectors.labels, vectors.count, vectors.dim,
-                                    &by, &euclidean));
+    CLI_TRY(
+        trine_retrieval_measure(run->stream, out->data, out->labels, out->count, out->dim, &by, &euclidean));
     cli_progress_end(&progress);
     cJSON *object = cJSON_AddObjectToObject(run->json, when);
     cli_set_retrieval(object, &cosine);
@@ -254,9 +262,10 @@ static int evaluate(cli_run *run, const trine_dataset *val, const trine_preproce
               "r_precision", "map_at_r");
     report_distance(run, object, when, "cosine", &cosine);
     report_distance(run, object, when, "euclidean", &euclidean);
+    report->evaluate_seconds += cli_seconds() - start;
+    if (run->v.report == NULL) trine_vectors_free(out); /* nobody looks at them */
 cleanup:
     cli_progress_end(&progress);
-    trine_vectors_free(&vectors);
     return code;
 }
 
@@ -280,10 +289,10 @@ static void recall_epoch(finetune_job *job, const cli_resume *resume)
     if (text != NULL) job->loss_sum = strtod(text, NULL);
 }
 
-static int measure_before(cli_run *run, const cli_resume *resume, const trine_dataset *val,
-                          const trine_preprocess *preprocess)
+static int measure_before(cli_run *run, const cli_resume *resume, const finetune_data *d, cli_report *report)
 {
-    if (resume->state == NULL) return val != NULL ? evaluate(run, val, preprocess, "before") : CLI_OK;
+    if (resume->state == NULL)
+        return d->val != NULL ? evaluate(run, d, "before", report, &report->before) : CLI_OK;
     const char *text = cli_resume_note(resume, "before");
     cJSON *before = text != NULL ? cJSON_Parse(text) : NULL;
     if (before != NULL) cJSON_AddItemToObject(run->json, "before", before);
@@ -293,6 +302,7 @@ static int measure_before(cli_run *run, const cli_resume *resume, const trine_da
 static int run_steps(cli_run *run, const cli_resume *resume, const trine_trainer_options *options,
                      finetune_job *job)
 {
+    const double start = cli_seconds();
     int code = CLI_OK;
     job->steps = cJSON_AddArrayToObject(run->json, "steps");
     job->epochs = cJSON_AddArrayToObject(run->json, "epochs");
@@ -303,21 +313,15 @@ static int run_steps(cli_run *run, const cli_resume *resume, const trine_trainer
     job->told_empty = options->classes_per_batch <= 1 || options->images_per_class == 1;
     cli_progress_begin(&job->progress, "fine-tuning", "steps", run->v.quiet);
     job->progress.first = (size_t)resume->from;
-    CLI_RUN(cli_watch_open(run, options, &job->watch));
+    CLI_RUN(cli_watch_open(run, options, resume->from, &job->watch));
     CLI_RUN(cli_run_training(run, resume, &job->training));
+    job->report.steps_seconds = cli_seconds() - start;
     cli_watch_json(&job->watch);
     cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(job->training.trainer));
 cleanup:
     cli_progress_end(&job->progress);
     return code;
 }
-
-/* What the run works on. */
-typedef struct finetune_data {
-    cli_source source;
-    trine_dataset *val;
-    trine_preprocess preprocess;
-} finetune_data;
 
 /* The network as it begins or goes on, and the data. */
 static int open_all(cli_run *run, const cli_resume *resume, finetune_data *d)
@@ -373,7 +377,9 @@ static int finetune(cli_run *run)
     trine_trainer *trainer = NULL;
     cli_resume resume = {0};
     finetune_job job = {.run = run};
+    cli_text talked = {0};
     int code = CLI_OK;
+    run->talked = &talked;
     CLI_RUN(choose(run, &options));
     CLI_RUN(cli_resume_open(run, &resume));
     CLI_RUN(open_all(run, &resume, &d));
@@ -381,7 +387,7 @@ static int finetune(cli_run *run)
     talk(run, &d.source, d.val, &d.preprocess, &options, trainer);
     cli_talk_resume(run, &resume);
     if (resume.state == NULL) CLI_RUN(cli_survey_data(run, d.source.dataset, d.val));
-    CLI_RUN(measure_before(run, &resume, d.val, &d.preprocess));
+    CLI_RUN(measure_before(run, &resume, &d, &job.report));
     job.training = (cli_training){.trainer = trainer,
                                   .checkpoint = checkpoint_of(run, &d, &options),
                                   .each_step = each_step,
@@ -389,10 +395,18 @@ static int finetune(cli_run *run)
                                   .user = &job,
                                   .ended = &job.watch.stop};
     CLI_RUN(run_steps(run, &resume, &options, &job));
-    if (d.val != NULL) CLI_RUN(evaluate(run, d.val, &d.preprocess, "after"));
+    if (d.val != NULL) CLI_RUN(evaluate(run, &d, "after", &job.report, &job.report.after));
+    job.report.val = d.val;
+    job.report.batch =
+        d.source.dataset != NULL ? options.classes_per_batch * options.images_per_class : d.source.shape.n;
+    CLI_RUN(cli_report_write(run, &job.watch, &job.report));
     code = cli_watch_verdict(&job.watch);
 cleanup:
     cli_watch_close(&job.watch);
+    trine_vectors_free(&job.report.before);
+    trine_vectors_free(&job.report.after);
+    cli_text_free(&talked);
+    run->talked = NULL;
     trine_trainer_destroy(&trainer);
     trine_dataset_destroy(&d.val);
     cli_close_source(&d.source);

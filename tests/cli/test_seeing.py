@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What a run of finetune shows of itself: the collapse guard."""
+"""What a run of finetune shows of itself: the collapse guard, BatchNorm's drift, the report."""
+import base64
+import html.parser
 import json
 import os
+import re
 import sys
 
 from cli_support import Run, main, make_base, make_folder, read_safetensors
@@ -38,7 +41,7 @@ def collapse(folder):
     assert found["collapse"]["d_ap"] < 0.05 * found["collapse"]["first_distance"], found["collapse"]
     steps = int(read_safetensors(out)[0]["__metadata__"]["step"])
     assert found["collapse"]["step"] <= steps == len(found["steps"]) < 100, (steps, found["collapse"])
-    warned = Run(*REAL, *COLLAPSING, "--steps", 60, quiet=False).ok()
+    warned = Run(*REAL, *COLLAPSING, "--steps", 48, quiet=False).ok()
     assert warned.err.count("warning: collapse at step") == 1 and warned.json()["collapse"]["stopped"] is False, warned.err
     assert warned.json()["steps"][:len(found["steps"])] == found["steps"], "the guard changes nothing"
 
@@ -47,7 +50,7 @@ def healthy(folder):
     """Nothing is said of runs that learn, as they are by default or slower."""
     assert small(folder, "--steps", 120, "--json", "-").json()["collapse"] is None
     if os.path.exists(WEIGHTS):
-        for options in (("--lr", 1e-3, "--steps", 60), ("--mining", "semi-hard", "--steps", 60)):
+        for options in (("--lr", 1e-3, "--steps", 48), ("--mining", "semi-hard", "--steps", 48)):
             done = Run(*REAL, *options, quiet=False).ok()
             assert done.json()["collapse"] is None and "collapse" not in done.err, (options, done.err)
 
@@ -57,11 +60,69 @@ def drift(folder):
     for policy, moves in (("train", True), ("eval", False)):
         done = small(folder, "--steps", 40, "--bn", policy, "--json", "-").json()
         rows = done["bn_drift"]
-        assert rows[0]["step"] > 0 and rows[-1]["step"] == 40 and len(rows[0]["layers"]) == 19, rows
-        assert all((row["mean"] > 0) == moves for row in rows), (policy, rows)
+        assert rows[0]["step"] == 0 == rows[0]["mean"] and rows[-1]["step"] == 40 and len(rows[0]["layers"]) == 19, rows
+        assert all((row["mean"] > 0) == moves for row in rows[1:]), (policy, rows)
     small(folder, "--steps", 3, "--on-collapse", "sometimes").fails(2, "--on-collapse")
     assert " bn 0." in small(folder, "--steps", 2).ok().out
 
 
+class Page(html.parser.HTMLParser):
+    """A page whose tags close in order, and what is in it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.words, self.images, self.counts = [], [], [], {}
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        assert tag not in ("script", "iframe", "object", "link", "base") or dict(attrs).get("rel") == "icon", (tag, attrs)
+        for name, value in attrs:
+            assert not name.startswith("on"), (tag, attrs)
+            if name in ("src", "href"):
+                assert value.startswith("data:"), value
+                self.images += [value] if tag == "img" else []
+        if tag not in ("meta", "img", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def report(folder):
+    """One file that asks nobody for anything, with every part; names cannot break out of it."""
+    odd = os.path.join(folder, "a<b>&\"c'")
+    make_folder(odd)
+    page = os.path.join(folder, "r.html")
+    small(folder, "--steps", 20, "--val", odd, "--report", page).ok()
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    assert "http:" not in text and "https:" not in text and "url(" not in text and "@import" not in text
+    assert not re.search(r"[ \">MLVH-](nan|inf)\b", text)
+    found = Page(text)
+    said = "".join(found.words)
+    for words in ("Retrieval figures", "Loss", "Distances to positives and negatives", "Active fraction", "Norm of the embeddings",
+                  "Learning rate", "Before: means", "After: means", "principal components", "layer3.2.bn2", "Settings",
+                  "whole run", "images a second", "batch-hard", "device ", "a<b>&\"c'"):
+        assert words in said, words
+    assert "a<b>" not in text and "a&lt;b&gt;&amp;&quot;c" in text
+    assert found.counts["img"] == 10 * (1 + 2 * 6) and found.counts["circle"] >= 2 * 12, found.counts
+    for image in set(found.images):
+        kind, data = image.split(",")
+        assert kind == "data:image/jpeg;base64" and base64.b64decode(data, validate=True)[:2] == b"\xff\xd8", kind
+    small(folder, "--steps", 2, "--report", page).ok()
+    with open(page, encoding="utf-8") as file:
+        assert "No --val was given" in "".join(Page(file.read()).words)
+    small(folder, "--steps", 1, "--report", os.path.join(folder, "missing", "r.html")).fails(1, "--report")
+
+
 if __name__ == "__main__":
-    sys.exit(main([collapse, healthy, drift]))
+    sys.exit(main([collapse, healthy, drift, report]))
