@@ -35,7 +35,7 @@ typedef struct cli_values {
     double lr, momentum, weight_decay;
     int save_every, resume;
     int on_collapse;
-    const char *report;
+    const char *report, *log_dir;
     /* results */
     const char *out, *list;
     int names, layer, task;

@@ -59,12 +59,15 @@ void cli_view_distances(const cli_view *view, cli_distances *out)
             const int bin = (int)fmin(CLI_VIEW_BINS - 1, d / 2 * CLI_VIEW_BINS);
             (same ? out->same : out->other)[bin]++;
             *(same ? &out->same_mean : &out->other_mean) += d;
+            *(same ? &out->same_squares : &out->other_squares) += d * d;
             pairs[same]++;
         }
     for (int i = 0; i < CLI_VIEW_BINS; i++) {
         out->same[i] /= fmax(1, pairs[1]);
         out->other[i] /= fmax(1, pairs[0]);
     }
+    out->same_pairs = pairs[1];
+    out->other_pairs = pairs[0];
     out->same_mean /= fmax(1, pairs[1]);
     out->other_mean /= fmax(1, pairs[0]);
 }

@@ -24,6 +24,7 @@ void cli_view_close(cli_view *view);
 typedef struct cli_distances {
     double same[CLI_VIEW_BINS], other[CLI_VIEW_BINS];
     double same_mean, other_mean;
+    double same_pairs, other_pairs, same_squares, other_squares; /* how many, and sums of their squares */
 } cli_distances;
 void cli_view_distances(const cli_view *view, cli_distances *out);
 

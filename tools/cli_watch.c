@@ -2,6 +2,8 @@
 /* Records, collapse and drift of a run. */
 #include "cli_watch.h"
 
+#include "cli_events.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -14,6 +16,10 @@ static const cli_option watch_options[] = {
      "a page on the run that holds all it shows: curves, distances and retrieval before and after, a map of "
      "the "
      "embeddings, BatchNorm, settings, times"},
+    {"log-dir", CLI_TEXT, CLI_AT(log_dir), "DIR", NULL, 0, 0,
+     "event files for TensorBoard: the figures of steps and BatchNorm, histograms of distances, embeddings "
+     "for its "
+     "projector"},
 };
 const cli_section cli_watch_section = CLI_SECTION("Seeing", watch_options);
 
@@ -50,7 +56,7 @@ static int keep_statistics(cli_watch *w)
 int cli_watch_open(cli_run *run, const trine_trainer_options *options, int from, cli_watch *watch)
 {
     int code = CLI_OK;
-    *watch = (cli_watch){.run = run};
+    *watch = (cli_watch){.run = run, .events = watch->events};
     CLI_TRY(trine_collapse_guard_create(options, run->net, &watch->guard));
     CLI_RUN(keep_statistics(watch));
     cli_watch_drift(watch, from);
@@ -77,6 +83,7 @@ int cli_watch_step(cli_watch *w, const trine_step_record *record)
         w->records = records;
         w->records[w->count++] = *record;
     }
+    cli_events_step(w->events, record);
     if (trine_collapse_guard_step(w->guard, record, &w->collapse)) {
         w->stop = w->run->v.on_collapse == 1;
         if (!w->stop) cli_talk(w->run, "warning: %s", w->collapse.text);
@@ -117,6 +124,7 @@ double cli_watch_drift(cli_watch *w, int step)
     for (int i = 0; i < w->layers; i++) sum += values[i] = moved(w, i);
     const cli_bn_row row = {step, values, w->layers > 0 ? sum / w->layers : 0};
     w->rows[w->row_count++] = row;
+    cli_events_drift(w->events, w->run, &row, w->layers);
     return row.mean;
 }
 

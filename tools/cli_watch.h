@@ -15,9 +15,10 @@ typedef struct cli_bn_row {
     double mean; /* of them */
 } cli_bn_row;
 
-/* Zeroed: nothing is watched yet. */
+/* Zeroed, but for events: nothing is watched yet. */
 typedef struct cli_watch {
     cli_run *run;
+    struct cli_events *events; /* of --log-dir, or NULL; not owned */
     trine_collapse_guard *guard;
     trine_collapse collapse; /* its sign is TRINE_COLLAPSE_NONE unless one was found */
     int stop;                /* 1: it ends the run (--on-collapse stop) */

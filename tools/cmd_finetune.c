@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* trine finetune: a metric loss from pretrained weights, with the retrieval figures before and after. */
+#include "cli_events.h"
 #include "cli_loss.h"
 #include "cli_network.h"
 #include "cli_report.h"
@@ -79,6 +80,7 @@ typedef struct finetune_job {
     int told_empty; /* that a batch had no triplets */
     cli_watch watch;
     cli_report report;
+    cli_events *events;
 } finetune_job;
 
 /* Time and mean loss of an epoch that is over; printed where the run goes by epochs. */
@@ -240,9 +242,9 @@ static void report_distance(cli_run *run, cJSON *object, const char *when, const
 }
 
 /* Retrieval on --val as it is now: the cosine figures flat, both distances as objects. The vectors stay in *out. */
-static int evaluate(cli_run *run, const finetune_data *d, const char *when, cli_report *report,
-                    trine_vectors *out)
+static int evaluate(finetune_job *job, const finetune_data *d, const char *when, int step, trine_vectors *out)
 {
+    cli_run *run = job->run;
     const double start = cli_seconds();
     cli_progress progress;
     cli_progress_begin(&progress, "evaluating", "images", run->v.quiet);
@@ -262,7 +264,9 @@ static int evaluate(cli_run *run, const finetune_data *d, const char *when, cli_
               "r_precision", "map_at_r");
     report_distance(run, object, when, "cosine", &cosine);
     report_distance(run, object, when, "euclidean", &euclidean);
-    report->evaluate_seconds += cli_seconds() - start;
+    job->report.evaluate_seconds += cli_seconds() - start;
+    cli_events_vectors(job->events, run, when, step, out);
+    CLI_RUN(cli_events_projector(job->events, when, d->val, out));
     if (run->v.report == NULL) trine_vectors_free(out); /* nobody looks at them */
 cleanup:
     cli_progress_end(&progress);
@@ -289,13 +293,13 @@ static void recall_epoch(finetune_job *job, const cli_resume *resume)
     if (text != NULL) job->loss_sum = strtod(text, NULL);
 }
 
-static int measure_before(cli_run *run, const cli_resume *resume, const finetune_data *d, cli_report *report)
+static int measure_before(finetune_job *job, const cli_resume *resume, const finetune_data *d)
 {
     if (resume->state == NULL)
-        return d->val != NULL ? evaluate(run, d, "before", report, &report->before) : CLI_OK;
+        return d->val != NULL ? evaluate(job, d, "before", 0, &job->report.before) : CLI_OK;
     const char *text = cli_resume_note(resume, "before");
     cJSON *before = text != NULL ? cJSON_Parse(text) : NULL;
-    if (before != NULL) cJSON_AddItemToObject(run->json, "before", before);
+    if (before != NULL) cJSON_AddItemToObject(job->run->json, "before", before);
     return CLI_OK;
 }
 
@@ -387,7 +391,9 @@ static int finetune(cli_run *run)
     talk(run, &d.source, d.val, &d.preprocess, &options, trainer);
     cli_talk_resume(run, &resume);
     if (resume.state == NULL) CLI_RUN(cli_survey_data(run, d.source.dataset, d.val));
-    CLI_RUN(measure_before(run, &resume, &d, &job.report));
+    CLI_RUN(cli_events_open(run, &job.events));
+    job.watch.events = job.events;
+    CLI_RUN(measure_before(&job, &resume, &d));
     job.training = (cli_training){.trainer = trainer,
                                   .checkpoint = checkpoint_of(run, &d, &options),
                                   .each_step = each_step,
@@ -395,14 +401,16 @@ static int finetune(cli_run *run)
                                   .user = &job,
                                   .ended = &job.watch.stop};
     CLI_RUN(run_steps(run, &resume, &options, &job));
-    if (d.val != NULL) CLI_RUN(evaluate(run, &d, "after", &job.report, &job.report.after));
+    if (d.val != NULL) CLI_RUN(evaluate(&job, &d, "after", trine_trainer_step(trainer), &job.report.after));
     job.report.val = d.val;
     job.report.batch =
         d.source.dataset != NULL ? options.classes_per_batch * options.images_per_class : d.source.shape.n;
     CLI_RUN(cli_report_write(run, &job.watch, &job.report));
+    CLI_RUN(cli_events_close(&job.events));
     code = cli_watch_verdict(&job.watch);
 cleanup:
     cli_watch_close(&job.watch);
+    cli_events_close(&job.events);
     trine_vectors_free(&job.report.before);
     trine_vectors_free(&job.report.after);
     cli_text_free(&talked);
