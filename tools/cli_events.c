@@ -12,7 +12,7 @@
 
 #if TRINE_EVENT_FILES
 #include "cli_records.h"
-#include "events.pb-c.h"
+#include <events.pb-c.h>
 
 enum { MOST = 1000, PROJECTOR = 10000, NAME_BYTES = 64 };
 

@@ -128,7 +128,7 @@ static int each_step(void *user, const trine_step_record *r, int steps)
                   cli_watch_drift(&job->watch, trine_trainer_step(job->training.trainer)));
     job->loss_sum += (double)r->loss;
     if (r->step % job->epoch_steps == 0) end_epoch(job, r);
-    snprintf(note, sizeof note, "loss %.4f", (double)r->loss);
+    snprintf(note, sizeof note, "loss %.4f  active %.2f", (double)r->loss, (double)r->active_fraction);
     cli_progress_update(&job->progress, (size_t)r->step, (size_t)steps, note);
     return cli_watch_step(&job->watch, r);
 }

@@ -4,7 +4,9 @@ import base64
 import html.parser
 import json
 import os
+import pty
 import re
+import subprocess
 import sys
 
 from cli_support import Run, main, make_base, make_folder, read_safetensors
@@ -66,6 +68,27 @@ def drift(folder):
     assert " bn 0." in small(folder, "--steps", 2).ok().out
 
 
+def progress(folder):
+    """On a terminal one line, redrawn, with rate, time left and figures in 79 columns; plain lines elsewhere."""
+    small(folder, "--steps", 1)
+    ours, its = pty.openpty()
+    words = [os.environ.get("TRINE_PROGRAM", "trine"), "finetune", "--weights", os.path.join(folder, "base.safetensors"), "--data",
+             os.path.join(folder, "data"), "--images-per-class", "2", "--steps", "100000000", "--json",
+             os.path.join(folder, "j.json")]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=its) as process:
+        os.close(its)
+        shown = b""
+        while shown.count(b"steps/s") < 3:
+            shown += os.read(ours, 4096)
+        process.kill()
+    os.close(ours)
+    lines = [line.rstrip() for line in shown.decode().replace("\n", "\r").split("\r") if "steps/s" in line][:3]
+    for line in lines:
+        assert len(line) <= 79, line
+        assert re.fullmatch(r"fine-tuning \[[#.]{5,20}\] \d+/100000000  [\d.]+ steps/s  [\d:]+ left(  loss [\d.]+  active [\d.]+)?",
+                            line), line
+
+
 class Page(html.parser.HTMLParser):
     """A page whose tags close in order, and what is in it."""
 
@@ -125,4 +148,4 @@ def report(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main([collapse, healthy, drift, report]))
+    sys.exit(main([collapse, healthy, drift, progress, report]))
