@@ -64,8 +64,14 @@ int cli_error(int code, const char *format, ...)
 
 void cli_talk(const cli_run *run, const char *format, ...)
 {
-    if (run->v.quiet) return;
     va_list args;
+    if (run->talked != NULL) {
+        va_start(args, format);
+        cli_text_add_list(run->talked, format, args);
+        cli_text_append(run->talked, "\n", 1);
+        va_end(args);
+    }
+    if (run->v.quiet) return;
     va_start(args, format);
     cli_progress_interrupt();
     vfprintf(stderr, format, args);

@@ -6,6 +6,7 @@
 #include "cli_json.h"
 #include "cli_options.h"
 #include "cli_progress.h"
+#include "cli_text.h"
 #include "trine/trine.h"
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_NO_DEVICE = 3, CLI_BAD_INPUT = 4, CLI_CHECK = 5 };
@@ -21,6 +22,9 @@ typedef struct cli_run {
     cJSON *json;
     int complete; /* the JSON object is worth writing whatever the exit code */
     double start; /* cli_seconds() when the program began */
+    int argc;     /* the words after the command */
+    char **argv;
+    cli_text *talked; /* not NULL: cli_talk()'s lines are kept there, too */
     trine_context *context;
     trine_stream *stream;
     trine_weights *weights;

@@ -34,6 +34,8 @@ typedef struct cli_values {
     int optimizer, nesterov, schedule, augment, feature_cache, feature_memory, checkpoint_activations;
     double lr, momentum, weight_decay;
     int save_every, resume;
+    int on_collapse;
+    const char *report, *log_dir;
     /* results */
     const char *out, *list;
     int names, layer, task;

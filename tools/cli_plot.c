@@ -3,11 +3,11 @@
  * names beside them; remedies whose lines would lie on one another share one. */
 #include "cli_plot.h"
 
+#include "cli_chart.h"
 #include "cli_plot_png.h"
 
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,32 +36,8 @@ typedef struct picture {
     int group_count, passes;
     double low, high;
     int scientific; /* the axis' numbers are too long otherwise */
-    char *text;
-    size_t used, capacity;
-    int failed;
+    cli_text out;
 } picture;
-
-static void add(picture *p, const char *format, ...) CLI_PRINTF(2, 3);
-static void add(picture *p, const char *format, ...)
-{
-    va_list args, again;
-    va_start(args, format);
-    va_copy(again, args);
-    const int length = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    if (length >= 0 && p->used + (size_t)length + 1 > p->capacity) {
-        const size_t capacity = 2 * (p->used + (size_t)length + 1);
-        char *text = realloc(p->text, capacity);
-        if (text == NULL) p->failed = 1;
-        if (text != NULL) {
-            p->text = text;
-            p->capacity = capacity;
-        }
-    }
-    if (!p->failed && length >= 0)
-        p->used += (size_t)vsnprintf(p->text + p->used, p->capacity - p->used, format, again);
-    va_end(again);
-}
 
 /* Is there a number at the end, which a name can stand beside? */
 static int ends_well(const trine_remedy *remedy)
@@ -166,42 +142,36 @@ static void group_lines(picture *p)
     }
 }
 
-/* 1, 2 or 5 times a power of ten, so that about `parts` steps fit. */
-static double tick_step(double range, int parts)
-{
-    const double power = pow(10, floor(log10(range / parts))), share = range / parts / power;
-    return power * (share <= 1 ? 1 : share <= 2 ? 2 : share <= 5 ? 5 : 10);
-}
-
 static void draw_axes(picture *p)
 {
-    const double step = tick_step(p->high - p->low, 6);
-    int pass_step = (int)tick_step(p->passes > 0 ? p->passes : 1, 10);
+    const double step = cli_tick_step(p->high - p->low, 6);
+    int pass_step = (int)cli_tick_step(p->passes > 0 ? p->passes : 1, 10);
     if (pass_step < 1) pass_step = 1;
     const double digits = -floor(log10(step) + 1e-9); /* after the point */
     const int decimals =
         (int)fmax(0, p->scientific ? digits + floor(log10(fmax(fabs(p->low), fabs(p->high)))) : digits);
     for (double tick = ceil(p->low / step) * step; tick <= p->high; tick += step) {
         const double y = y_of(p, tick);
-        add(p, "<path class=\"grid\" d=\"M%d %.1fH%d\"/>\n", LEFT, y, RIGHT);
-        add(p,
-            p->scientific ? "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*e</text>\n"
-                          : "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*f</text>\n",
-            LEFT - 8, y + 4, decimals, fabs(tick) < step / 2 ? 0 : tick);
+        cli_text_add(&p->out, "<path class=\"grid\" d=\"M%d %.1fH%d\"/>\n", LEFT, y, RIGHT);
+        cli_text_add(&p->out,
+                     p->scientific ? "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*e</text>\n"
+                                   : "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*f</text>\n",
+                     LEFT - 8, y + 4, decimals, fabs(tick) < step / 2 ? 0 : tick);
     }
     for (int pass = 0; pass <= p->passes; pass += pass_step) {
-        add(p, "<path class=\"axis\" d=\"M%.1f %dv5\"/>\n", x_of(p, pass), BOTTOM);
-        add(p, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>\n", x_of(p, pass), BOTTOM + 19,
-            pass);
+        cli_text_add(&p->out, "<path class=\"axis\" d=\"M%.1f %dv5\"/>\n", x_of(p, pass), BOTTOM);
+        cli_text_add(&p->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>\n", x_of(p, pass),
+                     BOTTOM + 19, pass);
     }
-    add(p, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">after</text>\n", x_of(p, p->passes + 1),
-        BOTTOM + 19);
-    add(p, "<path class=\"axis\" d=\"M%d %dV%dH%d\"/>\n", LEFT, TOP, BOTTOM, RIGHT);
-    add(p,
-        "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">training-mode passes without an optimizer "
-        "step</text>\n",
-        (LEFT + RIGHT) / 2, BOTTOM + 42);
-    add(p,
+    cli_text_add(&p->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">after</text>\n",
+                 x_of(p, p->passes + 1), BOTTOM + 19);
+    cli_text_add(&p->out, "<path class=\"axis\" d=\"M%d %dV%dH%d\"/>\n", LEFT, TOP, BOTTOM, RIGHT);
+    cli_text_add(&p->out,
+                 "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">training-mode passes without an optimizer "
+                 "step</text>\n",
+                 (LEFT + RIGHT) / 2, BOTTOM + 42);
+    cli_text_add(
+        &p->out,
         "<text transform=\"translate(20 %d) rotate(-90)\" text-anchor=\"middle\">norm of the embedding, in "
         "evaluation</text>\n",
         (TOP + BOTTOM) / 2);
@@ -223,14 +193,16 @@ static void draw_line(picture *p, int member)
     static const char *const dashes[] = {"none",     "9 4",  "9 4", "9 4", "2 3",
                                          "12 3 2 3", "14 5", "6 2", "3 3", "8 2 2 2"};
     const trine_remedy *remedy = &p->remedies->items[member];
-    add(p, "<path class=\"line\" stroke-dasharray=\"%s\" d=\"", dashes[member % (int)CLI_COUNTOF(dashes)]);
+    cli_text_add(&p->out, "<path class=\"line\" stroke-dasharray=\"%s\" d=\"",
+                 dashes[member % (int)CLI_COUNTOF(dashes)]);
     int pen = 0; /* lifted over what is not a number */
     for (int i = first_point(p, remedy); i < remedy->norm_count; i++) {
         const int good = isfinite(remedy->norms[i]);
-        if (good) add(p, "%c%.1f %.1f", pen ? 'L' : 'M', x_of(p, i), y_of(p, remedy->norms[i]));
+        if (good)
+            cli_text_add(&p->out, "%c%.1f %.1f", pen ? 'L' : 'M', x_of(p, i), y_of(p, remedy->norms[i]));
         pen = good;
     }
-    add(p, "\"/>\n");
+    cli_text_add(&p->out, "\"/>\n");
 }
 
 static void draw_group(picture *p, int index)
@@ -239,17 +211,17 @@ static void draw_group(picture *p, int index)
     const double top = g->label - g->count * LINE / 2.0, x = x_of(p, first_of(p, g)->norm_count - 1);
     for (int k = 0; k < (g->lost ? g->count : 1); k++) draw_line(p, g->members[k]);
     if (!g->lost)
-        add(p,
-            "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n"
-            "<path class=\"lead\" d=\"M%.1f %.1fL%d %.1fL%d %.1f\"/>\n",
-            x, g->end, x + 5, g->end, RIGHT + 6, g->end, RIGHT + 30, g->label);
+        cli_text_add(&p->out,
+                     "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n"
+                     "<path class=\"lead\" d=\"M%.1f %.1fL%d %.1fL%d %.1f\"/>\n",
+                     x, g->end, x + 5, g->end, RIGHT + 6, g->end, RIGHT + 30, g->label);
     for (int k = 0; k < g->count; k++) {
         const trine_remedy *remedy = &p->remedies->items[g->members[k]];
-        add(p, "<text class=\"name\" x=\"%d\" y=\"%.1f\">%s%s</text>\n", RIGHT + 35, top + k * LINE + 11.5,
-            remedy->name,
-            !g->lost           ? ""
-            : remedy->possible ? ": not a number"
-                               : ": not possible");
+        cli_text_add(&p->out, "<text class=\"name\" x=\"%d\" y=\"%.1f\">%s%s</text>\n", RIGHT + 35,
+                     top + k * LINE + 11.5, remedy->name,
+                     !g->lost           ? ""
+                     : remedy->possible ? ": not a number"
+                                        : ": not possible");
     }
 }
 
@@ -267,12 +239,12 @@ int cli_check_plot(const char *path)
 static int write_picture(const picture *p, const char *path)
 {
     void *png = NULL;
-    const void *content = p->text;
-    size_t size = p->used;
+    const void *content = p->out.text;
+    size_t size = p->out.used;
     int code = CLI_OK;
-    if (p->failed) return cli_error(CLI_FAILED, "--plot %s: out of memory", path);
+    if (p->out.failed) return cli_error(CLI_FAILED, "--plot %s: out of memory", path);
     if (cli_has_ending(path, ".png")) {
-        CLI_RUN(cli_draw_png(path, p->text, p->used, WIDTH, HEIGHT, &png, &size));
+        CLI_RUN(cli_draw_png(path, p->out.text, p->out.used, WIDTH, HEIGHT, &png, &size));
         content = png;
     }
     if (cli_write_file(path, content, size) != 0)
@@ -287,19 +259,20 @@ int cli_plot_remedies(const cli_run *run, const char *path, const trine_remedies
     picture p = {.remedies = remedies, .passes = run->v.passes};
     find_range(&p);
     group_lines(&p);
-    add(&p,
+    cli_text_add(
+        &p.out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\">\n"
         "<style>text{font:12px sans-serif;fill:#000}.title{font-size:15px;font-weight:bold}"
         "path{fill:none;stroke:#000}.grid{stroke:#ddd}.line{stroke-width:2}.lead{stroke:#888;"
         "stroke-width:.8}</style>\n"
         "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
         WIDTH, HEIGHT, WIDTH, HEIGHT);
-    add(&p, "<text class=\"title\" x=\"%d\" y=\"30\">%s: what stops BatchNorm's drift</text>\n", LEFT,
-        trine_resnet_arch(run->net));
+    cli_text_add(&p.out, "<text class=\"title\" x=\"%d\" y=\"30\">%s: what stops BatchNorm's drift</text>\n",
+                 LEFT, trine_resnet_arch(run->net));
     draw_axes(&p);
     for (int i = 0; i < p.group_count; i++) draw_group(&p, i);
-    add(&p, "</svg>\n");
+    cli_text_add(&p.out, "</svg>\n");
     const int code = write_picture(&p, path);
-    free(p.text);
+    cli_text_free(&p.out);
     return code;
 }

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_WIDTH = 79, BAR_WIDTH = 20 };
+enum { LINE_WIDTH = 79, BAR_WIDTH = 20, LEAST_BAR = 5 };
 static const double redraw_seconds = 0.1, plain_seconds = 10.0;
 
 /* The progress that stands on the terminal; the program shows one at a time. */
@@ -47,6 +47,24 @@ static void time_left(char *out, size_t size, double seconds)
         snprintf(out, size, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
+/* The bar gives way to the note, down to LEAST_BAR; a note that has no room then is left out, not cut. */
+static void draw_line(char line[LINE_WIDTH + 1], const char *label, double share, const char *tail,
+                      int tail_length, const char *note)
+{
+    const int fixed = (int)strlen(label) + 4 + tail_length; /* "LABEL [] TAIL" */
+    int note_length = note != NULL && note[0] != '\0' ? (int)strlen(note) + 2 : 0;
+    if (fixed + note_length + LEAST_BAR > LINE_WIDTH) note_length = 0;
+    const int room = LINE_WIDTH - fixed - note_length;
+    const int width = room > BAR_WIDTH ? BAR_WIDTH : room > 0 ? room : 0;
+    char bar[BAR_WIDTH + 1];
+    memset(bar, '.', (size_t)width);
+    memset(bar, '#', (size_t)(share < 1 ? share * width : width));
+    bar[width] = '\0';
+    const int length = snprintf(line, LINE_WIDTH + 1, "%s [%s] %s%s%s", label, bar, tail,
+                                note_length > 0 ? "  " : "", note_length > 0 ? note : "");
+    if (length > LINE_WIDTH) line[LINE_WIDTH - 1] = '>'; /* cut */
+}
+
 void cli_progress_update(cli_progress *progress, size_t done, size_t all, const char *note)
 {
     if (progress->silent || all == 0) return;
@@ -54,15 +72,13 @@ void cli_progress_update(cli_progress *progress, size_t done, size_t all, const 
     if (now - progress->last < (progress->terminal ? redraw_seconds : plain_seconds)) return;
     progress->last = now;
     const double rate = (double)(done - progress->first) / (now - progress->start);
-    char line[LINE_WIDTH + 1], bar[BAR_WIDTH + 1], left[32] = "?";
+    char line[LINE_WIDTH + 1], left[32] = "?";
     if (rate > 0) time_left(left, sizeof left, (double)(all - done) / rate);
     if (progress->terminal) {
-        const size_t full = done * BAR_WIDTH / all;
-        memset(bar, '.', BAR_WIDTH);
-        memset(bar, '#', full < BAR_WIDTH ? full : BAR_WIDTH);
-        bar[BAR_WIDTH] = '\0';
-        snprintf(line, sizeof line, "%s [%s] %zu/%zu  %.1f %s/s  %s left  %s", progress->label, bar, done,
-                 all, rate, progress->unit, left, note != NULL ? note : "");
+        char tail[LINE_WIDTH + 1];
+        const int needed =
+            snprintf(tail, sizeof tail, "%zu/%zu  %.1f %s/s  %s left", done, all, rate, progress->unit, left);
+        draw_line(line, progress->label, (double)done / (double)all, tail, needed, note);
         fprintf(stderr, "\r%-*s", LINE_WIDTH, line);
         fflush(stderr);
         progress->drawn = 1;

@@ -298,14 +298,14 @@ int cli_run_training(cli_run *run, const cli_resume *resume, cli_training *train
     if (keeps) catch_signals(trainer, old);
     while (trine_trainer_step(trainer) < steps) {
         CLI_RUN(run_some(run, training));
-        if (trine_trainer_step(trainer) == steps) break;
+        if (trine_trainer_step(trainer) == steps || (training->ended != NULL && *training->ended)) break;
         CLI_RUN(save_between(run, resume, training));
         if (caught == 0) continue;
         code = cli_error(CLI_FAILED, "stopped after step %d of %d: the same command with --resume goes on",
                          trine_trainer_step(trainer), steps);
         goto cleanup;
     }
-    training->checkpoint.steps = steps;
+    training->checkpoint.steps = trine_trainer_step(trainer);
     uint64_t peak = 0;
     trine_context_memory(run->context, NULL, &peak);
     cli_set(run->json, "peak_bytes", (double)peak);

@@ -41,6 +41,8 @@ typedef struct cli_training {
     int (*note)(void *user, trine_weights *state);
     void *user;
     int failed_step; /* 0: none */
+    int *
+        ended; /* not NULL: each_step leaves 1 here where it ends the run, which is then saved as if complete */
 } cli_training;
 
 /* For note(). */

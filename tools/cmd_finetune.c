@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* trine finetune: a metric loss from pretrained weights, with the retrieval figures before and after. */
+#include "cli_events.h"
 #include "cli_loss.h"
 #include "cli_network.h"
+#include "cli_report.h"
 #include "cli_resume.h"
 #include "cli_survey.h"
 
@@ -65,8 +67,8 @@ static const cli_section batch_section = CLI_SECTION("Embedding and batches", ba
 static const cli_section policy_section = CLI_SECTION("What may change", policy_options);
 static const cli_section *const sections[] = {
     &data_section,          &cli_training_data_section, &cli_loss_section,   &batch_section,
-    &policy_section,        &cli_precision_section,     &cli_resume_section, &cli_optimizer_section,
-    &cli_preprocess_section};
+    &policy_section,        &cli_precision_section,     &cli_resume_section, &cli_watch_section,
+    &cli_optimizer_section, &cli_preprocess_section};
 
 typedef struct finetune_job {
     cli_run *run;
@@ -76,6 +78,9 @@ typedef struct finetune_job {
     double epoch_start, loss_sum; /* of the epoch */
     cli_training training;
     int told_empty; /* that a batch had no triplets */
+    cli_watch watch;
+    cli_report report;
+    cli_events *events;
 } finetune_job;
 
 /* Time and mean loss of an epoch that is over; printed where the run goes by epochs. */
@@ -117,14 +122,15 @@ static int each_step(void *user, const trine_step_record *r, int steps)
     }
     const int every = steps >= 20 ? steps / 20 : 1;
     if (r->step == 1 || r->step == steps || r->step % every == 0)
-        cli_print(job->run, "step %d  loss %.4f  active %.2f  d_ap %.4f  d_an %.4f  norm %.3f\n", r->step,
-                  (double)r->loss, (double)r->active_fraction, (double)r->d_ap, (double)r->d_an,
-                  (double)r->embedding_norm);
+        cli_print(job->run, "step %d  loss %.4f  active %.2f  d_ap %.4f  d_an %.4f  norm %.3f  bn %.4f\n",
+                  r->step, (double)r->loss, (double)r->active_fraction, (double)r->d_ap, (double)r->d_an,
+                  (double)r->embedding_norm,
+                  cli_watch_drift(&job->watch, trine_trainer_step(job->training.trainer)));
     job->loss_sum += (double)r->loss;
     if (r->step % job->epoch_steps == 0) end_epoch(job, r);
-    snprintf(note, sizeof note, "loss %.4f", (double)r->loss);
+    snprintf(note, sizeof note, "loss %.4f  active %.2f", (double)r->loss, (double)r->active_fraction);
     cli_progress_update(&job->progress, (size_t)r->step, (size_t)steps, note);
-    return 0;
+    return cli_watch_step(&job->watch, r);
 }
 
 /* What the options say without a look at any file. */
@@ -160,6 +166,7 @@ static int choose(cli_run *run, trine_trainer_options *options)
     CLI_RUN(cli_choose_loss(run, options));
     CLI_RUN(cli_train_options(run, &defaults, options));
     CLI_RUN(cli_check_out(run));
+    CLI_RUN(cli_report_check(run));
 cleanup:
     return code;
 }
@@ -218,6 +225,13 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
     cli_talk_out(run, run->v.names == 1 ? "torchvision's names" : "names as in the weights file");
 }
 
+/* What the run works on. */
+typedef struct finetune_data {
+    cli_source source;
+    trine_dataset *val;
+    trine_preprocess preprocess;
+} finetune_data;
+
 static void report_distance(cli_run *run, cJSON *object, const char *when, const char *name,
                             const trine_retrieval *figures)
 {
@@ -227,23 +241,22 @@ static void report_distance(cli_run *run, cJSON *object, const char *when, const
               figures->recall_at_5, figures->r_precision, figures->map_at_r);
 }
 
-/* Retrieval on --val as it is now: the cosine figures flat, both distances as objects. */
-static int evaluate(cli_run *run, const trine_dataset *val, const trine_preprocess *preprocess,
-                    const char *when)
+/* Retrieval on --val as it is now: the cosine figures flat, both distances as objects. The vectors stay in *out. */
+static int evaluate(finetune_job *job, const finetune_data *d, const char *when, int step, trine_vectors *out)
 {
+    cli_run *run = job->run;
+    const double start = cli_seconds();
     cli_progress progress;
     cli_progress_begin(&progress, "evaluating", "images", run->v.quiet);
-    trine_embed_options options = cli_embed_options(run, preprocess, &progress);
-    trine_vectors vectors = {0};
+    trine_embed_options options = cli_embed_options(run, &d->preprocess, &progress);
     trine_retrieval cosine, euclidean;
     trine_retrieval_options by = {.distance = TRINE_COSINE, .threads = run->v.threads};
     int code = CLI_OK;
-    CLI_TRY(trine_embed_dataset(run->net, run->stream, val, &options, &vectors));
-    CLI_TRY(trine_retrieval_measure(run->stream, vectors.data, vectors.labels, vectors.count, vectors.dim,
-                                    &by, &cosine));
+    CLI_TRY(trine_embed_dataset(run->net, run->stream, d->val, &options, out));
+    CLI_TRY(trine_retrieval_measure(run->stream, out->data, out->labels, out->count, out->dim, &by, &cosine));
     by.distance = TRINE_EUCLIDEAN;
-    CLI_TRY(trine_retrieval_measure(run->stream, vectors.data, vectors.labels, vectors.count, vectors.dim,
-                                    &by, &euclidean));
+    CLI_TRY(
+        trine_retrieval_measure(run->stream, out->data, out->labels, out->count, out->dim, &by, &euclidean));
     cli_progress_end(&progress);
     cJSON *object = cJSON_AddObjectToObject(run->json, when);
     cli_set_retrieval(object, &cosine);
@@ -251,9 +264,12 @@ static int evaluate(cli_run *run, const trine_dataset *val, const trine_preproce
               "r_precision", "map_at_r");
     report_distance(run, object, when, "cosine", &cosine);
     report_distance(run, object, when, "euclidean", &euclidean);
+    job->report.evaluate_seconds += cli_seconds() - start;
+    cli_events_vectors(job->events, run, when, step, out);
+    CLI_RUN(cli_events_projector(job->events, when, d->val, out));
+    if (run->v.report == NULL) trine_vectors_free(out); /* nobody looks at them */
 cleanup:
     cli_progress_end(&progress);
-    trine_vectors_free(&vectors);
     return code;
 }
 
@@ -277,19 +293,20 @@ static void recall_epoch(finetune_job *job, const cli_resume *resume)
     if (text != NULL) job->loss_sum = strtod(text, NULL);
 }
 
-static int measure_before(cli_run *run, const cli_resume *resume, const trine_dataset *val,
-                          const trine_preprocess *preprocess)
+static int measure_before(finetune_job *job, const cli_resume *resume, const finetune_data *d)
 {
-    if (resume->state == NULL) return val != NULL ? evaluate(run, val, preprocess, "before") : CLI_OK;
+    if (resume->state == NULL)
+        return d->val != NULL ? evaluate(job, d, "before", 0, &job->report.before) : CLI_OK;
     const char *text = cli_resume_note(resume, "before");
     cJSON *before = text != NULL ? cJSON_Parse(text) : NULL;
-    if (before != NULL) cJSON_AddItemToObject(run->json, "before", before);
+    if (before != NULL) cJSON_AddItemToObject(job->run->json, "before", before);
     return CLI_OK;
 }
 
 static int run_steps(cli_run *run, const cli_resume *resume, const trine_trainer_options *options,
                      finetune_job *job)
 {
+    const double start = cli_seconds();
     int code = CLI_OK;
     job->steps = cJSON_AddArrayToObject(run->json, "steps");
     job->epochs = cJSON_AddArrayToObject(run->json, "epochs");
@@ -300,19 +317,15 @@ static int run_steps(cli_run *run, const cli_resume *resume, const trine_trainer
     job->told_empty = options->classes_per_batch <= 1 || options->images_per_class == 1;
     cli_progress_begin(&job->progress, "fine-tuning", "steps", run->v.quiet);
     job->progress.first = (size_t)resume->from;
+    CLI_RUN(cli_watch_open(run, options, resume->from, &job->watch));
     CLI_RUN(cli_run_training(run, resume, &job->training));
+    job->report.steps_seconds = cli_seconds() - start;
+    cli_watch_json(&job->watch);
     cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(job->training.trainer));
 cleanup:
     cli_progress_end(&job->progress);
     return code;
 }
-
-/* What the run works on. */
-typedef struct finetune_data {
-    cli_source source;
-    trine_dataset *val;
-    trine_preprocess preprocess;
-} finetune_data;
 
 /* The network as it begins or goes on, and the data. */
 static int open_all(cli_run *run, const cli_resume *resume, finetune_data *d)
@@ -368,7 +381,9 @@ static int finetune(cli_run *run)
     trine_trainer *trainer = NULL;
     cli_resume resume = {0};
     finetune_job job = {.run = run};
+    cli_text talked = {0};
     int code = CLI_OK;
+    run->talked = &talked;
     CLI_RUN(choose(run, &options));
     CLI_RUN(cli_resume_open(run, &resume));
     CLI_RUN(open_all(run, &resume, &d));
@@ -376,15 +391,30 @@ static int finetune(cli_run *run)
     talk(run, &d.source, d.val, &d.preprocess, &options, trainer);
     cli_talk_resume(run, &resume);
     if (resume.state == NULL) CLI_RUN(cli_survey_data(run, d.source.dataset, d.val));
-    CLI_RUN(measure_before(run, &resume, d.val, &d.preprocess));
+    CLI_RUN(cli_events_open(run, &job.events));
+    job.watch.events = job.events;
+    CLI_RUN(measure_before(&job, &resume, &d));
     job.training = (cli_training){.trainer = trainer,
                                   .checkpoint = checkpoint_of(run, &d, &options),
                                   .each_step = each_step,
                                   .note = note_figures,
-                                  .user = &job};
+                                  .user = &job,
+                                  .ended = &job.watch.stop};
     CLI_RUN(run_steps(run, &resume, &options, &job));
-    if (d.val != NULL) CLI_RUN(evaluate(run, d.val, &d.preprocess, "after"));
+    if (d.val != NULL) CLI_RUN(evaluate(&job, &d, "after", trine_trainer_step(trainer), &job.report.after));
+    job.report.val = d.val;
+    job.report.batch =
+        d.source.dataset != NULL ? options.classes_per_batch * options.images_per_class : d.source.shape.n;
+    CLI_RUN(cli_report_write(run, &job.watch, &job.report));
+    CLI_RUN(cli_events_close(&job.events));
+    code = cli_watch_verdict(&job.watch);
 cleanup:
+    cli_watch_close(&job.watch);
+    cli_events_close(&job.events);
+    trine_vectors_free(&job.report.before);
+    trine_vectors_free(&job.report.after);
+    cli_text_free(&talked);
+    run->talked = NULL;
     trine_trainer_destroy(&trainer);
     trine_dataset_destroy(&d.val);
     cli_close_source(&d.source);

@@ -44,7 +44,7 @@ static int finish_stdout(int code)
 
 static int run_command(const cli_command *command, int argc, char **argv, double start)
 {
-    cli_run run = {.command = command, .start = start};
+    cli_run run = {.command = command, .start = start, .argc = argc, .argv = argv};
     int code = cli_parse(&command->syntax, argc, argv, &run.v, run.arguments, &run.argument_count);
     if (code != CLI_OK) return code;
     if (run.v.help) {

@@ -34,6 +34,7 @@
  *   index.h      exact search, and indexes of images
  *   onnx.h       networks for other engines
  *   trainer.h    fine-tuning and training
+ *   collapse.h   whether a metric loss collapses
  *   drift.h      what training-mode passes do to BatchNorm statistics
  *   recalibrate.h  exact BatchNorm statistics over a data set
  *   cache.h      the cache of compiled programs and of measurements
@@ -66,6 +67,7 @@
 #include "trine/index.h"
 #include "trine/onnx.h"
 #include "trine/trainer.h"
+#include "trine/collapse.h"
 #include "trine/drift.h"
 #include "trine/recalibrate.h"
 
