@@ -2,7 +2,6 @@
 /* conv2d: validates once, picks an implementation for each direction, checks shapes, hands over. */
 #include "trine/conv2d.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +14,8 @@ enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
 
 /* Best first where several support and prefer a problem and nobody has measured (by_measurement()). */
 static const trine__conv2d_impl *const implementations[] = {
-    &trine__conv2d_winograd4, &trine__conv2d_winograd2, &trine__conv2d_direct,
-    &trine__conv2d_gemm,      &trine__conv2d_mma,       &trine__conv2d_plain};
+    &trine__conv2d_winograd4, &trine__conv2d_winograd2, &trine__conv2d_direct, &trine__conv2d_gemm,
+    &trine__conv2d_mma,       &trine__conv2d_clblast,   &trine__conv2d_plain};
 
 trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, int kernel)
 {
@@ -72,16 +71,17 @@ static trine_status check_desc(const trine_conv2d_desc *d)
     return TRINE_OK;
 }
 
+bool trine__conv2d_only_measured(const trine_conv2d *op, trine_direction direction)
+{
+    (void)op;
+    (void)direction;
+    return false;
+}
+
 static int output_size(int in, int pad, int dilation, int kernel, int stride)
 {
     const int room = in + 2 * pad - dilation * (kernel - 1) - 1;
     return room < 0 ? 0 : room / stride + 1;
-}
-
-const char *trine__direction_name(trine_direction direction)
-{
-    static const char *const names[] = {"forward", "backward_data", "backward_weights"};
-    return names[direction];
 }
 
 trine__weight_options trine__conv2d_weight_options(const trine_conv2d *op)
@@ -107,23 +107,16 @@ static int rank_of(const trine_conv2d *op, trine_direction direction, const char
     return trine__algorithm_rank(op->context, impl->name);
 }
 
-/* Row `best` of the table, or what `trine tune` has found to be faster by more than its noise. */
+/* Row `best` of the table, or what `trine tune` has found to be faster. */
 static int by_measurement(const trine_conv2d *op, trine_direction direction, const bool *tried, int best)
 {
-    const double margin = 0.97;
+    const char *names[TRINE_COUNTOF(implementations)] = {NULL};
     char problem[TRINE_CONV2D_PROBLEM];
     trine_conv2d_problem(&op->desc, op->h, op->w, direction, problem);
-    double best_ms = trine__tuning_ms(op->context, problem, op->desc.batch, implementations[best]->name);
-    if (best_ms == 0) return best;
-    best_ms = best_ms < 0 ? HUGE_VAL : margin * best_ms;
-    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
-        if (tried[i] || (int)i == best || !implementations[i]->supports(op, direction)) continue;
-        const double ms = trine__tuning_ms(op->context, problem, op->desc.batch, implementations[i]->name);
-        if (ms <= 0 || ms >= best_ms) continue;
-        best_ms = ms;
-        best = (int)i;
-    }
-    return best;
+    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++)
+        if (!tried[i] && implementations[i]->supports(op, direction)) names[i] = implementations[i]->name;
+    return trine__tuning_pick(op->context, problem, op->desc.batch, names, TRINE_COUNTOF(implementations),
+                              best);
 }
 
 static trine_status choose(trine_conv2d *op, trine_direction direction, const char *algorithm)

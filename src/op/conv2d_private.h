@@ -3,6 +3,7 @@
 #ifndef TRINE_OP_CONV2D_PRIVATE_H
 #define TRINE_OP_CONV2D_PRIVATE_H
 
+#include "op/direction.h"
 #include "rt/launch.h"
 #include "trine/batchnorm.h"
 #include "trine/conv2d.h"
@@ -59,8 +60,8 @@ struct trine__conv2d_impl {
     void (*destroy)(void *state);
 };
 
-/* "forward", "backward_data", "backward_weights": also the labels of their launches; of prepare's it is "prepare" */
-const char *trine__direction_name(trine_direction direction);
+/* A row's `prefers`: by name, or where `trine tune` found it right and faster. */
+bool trine__conv2d_only_measured(const trine_conv2d *op, trine_direction direction);
 
 /* Options of kernels that read weights where the caller has them, for cl/conv2d_weights.clh. */
 typedef struct trine__weight_options {
@@ -76,7 +77,7 @@ const char *trine__conv2d_storage_options(const trine_conv2d *op, trine_directio
 void trine__conv2d_direct_blocks(const trine_context *context, const trine_conv2d_desc *desc, int *kb,
                                  int *cb);
 
-extern const trine__conv2d_impl trine__conv2d_direct;
+extern const trine__conv2d_impl trine__conv2d_clblast, trine__conv2d_direct;
 extern const trine__conv2d_impl trine__conv2d_gemm, trine__conv2d_mma;
 extern const trine__conv2d_impl trine__conv2d_plain;
 extern const trine__conv2d_impl trine__conv2d_winograd4, trine__conv2d_winograd2;

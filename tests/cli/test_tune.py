@@ -25,9 +25,13 @@ def tune(folder, *more, **variables):
 
 def plants(folder):
     """All four kinds of a bad candidate lose; one that is right is taken."""
-    result = tune(folder, "--limit", 20, TRINE_TUNE_PLANT="conv2d_winograd4=crash,conv2d_winograd2=wrong,conv2d_gemm=outside")
+    result = tune(folder, "--limit", 20, TRINE_TUNE_PLANT="conv2d_winograd4=crash,conv2d_winograd2=wrong,conv2d_gemm=outside,"
+                  "linear_clblast=wrong")
     assert result["results"] and result["measured"] > 0, result
-    for row in result["results"]:
+    linear = [row for row in result["results"] if row["problem"].startswith("linear ")]
+    assert [row["problem"] for row in linear] == ["linear forward 64>10"] and linear[0]["chosen"] == "linear_plain", linear
+    assert linear[0]["ms"]["linear_plain"] > 0 and linear[0]["ms"]["linear_clblast"] is None, linear
+    for row in result["results"][:-1]:
         assert row["chosen"] == "conv2d_direct" and row["ms"]["conv2d_direct"] > 0, row
         for bad in ("conv2d_winograd4", "conv2d_winograd2", "conv2d_gemm"):
             assert row["ms"].get(bad) is None, row
@@ -38,6 +42,7 @@ def plants(folder):
     assert said and all("took longer than 2 s" in line for line in said), run
     after = tune(folder)
     assert after["measured"] == 0 and all(row["chosen"] != "conv2d_direct" for row in after["results"]), after
+    assert tune(folder, "--again", "--limit", 20, TRINE_TUNE_PLANT="linear_plain=outside")["results"][-1]["chosen"] == "linear_clblast"
 
 
 def words(folder):

@@ -72,6 +72,9 @@ static const conv_case odd_cases[] = {
     {1, 1, 6, 5, 5, 6, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 8, 1},
     {0, 1, 24, 9, 9, 40, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 8, 16},
     {0, 1, 24, 9, 9, 40, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 16, 4},
+    /* 1x1 on NCHW, which is a matrix product */
+    {0, 3, 37, 9, 7, 21, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 1, 1},
+    {0, 2, 128, 8, 8, 192, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 1, 1},
 };
 
 /* Distinct layers of the networks: in, out, kernel, stride, groups. Run at a small image size. */

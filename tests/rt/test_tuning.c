@@ -8,7 +8,7 @@
 #include "rt/tuning.h"
 #include "support/check_main.h"
 #include "trine/cache.h"
-#include "trine/conv2d.h"
+#include "trine/linear.h"
 
 static const char *const cache_files[] = {"trine.db", "trine.db-wal", "trine.db-shm", NULL};
 static int warnings;
@@ -246,6 +246,37 @@ START_TEST(test_choice)
 }
 END_TEST
 
+/* The fully connected layer, a direction at a time. */
+START_TEST(test_linear_choice)
+{
+    begin();
+    trine_context *context = open_context();
+    char forward[TRINE_LINEAR_PROBLEM], weights[TRINE_LINEAR_PROBLEM];
+    trine_linear_problem(64, 10, TRINE_FORWARD, forward);
+    trine_linear_problem(64, 10, TRINE_BACKWARD_WEIGHTS, weights);
+    record(context, forward, 8, "linear_plain", 2.0);
+    record(context, forward, 8, "linear_clblast", 1.0);
+    record(context, weights, 8, "linear_clblast", 1.0);
+    trine_context_destroy(&context);
+    for (int forced = 0; forced < 3; forced++) {
+        trine_linear *op = NULL;
+        if (forced == 2) setenv("TRINE_ALGORITHMS", "linear_clblast,*", 1);
+        context = open_context();
+        ASSERT_OK(trine_linear_create(context, 64, 10, 8, forced == 1 ? "linear_plain" : NULL, &op));
+        ck_assert_str_eq(trine_linear_algorithm(op, TRINE_FORWARD),
+                         forced == 1 ? "linear_plain" : "linear_clblast");
+        ck_assert_str_eq(trine_linear_algorithm(op, TRINE_BACKWARD_DATA),
+                         forced == 2 ? "linear_clblast" : "linear_plain");
+        ck_assert_str_eq(trine_linear_algorithm(op, TRINE_BACKWARD_WEIGHTS),
+                         forced == 2 ? "linear_clblast" : "linear_plain");
+        trine_linear_destroy(&op);
+        trine_context_destroy(&context);
+    }
+    unsetenv("TRINE_ALGORITHMS");
+    remove_temp(cache_files);
+}
+END_TEST
+
 int main(void)
 {
     const char *selector = getenv("TRINE_TEST_DEVICE");
@@ -263,6 +294,7 @@ int main(void)
     tcase_add_test(tc, test_texts);
     tcase_add_test(tc, test_damage);
     tcase_add_test(tc, test_choice);
+    tcase_add_test(tc, test_linear_choice);
     suite_add_tcase(suite, tc);
     return check_main(suite);
 }
