@@ -9,8 +9,8 @@
 #include "op/conv2d_convert.h"
 #include "rt/tuning.h"
 
-/* Of kernel, stride, padding and dilation, and of images: positions fit 32 bits. */
-enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
+/* Of kernel, stride, padding and dilation, and of images: positions fit 32 bits. Rows of the table with their variants. */
+enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29, MOST_CANDIDATES = 32 };
 
 /* Best first where several support and prefer a problem and nobody has measured (by_measurement()). */
 static const trine__conv2d_impl *const implementations[] = {
@@ -98,45 +98,72 @@ const char *trine__conv2d_storage_options(const trine_conv2d *op, trine_directio
                                             : trine__storage_options(d->in_dtype, d->out_dtype);
 }
 
-/* Of row i of the table, lower is better, -1 is out of the question: by name, by $TRINE_ALGORITHMS, or by its preference. */
-static int rank_of(const trine_conv2d *op, trine_direction direction, const char *algorithm, size_t i)
+/* Who may be chosen: an implementation as it is, or a variant of it (from 1 on). */
+typedef struct candidate {
+    const trine__conv2d_impl *impl;
+    int variant;
+    const char *name;
+} candidate;
+
+/* All that could serve, best first, a variant behind its implementation. */
+static size_t list_candidates(const trine_conv2d *op, trine_direction direction,
+                              candidate out[MOST_CANDIDATES])
 {
-    const trine__conv2d_impl *impl = implementations[i];
-    if (algorithm) return strcmp(algorithm, impl->name) == 0 ? 0 : -1;
-    if (!op->context->algorithms && impl->prefers && !impl->prefers(op, direction)) return -1;
-    return trine__algorithm_rank(op->context, impl->name);
+    size_t count = 0;
+    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
+        const trine__conv2d_impl *impl = implementations[i];
+        if (!impl->supports(op, direction)) continue;
+        if (count < MOST_CANDIDATES) out[count++] = (candidate){impl, 0, impl->name};
+        for (int v = 1; impl->variants && impl->variants[v - 1]; v++)
+            if (count < MOST_CANDIDATES && impl->supports_variant(op, direction, v))
+                out[count++] = (candidate){impl, v, impl->variants[v - 1]};
+    }
+    return count;
 }
 
-/* Row `best` of the table, or what `trine tune` has found to be faster. */
-static int by_measurement(const trine_conv2d *op, trine_direction direction, const bool *tried, int best)
+/* Lower is better, -1 is out of the question: by name, by $TRINE_ALGORITHMS, or by the implementation's preference. */
+static int rank_of(const trine_conv2d *op, trine_direction direction, const char *algorithm,
+                   const candidate *c)
 {
-    const char *names[TRINE_COUNTOF(implementations)] = {NULL};
+    if (algorithm) return strcmp(algorithm, c->name) == 0 ? 0 : -1;
+    if (!op->context->algorithms &&
+        (c->variant > 0 || (c->impl->prefers && !c->impl->prefers(op, direction))))
+        return -1;
+    return trine__algorithm_rank(op->context, c->name);
+}
+
+/* The candidate `first`, or what `trine tune` has found to be faster. */
+static int by_measurement(const trine_conv2d *op, trine_direction direction, const candidate *list,
+                          size_t count, const bool *tried, int first)
+{
+    const char *names[MOST_CANDIDATES];
     char problem[TRINE_CONV2D_PROBLEM];
     trine_conv2d_problem(&op->desc, op->h, op->w, direction, problem);
-    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++)
-        if (!tried[i] && implementations[i]->supports(op, direction)) names[i] = implementations[i]->name;
-    return trine__tuning_pick(op->context, problem, op->desc.batch, names, TRINE_COUNTOF(implementations),
-                              best);
+    for (size_t i = 0; i < count; i++) names[i] = tried[i] ? NULL : list[i].name;
+    return trine__tuning_pick(op->context, problem, op->desc.batch, names, count, first);
 }
 
 static trine_status choose(trine_conv2d *op, trine_direction direction, const char *algorithm)
 {
-    bool tried[TRINE_COUNTOF(implementations)] = {false};
+    candidate list[MOST_CANDIDATES];
+    bool tried[MOST_CANDIDATES] = {false};
+    const size_t count = list_candidates(op, direction, list);
     for (;;) {
         int best = -1, best_rank = 0;
-        for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
-            const int rank = tried[i] ? -1 : rank_of(op, direction, algorithm, i);
-            if (rank < 0 || (best >= 0 && rank >= best_rank) || !implementations[i]->supports(op, direction))
-                continue;
+        for (size_t i = 0; i < count; i++) {
+            const int rank = tried[i] ? -1 : rank_of(op, direction, algorithm, &list[i]);
+            if (rank < 0 || (best >= 0 && rank >= best_rank)) continue;
             best = (int)i;
             best_rank = rank;
         }
         if (best < 0) break;
-        if (!algorithm && !op->context->algorithms) best = by_measurement(op, direction, tried, best);
-        const trine__conv2d_impl *impl = op->impl[direction] = implementations[best];
-        const trine_status status = impl->create(op, direction, &op->state[direction]);
+        if (!algorithm && !op->context->algorithms)
+            best = by_measurement(op, direction, list, count, tried, best);
+        op->impl[direction] = list[best].impl;
+        op->variant[direction] = list[best].variant;
+        const trine_status status = list[best].impl->create(op, direction, &op->state[direction]);
         if (status != TRINE_ERR_BUILD || algorithm) return status;
-        trine__log(op->context, "conv2d: %s left out: %s", impl->name,
+        trine__log(op->context, "conv2d: %s left out: %s", list[best].name,
                    trine_last_error()); /* the next one may do */
         op->impl[direction] = NULL;
         tried[best] = true;
@@ -207,18 +234,17 @@ trine_status trine_conv2d_output_shape(const trine_conv2d *op, int n, trine_shap
 
 const char *trine_conv2d_algorithm(const trine_conv2d *op, trine_direction direction)
 {
-    return op->impl[direction] ? op->impl[direction]->name : NULL;
+    const trine__conv2d_impl *impl = op->impl[direction];
+    const int variant = op->variant[direction];
+    return !impl ? NULL : variant ? impl->variants[variant - 1] : impl->name;
 }
 
 size_t trine_conv2d_algorithms(const trine_conv2d *op, trine_direction direction, const char **names,
                                size_t capacity)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
-        if (!implementations[i]->supports(op, direction)) continue;
-        if (count < capacity) names[count] = implementations[i]->name;
-        count++;
-    }
+    candidate list[MOST_CANDIDATES];
+    const size_t count = list_candidates(op, direction, list);
+    for (size_t i = 0; i < count && i < capacity; i++) names[i] = list[i].name;
     return count;
 }
 

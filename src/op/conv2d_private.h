@@ -18,6 +18,7 @@ struct trine_conv2d {
     trine_conv2d_desc desc;                            /* .algorithm is not kept */
     int h, w, p, q;                                    /* input and output sizes */
     const trine__conv2d_impl *impl[TRINE__DIRECTIONS]; /* NULL: direction not asked for */
+    int variant[TRINE__DIRECTIONS];                    /* of the implementation, from 1 on; 0: as it is */
     void *state[TRINE__DIRECTIONS];                    /* of the implementation */
     trine_batchnorm *statistics;                       /* for emit_bn_partials */
     trine_elementwise *elementwise;                    /* for conv2d_convert.h */
@@ -51,6 +52,11 @@ struct trine__conv2d_impl {
     bool (*prefers)(const trine_conv2d *op,
                     trine_direction direction); /* NULL: always. Of what it supports, what it is good at */
     size_t (*workspace)(const trine_conv2d *op, trine_direction direction, int n); /* NULL: none */
+    /* Ways of it that are tried by measurement only (tiles and such): "NAME:VARIANT", the last NULL; or NULL, there are none. The number of
+     * the one that is wanted is op->variant[direction]. */
+    const char *const *variants;
+    bool (*supports_variant)(const trine_conv2d *op, trine_direction direction,
+                             int variant); /* of what supports() takes */
     trine_status (*create)(trine_conv2d *op, trine_direction direction, void **state);
     size_t (*prepared_bytes)(const trine_conv2d *op, trine_direction direction); /* NULL: reads the weights */
     trine_status (*prepare)(trine_conv2d *op, trine_stream *stream, trine_direction direction,

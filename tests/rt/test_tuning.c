@@ -7,6 +7,7 @@
 #include "io/temp_files.h"
 #include "rt/tuning.h"
 #include "support/check_main.h"
+#include "support/device.h"
 #include "trine/cache.h"
 #include "trine/linear.h"
 
@@ -246,6 +247,45 @@ START_TEST(test_choice)
 }
 END_TEST
 
+/* A tile of the implicit matrix product, on devices that have them: by measurement and by name, never by itself. */
+START_TEST(test_variant_choice)
+{
+    begin();
+    trine_context *context = open_context();
+    trine_conv2d_desc d = trine_conv2d_desc_default(8, 8, 3);
+    char problem[TRINE_CONV2D_PROBLEM];
+    trine_conv2d_problem(&d, 9, 9, TRINE_FORWARD, problem);
+    record(context, problem, 8, "conv2d_gemm", 2.0);
+    record(context, problem, 8, "conv2d_gemm:16x4x8", 1.0);
+    record(context, problem, 8, "conv2d_gemm:8x4x4", -1);
+    trine_context_destroy(&context);
+    static const struct {
+        const char *tuning, *algorithms, *forced, *want;
+    } rows[] = {{"on", NULL, NULL, "conv2d_gemm:16x4x8"},
+                {"off", NULL, NULL, "conv2d_gemm"},
+                {"on", "conv2d_gemm:8*,*", NULL, "conv2d_gemm:8x4x4"},
+                {"on", "conv2d_gemm,*", NULL, "conv2d_gemm"},
+                {"on", NULL, "conv2d_gemm:16x4x4", "conv2d_gemm:16x4x4"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        trine_conv2d *op = NULL;
+        setenv("TRINE_TUNING", rows[i].tuning, 1);
+        if (rows[i].algorithms) setenv("TRINE_ALGORITHMS", rows[i].algorithms, 1);
+        context = open_context();
+        test_imitate(context, "gpu");
+        d.algorithm = rows[i].forced;
+        ASSERT_OK(trine_conv2d_create(context, &d, 9, 9, 1u << TRINE_FORWARD, &op));
+        ck_assert_str_eq(trine_conv2d_algorithm(op, TRINE_FORWARD), rows[i].want);
+        trine_conv2d_destroy(&op);
+        d.algorithm = "conv2d_gemm:1x1x1";
+        ASSERT_FAILS(TRINE_ERR_UNSUPPORTED, trine_conv2d_create(context, &d, 9, 9, 1u << TRINE_FORWARD, &op));
+        trine_context_destroy(&context);
+        unsetenv("TRINE_ALGORITHMS");
+    }
+    unsetenv("TRINE_TUNING");
+    remove_temp(cache_files);
+}
+END_TEST
+
 /* The fully connected layer, a direction at a time. */
 START_TEST(test_linear_choice)
 {
@@ -295,6 +335,7 @@ int main(void)
     tcase_add_test(tc, test_damage);
     tcase_add_test(tc, test_choice);
     tcase_add_test(tc, test_linear_choice);
+    tcase_add_test(tc, test_variant_choice);
     suite_add_tcase(suite, tc);
     return check_main(suite);
 }
