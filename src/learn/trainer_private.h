@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The trainer's parts: trainer.c checks, makes and steps; trainer_data.c says what the next batch is;
- * trainer_log.c brings what the steps measured back to the host; trainer_state.c saves and resumes. */
+ * trainer_log.c brings what the steps measured back to the host; trainer_state.c saves and resumes, with the settings
+ * that trainer_settings.c lists. */
 #ifndef TRINE_LEARN_TRAINER_PRIVATE_H
 #define TRINE_LEARN_TRAINER_PRIVATE_H
 
@@ -108,5 +109,10 @@ trine_status trine__trainer_log_end(trine_trainer *t, int images, double lr);
 trine_status trine__trainer_log_flush(trine_trainer *t, trine_step_fn each_step, void *user);
 /* The stream must be idle. */
 void trine__trainer_log_free(trine_trainer *t);
+
+/* ---- trainer_settings.c ---- */
+
+/* Write what decides the arithmetic to `out`, or, where that is NULL, compare it with what is saved. */
+trine_status trine__trainer_settings(trine_trainer *t, trine_weights *out, const trine_weights *saved);
 
 #endif

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Saving a run between two steps and going on with it later. Batches and augmentation depend on (seed, step)
  * alone, so the state is small: the optimizer's moments and counts, the plateau schedule, and the step.
- * Everything that decides the arithmetic is written beside it as text; resuming goes through the same list
- * and compares. */
+ * Everything that decides the arithmetic is written beside it as text (trainer_settings.c). */
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
-#include "base/text.h"
 #include "learn/trainer_private.h"
 #include "net/session_private.h"
 #include "net/state_guard.h"
@@ -19,180 +15,6 @@
 static const char format_key[] = "trine.state", format_version[] = "1";
 
 enum { KEY_BYTES = 192, VALUE_BYTES = 256, SCHEDULE_VALUES = 5 };
-
-/* ---- settings: written to a new state, or compared with a saved one ---- */
-
-typedef struct settings {
-    trine_weights *out;         /* the state that is being written, or NULL: */
-    const trine_weights *saved; /* the one to compare with */
-    trine_status mismatch;      /* what a difference is */
-    trine_status status;        /* of the first setting that failed */
-} settings;
-
-static trine_status compare(const settings *s, const char *key, const char *name, const char *value)
-{
-    const char *saved = trine_weights_metadata(s->saved, key);
-    TRINE_CHECK(saved, TRINE_ERR_FORMAT, "the saved run does not say what its %s was", name);
-    TRINE_CHECK(strcmp(saved, value) == 0, s->mismatch, "%s is %s here, but %s in the saved run", name, value,
-                saved);
-    return TRINE_OK;
-}
-
-static void setting_text(settings *s, const char *name, const char *value)
-{
-    char key[KEY_BYTES];
-    snprintf(key, sizeof key, "run.%s", name);
-    if (s->status == TRINE_OK)
-        s->status = s->out ? trine_weights_set_metadata(s->out, key, value) : compare(s, key, name, value);
-}
-
-static void setting(settings *s, const char *name, const char *format, ...) TRINE_PRINTF(3, 4);
-
-static void setting(settings *s, const char *name, const char *format, ...)
-{
-    char value[VALUE_BYTES];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(value, sizeof value, format, args);
-    va_end(args);
-    for (char *p = value; *p; p++)
-        if (*p == ',') *p = '.'; /* the decimal comma of the program's locale */
-    setting_text(s, name, value);
-}
-
-/* The shortest decimal that reads as the value, which is a float if `single`. */
-static void setting_real(settings *s, const char *name, double value, bool single)
-{
-    setting(s, name, "%.*g", trine__shortest_digits(value, single), value);
-}
-
-static void setting_choice(settings *s, const char *name, const char *const *names, int choice)
-{
-    setting_text(s, name, names[choice]);
-}
-
-static void optimizer_settings(settings *s, const trine_optimizer_desc *d)
-{
-    static const char *const kinds[] = {"sgd", "adam", "adamw"};
-    setting_choice(s, "optimizer", kinds, (int)d->kind);
-    if (d->kind == TRINE_SGD) {
-        setting_real(s, "momentum", d->momentum, true);
-        setting_text(s, "nesterov", d->nesterov ? "on" : "off");
-    } else {
-        setting_real(s, "beta1", d->beta1, true);
-        setting_real(s, "beta2", d->beta2, true);
-        setting_real(s, "eps", d->eps, true);
-    }
-    setting_real(s, "weight-decay", d->weight_decay, true);
-}
-
-static void loss_settings(settings *s, const trine_trainer *t)
-{
-    static const char *const objectives[] = {"triplet", "classify"}, *const embeddings[] = {"pool", "fc"},
-                             *const minings[] = {"batch-hard", "batch-all", "semi-hard"},
-                             *const distances[] = {"euclidean", "squared", "cosine"};
-    const trine_trainer_options *o = &t->options;
-    setting_choice(s, "objective", objectives, (int)o->objective);
-    if (o->objective == TRINE_OBJECTIVE_CLASSIFY) return;
-    setting_choice(s, "embedding", embeddings, (int)o->embedding);
-    setting_text(s, "normalize", o->normalize ? "on" : "off");
-    setting_choice(s, "mining", minings, (int)o->triplet.mining);
-    setting_choice(s, "distance", distances, (int)o->triplet.distance);
-    if (o->triplet.soft)
-        setting_text(s, "margin", "soft");
-    else
-        setting_real(s, "margin", o->triplet.margin, true);
-}
-
-static void run_settings(settings *s, const trine_trainer *t)
-{
-    static const char *const schedules[] = {"constant", "step", "cosine", "plateau"};
-    const trine_trainer_options *o = &t->options;
-    setting_real(s, "lr", o->lr, false);
-    setting_choice(s, "schedule", schedules, (int)o->schedule);
-    setting(s, "steps", "%d", t->steps);
-    setting(s, "epochs", "%d", o->steps > 0 ? 0 : o->epochs);
-    setting(s, "seed", "%llu", (unsigned long long)o->seed);
-}
-
-/* Class numbers and file names, wherever the folder is by now. */
-static uint64_t dataset_hash(const trine_dataset *data)
-{
-    uint64_t hash = 0;
-    for (size_t i = 0; i < trine_dataset_count(data); i++) {
-        const int32_t label = trine_dataset_label(data, i);
-        const char *name = trine_dataset_name(data, i), *slash = strrchr(name, '/');
-        if (slash) name = slash + 1;
-        hash = trine__hash(&label, sizeof label, hash);
-        hash = trine__hash(name, strlen(name), hash);
-    }
-    return hash;
-}
-
-static void data_settings(settings *s, const trine_trainer *t)
-{
-    static const char *const augments[] = {"none", "flip", "crop", "flip-crop"};
-    const trine_trainer_options *o = &t->options;
-    const trine_status mismatch = s->mismatch;
-    if (t->data) {
-        char *preprocess = NULL;
-        if (o->objective == TRINE_OBJECTIVE_CLASSIFY) {
-            setting(s, "batch", "%d", o->batch);
-        } else {
-            setting(s, "classes-per-batch", "%d", o->classes_per_batch);
-            setting(s, "images-per-class", "%d", o->images_per_class);
-        }
-        setting_choice(s, "augment", augments, (o->flip != 0) + 2 * (o->crop != 0));
-        if (s->status == TRINE_OK) s->status = trine_preprocess_to_json(&o->preprocess, &preprocess);
-        if (preprocess) setting_text(s, "preprocess", preprocess);
-        free(preprocess);
-    }
-    s->mismatch = TRINE_ERR_DATA;
-    setting(s, "number of images", "%zu", t->data ? trine_dataset_count(t->data) : (size_t)t->shape.n);
-    setting(s, "image size", "%d x %d x %d", t->shape.c, t->shape.h, t->shape.w);
-    setting(s, "hash of the data", "%016llx",
-            (unsigned long long)(t->data ? dataset_hash(t->data) : t->fixed_hash));
-    s->mismatch = mismatch;
-}
-
-/* Policies and freezing, layer by layer. */
-static void policy_settings(settings *s, const trine_resnet *net)
-{
-    setting_text(s, "arch", trine_resnet_arch(net));
-    setting_text(s, "precision", net->precision == TRINE_F16 ? "fp16" : "fp32");
-    for (int i = 0; i < trine_resnet_bn_count(net) && s->status == TRINE_OK; i++) {
-        trine_bn_info info;
-        s->status = trine_resnet_bn(net, i, &info);
-        if (s->status == TRINE_OK)
-            setting(s, info.name, "%s:momentum=%.*g:eps=%.*g", trine__bn_policy_name(info.policy),
-                    trine__shortest_digits(info.momentum, true), (double)info.momentum,
-                    trine__shortest_digits(info.eps, true), (double)info.eps);
-    }
-    for (int i = 0; i < net->parameter_count; i++)
-        setting_text(s, net->params[i].name, net->params[i].trainable ? "trainable" : "frozen");
-}
-
-static void network_state(settings *s, trine_trainer *t)
-{
-    uint64_t parameters = 0, statistics = 0;
-    if (s->status == TRINE_OK)
-        s->status = trine_resnet_state_hash(t->net, t->stream, &parameters, &statistics, NULL);
-    s->mismatch = TRINE_ERR_WEIGHTS;
-    setting(s, "state hash of the network", "%016llx-%016llx", (unsigned long long)parameters,
-            (unsigned long long)statistics);
-}
-
-static trine_status all_settings(trine_trainer *t, trine_weights *out, const trine_weights *saved)
-{
-    settings s = {out, saved, TRINE_ERR_ARG, TRINE_OK};
-    loss_settings(&s, t);
-    optimizer_settings(&s, &t->options.optimizer);
-    run_settings(&s, t);
-    data_settings(&s, t);
-    policy_settings(&s, t->net);
-    network_state(&s, t);
-    return s.status;
-}
 
 /* ---- saving ---- */
 
@@ -262,7 +84,7 @@ static trine_status save_metadata(trine_trainer *t, trine_weights *out)
     TRINE_TRY(trine_weights_set_metadata(out, format_key, format_version));
     TRINE_TRY(trine_weights_set_metadata(out, "step", step));
     TRINE_TRY(trine_weights_set_metadata(out, "device", device));
-    return all_settings(t, out, NULL);
+    return trine__trainer_settings(t, out, NULL);
 }
 
 static trine_status save(trine_trainer *t, trine_weights **out)
@@ -459,7 +281,7 @@ static trine_status resume(trine_trainer *t, const trine_weights *state)
     trine__loss_scale_state scale;
     void *memory;
     trine_status status;
-    TRINE_TRY(all_settings(t, NULL, state));
+    TRINE_TRY(trine__trainer_settings(t, NULL, state));
     TRINE_TRY(read_step(t, state, &step));
     TRINE_TRY(trine__calloc((size_t)t->net->parameter_count + 1, sizeof(uint64_t), &memory));
     uint64_t *counts = memory;

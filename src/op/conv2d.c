@@ -157,8 +157,10 @@ static trine_status choose(trine_conv2d *op, trine_direction direction, const ch
             best_rank = rank;
         }
         if (best < 0) break;
+        const int first = best;
         if (!algorithm && !op->context->algorithms)
             best = by_measurement(op, direction, list, count, tried, best);
+        op->measured[direction] = best != first;
         op->impl[direction] = list[best].impl;
         op->variant[direction] = list[best].variant;
         const trine_status status = list[best].impl->create(op, direction, &op->state[direction]);
@@ -237,6 +239,15 @@ const char *trine_conv2d_algorithm(const trine_conv2d *op, trine_direction direc
     const trine__conv2d_impl *impl = op->impl[direction];
     const int variant = op->variant[direction];
     return !impl ? NULL : variant ? impl->variants[variant - 1] : impl->name;
+}
+
+bool trine__conv2d_choice(const trine_conv2d *op, trine_direction direction, char text[TRINE__CHOICE])
+{
+    char problem[TRINE_CONV2D_PROBLEM];
+    if (!op->impl[direction] || !op->measured[direction]) return false;
+    trine_conv2d_problem(&op->desc, op->h, op->w, direction, problem);
+    snprintf(text, TRINE__CHOICE, "%s | %s", problem, trine_conv2d_algorithm(op, direction));
+    return true;
 }
 
 size_t trine_conv2d_algorithms(const trine_conv2d *op, trine_direction direction, const char **names,

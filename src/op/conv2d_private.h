@@ -3,6 +3,7 @@
 #ifndef TRINE_OP_CONV2D_PRIVATE_H
 #define TRINE_OP_CONV2D_PRIVATE_H
 
+#include "op/choice.h"
 #include "op/direction.h"
 #include "rt/launch.h"
 #include "trine/batchnorm.h"
@@ -19,6 +20,7 @@ struct trine_conv2d {
     int h, w, p, q;                                    /* input and output sizes */
     const trine__conv2d_impl *impl[TRINE__DIRECTIONS]; /* NULL: direction not asked for */
     int variant[TRINE__DIRECTIONS];                    /* of the implementation, from 1 on; 0: as it is */
+    bool measured[TRINE__DIRECTIONS];                  /* without measurements it would be another */
     void *state[TRINE__DIRECTIONS];                    /* of the implementation */
     trine_batchnorm *statistics;                       /* for emit_bn_partials */
     trine_elementwise *elementwise;                    /* for conv2d_convert.h */

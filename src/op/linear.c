@@ -14,7 +14,7 @@ static const trine__linear_impl *const implementations[] = {&trine__linear_plain
 
 /* Row of the table: by name, or the first that $TRINE_ALGORITHMS allows and likes best, or, where that is not set, what `trine tune` has
  * found to be faster. -1: none */
-static int choose(const trine_linear *op, trine_direction direction, int batch, const char *algorithm)
+static int choose(trine_linear *op, trine_direction direction, int batch, const char *algorithm)
 {
     const char *names[TRINE_COUNTOF(implementations)];
     char problem[TRINE_LINEAR_PROBLEM];
@@ -30,7 +30,9 @@ static int choose(const trine_linear *op, trine_direction direction, int batch, 
     }
     if (best < 0 || algorithm || op->context->algorithms) return best;
     trine_linear_problem(op->in_features, op->out_features, direction, problem);
-    return trine__tuning_pick(op->context, problem, batch, names, TRINE_COUNTOF(names), best);
+    const int picked = trine__tuning_pick(op->context, problem, batch, names, TRINE_COUNTOF(names), best);
+    op->measured[direction] = picked != best;
+    return picked;
 }
 
 trine_status trine_linear_create(trine_context *context, int in_features, int out_features, int batch,
@@ -72,6 +74,15 @@ void trine_linear_destroy(trine_linear **op)
 const char *trine_linear_algorithm(const trine_linear *op, trine_direction direction)
 {
     return op->impl[direction]->name;
+}
+
+bool trine__linear_choice(const trine_linear *op, trine_direction direction, char text[TRINE__CHOICE])
+{
+    char problem[TRINE_LINEAR_PROBLEM];
+    if (!op->measured[direction]) return false;
+    trine_linear_problem(op->in_features, op->out_features, direction, problem);
+    snprintf(text, TRINE__CHOICE, "%s | %s", problem, trine_linear_algorithm(op, direction));
+    return true;
 }
 
 size_t trine_linear_algorithms(const char **names, size_t capacity)

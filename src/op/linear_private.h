@@ -3,6 +3,7 @@
 #ifndef TRINE_OP_LINEAR_PRIVATE_H
 #define TRINE_OP_LINEAR_PRIVATE_H
 
+#include "op/choice.h"
 #include "op/direction.h"
 #include "rt/launch.h"
 #include "trine/linear.h"
@@ -15,7 +16,8 @@ struct trine_linear {
     trine_context *context;
     int in_features, out_features;
     const trine__linear_impl *impl[TRINE__LINEAR_DIRECTIONS];
-    void *state[TRINE__LINEAR_DIRECTIONS]; /* of the implementation */
+    void *state[TRINE__LINEAR_DIRECTIONS];   /* of the implementation */
+    bool measured[TRINE__LINEAR_DIRECTIONS]; /* without measurements it would be another */
 };
 
 /* Operands of one enqueue; which are set follows from the direction. Shapes are already checked. */

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/* Everything that decides a run's arithmetic, as a list of texts: written to a new state, or compared with a
+ * saved one by the same function. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/text.h"
+#include "learn/trainer_private.h"
+#include "net/choices.h"
+
+enum { KEY_BYTES = 192, VALUE_BYTES = 256 };
+
+typedef struct settings {
+    trine_weights *out;         /* the state that is being written, or NULL: */
+    const trine_weights *saved; /* the one to compare with */
+    trine_status mismatch;      /* what a difference is */
+    trine_status status;        /* of the first setting that failed */
+} settings;
+
+static trine_status compare(const settings *s, const char *key, const char *name, const char *value)
+{
+    const char *saved = trine_weights_metadata(s->saved, key);
+    TRINE_CHECK(saved, TRINE_ERR_FORMAT, "the saved run does not say what its %s was", name);
+    TRINE_CHECK(strcmp(saved, value) == 0, s->mismatch, "%s is %s here, but %s in the saved run", name, value,
+                saved);
+    return TRINE_OK;
+}
+
+static void setting_text(settings *s, const char *name, const char *value)
+{
+    char key[KEY_BYTES];
+    snprintf(key, sizeof key, "run.%s", name);
+    if (s->status == TRINE_OK)
+        s->status = s->out ? trine_weights_set_metadata(s->out, key, value) : compare(s, key, name, value);
+}
+
+static void setting(settings *s, const char *name, const char *format, ...) TRINE_PRINTF(3, 4);
+
+static void setting(settings *s, const char *name, const char *format, ...)
+{
+    char value[VALUE_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(value, sizeof value, format, args);
+    va_end(args);
+    for (char *p = value; *p; p++)
+        if (*p == ',') *p = '.'; /* the decimal comma of the program's locale */
+    setting_text(s, name, value);
+}
+
+/* The shortest decimal that reads as the value, which is a float if `single`. */
+static void setting_real(settings *s, const char *name, double value, bool single)
+{
+    setting(s, name, "%.*g", trine__shortest_digits(value, single), value);
+}
+
+static void setting_choice(settings *s, const char *name, const char *const *names, int choice)
+{
+    setting_text(s, name, names[choice]);
+}
+
+static void optimizer_settings(settings *s, const trine_optimizer_desc *d)
+{
+    static const char *const kinds[] = {"sgd", "adam", "adamw"};
+    setting_choice(s, "optimizer", kinds, (int)d->kind);
+    if (d->kind == TRINE_SGD) {
+        setting_real(s, "momentum", d->momentum, true);
+        setting_text(s, "nesterov", d->nesterov ? "on" : "off");
+    } else {
+        setting_real(s, "beta1", d->beta1, true);
+        setting_real(s, "beta2", d->beta2, true);
+        setting_real(s, "eps", d->eps, true);
+    }
+    setting_real(s, "weight-decay", d->weight_decay, true);
+}
+
+static void loss_settings(settings *s, const trine_trainer *t)
+{
+    static const char *const objectives[] = {"triplet", "classify"}, *const embeddings[] = {"pool", "fc"},
+                             *const minings[] = {"batch-hard", "batch-all", "semi-hard"},
+                             *const distances[] = {"euclidean", "squared", "cosine"};
+    const trine_trainer_options *o = &t->options;
+    setting_choice(s, "objective", objectives, (int)o->objective);
+    if (o->objective == TRINE_OBJECTIVE_CLASSIFY) return;
+    setting_choice(s, "embedding", embeddings, (int)o->embedding);
+    setting_text(s, "normalize", o->normalize ? "on" : "off");
+    setting_choice(s, "mining", minings, (int)o->triplet.mining);
+    setting_choice(s, "distance", distances, (int)o->triplet.distance);
+    if (o->triplet.soft)
+        setting_text(s, "margin", "soft");
+    else
+        setting_real(s, "margin", o->triplet.margin, true);
+}
+
+static void run_settings(settings *s, const trine_trainer *t)
+{
+    static const char *const schedules[] = {"constant", "step", "cosine", "plateau"};
+    const trine_trainer_options *o = &t->options;
+    setting_real(s, "lr", o->lr, false);
+    setting_choice(s, "schedule", schedules, (int)o->schedule);
+    setting(s, "steps", "%d", t->steps);
+    setting(s, "epochs", "%d", o->steps > 0 ? 0 : o->epochs);
+    setting(s, "seed", "%llu", (unsigned long long)o->seed);
+}
+
+/* Class numbers and file names, wherever the folder is by now. */
+static uint64_t dataset_hash(const trine_dataset *data)
+{
+    uint64_t hash = 0;
+    for (size_t i = 0; i < trine_dataset_count(data); i++) {
+        const int32_t label = trine_dataset_label(data, i);
+        const char *name = trine_dataset_name(data, i), *slash = strrchr(name, '/');
+        if (slash) name = slash + 1;
+        hash = trine__hash(&label, sizeof label, hash);
+        hash = trine__hash(name, strlen(name), hash);
+    }
+    return hash;
+}
+
+static void data_settings(settings *s, const trine_trainer *t)
+{
+    static const char *const augments[] = {"none", "flip", "crop", "flip-crop"};
+    const trine_trainer_options *o = &t->options;
+    const trine_status mismatch = s->mismatch;
+    if (t->data) {
+        char *preprocess = NULL;
+        if (o->objective == TRINE_OBJECTIVE_CLASSIFY) {
+            setting(s, "batch", "%d", o->batch);
+        } else {
+            setting(s, "classes-per-batch", "%d", o->classes_per_batch);
+            setting(s, "images-per-class", "%d", o->images_per_class);
+        }
+        setting_choice(s, "augment", augments, (o->flip != 0) + 2 * (o->crop != 0));
+        if (s->status == TRINE_OK) s->status = trine_preprocess_to_json(&o->preprocess, &preprocess);
+        if (preprocess) setting_text(s, "preprocess", preprocess);
+        free(preprocess);
+    }
+    s->mismatch = TRINE_ERR_DATA;
+    setting(s, "number of images", "%zu", t->data ? trine_dataset_count(t->data) : (size_t)t->shape.n);
+    setting(s, "image size", "%d x %d x %d", t->shape.c, t->shape.h, t->shape.w);
+    setting(s, "hash of the data", "%016llx",
+            (unsigned long long)(t->data ? dataset_hash(t->data) : t->fixed_hash));
+    s->mismatch = mismatch;
+}
+
+trine_status trine_trainer_tuning(const trine_trainer *t, char text[TRINE_SESSION_TUNING])
+{
+    trine__choices choices = {0};
+    trine_status status = trine__choices_add(&choices, t->session);
+    if (status == TRINE_OK && t->trunk) status = trine__choices_add(&choices, trine__trunk_session(t->trunk));
+    if (status == TRINE_OK) trine__choices_text(&choices, text);
+    trine__choices_free(&choices);
+    return status;
+}
+
+/* Measured choices decide the arithmetic as options do, but no option brings them back. A state says nothing where there are none. */
+static trine_status tuning_setting(const settings *s, const trine_trainer *t)
+{
+    static const char key[] = "run.tuning";
+    char here[TRINE_SESSION_TUNING];
+    TRINE_TRY(trine_trainer_tuning(t, here));
+    if (s->out) return here[0] ? trine_weights_set_metadata(s->out, key, here) : TRINE_OK;
+    const char *saved = trine_weights_metadata(s->saved, key);
+    TRINE_CHECK(
+        strcmp(here, saved ? saved : "") == 0, s->mismatch,
+        "trine tune's measurements make other choices here (%s) than in the saved run (%s), which would not "
+        "end with its bytes: %s; or begin a new run with the weights that it had come to",
+        here[0] ? here : "none", saved ? saved : "none",
+        saved ? "resume with the measurements that it had (TRINE_CACHE_DIR, TRINE_TUNING)"
+              : "resume with TRINE_TUNING=off");
+    return TRINE_OK;
+}
+
+/* Policies and freezing, layer by layer. */
+static void policy_settings(settings *s, const trine_resnet *net)
+{
+    setting_text(s, "arch", trine_resnet_arch(net));
+    setting_text(s, "precision", net->precision == TRINE_F16 ? "fp16" : "fp32");
+    for (int i = 0; i < trine_resnet_bn_count(net) && s->status == TRINE_OK; i++) {
+        trine_bn_info info;
+        s->status = trine_resnet_bn(net, i, &info);
+        if (s->status == TRINE_OK)
+            setting(s, info.name, "%s:momentum=%.*g:eps=%.*g", trine__bn_policy_name(info.policy),
+                    trine__shortest_digits(info.momentum, true), (double)info.momentum,
+                    trine__shortest_digits(info.eps, true), (double)info.eps);
+    }
+    for (int i = 0; i < net->parameter_count; i++)
+        setting_text(s, net->params[i].name, net->params[i].trainable ? "trainable" : "frozen");
+}
+
+static void network_state(settings *s, trine_trainer *t)
+{
+    uint64_t parameters = 0, statistics = 0;
+    if (s->status == TRINE_OK)
+        s->status = trine_resnet_state_hash(t->net, t->stream, &parameters, &statistics, NULL);
+    s->mismatch = TRINE_ERR_WEIGHTS;
+    setting(s, "state hash of the network", "%016llx-%016llx", (unsigned long long)parameters,
+            (unsigned long long)statistics);
+}
+
+trine_status trine__trainer_settings(trine_trainer *t, trine_weights *out, const trine_weights *saved)
+{
+    settings s = {out, saved, TRINE_ERR_ARG, TRINE_OK};
+    loss_settings(&s, t);
+    optimizer_settings(&s, &t->options.optimizer);
+    run_settings(&s, t);
+    data_settings(&s, t);
+    policy_settings(&s, t->net);
+    if (s.status == TRINE_OK) s.status = tuning_setting(&s, t);
+    network_state(&s, t);
+    return s.status;
+}
