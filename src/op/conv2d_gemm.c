@@ -129,8 +129,9 @@ static bool takes_tile(const trine_conv2d *op, trine_direction direction, int i)
 /* CPUs do not gain from another tile what they lose by work-groups with barriers. */
 static bool supports_variant(const trine_conv2d *op, trine_direction direction, int variant)
 {
-    (void)direction;
-    return !op->context->caps.cpu && trine__tile_runs(&op->context->caps, &trine__tiles[variant - 1]);
+    const trine__tile *t = &trine__tiles[variant - 1];
+    return !op->context->caps.cpu && trine__tile_runs(&op->context->caps, t) &&
+           (t->exchange == TRINE__BY_LOCAL_MEMORY || direction != TRINE_BACKWARD_WEIGHTS);
 }
 
 static bool dense_weights(const trine_conv2d *op)
@@ -147,14 +148,16 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     TRINE_TRY(trine__buffer_from_host(op->context, taps, (size_t)tap_count * sizeof *taps, &s->taps));
     for (int i = 0; i < (s->mma ? 1 : TRINE__TILES); i++) {
         if (!takes_tile(op, direction, i)) continue;
-        char options[96];
-        snprintf(options, sizeof options, "-DSIDE=%d -DTM=%d -DTN=%d%s%s", trine__tiles[i].side,
-                 trine__tiles[i].tm, trine__tiles[i].tn, trine__conv2d_storage_options(op, direction),
+        char options[160];
+        const trine__tile *t = &trine__tiles[i];
+        snprintf(options, sizeof options, "%s%s%s",
+                 trine__tile_shape(&op->context->caps, t, 1 << s->source_shift).text,
+                 trine__conv2d_storage_options(op, direction),
                  !s->mma                                        ? ""
                  : op->context->caps.matrix_units == TRINE__MMA ? " -DMMA=1"
                                                                 : " -DMMA=2");
-        TRINE_TRY(trine__kernel_create(op->context, weights ? "conv2d_gemm_backward_weights" : "conv2d_gemm",
-                                       options, &s->kernels[i]));
+        TRINE_TRY(
+            trine__kernel_create(op->context, trine__tile_kernel(t, direction), options, &s->kernels[i]));
     }
     if (weights && dense_weights(op))
         return trine__kernel_create(op->context, "conv2d_add_splits", "", &s->pack);

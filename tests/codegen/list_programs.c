@@ -2,7 +2,7 @@
 /* Lists every program that the library asks for on a device of some shape, without building any; tools/codegen compiles
  * them with the vendors' generators.
  *   list_programs SHAPE:LOCAL_BYTES:ITEMS:UNITS [FOLDER]
- * SHAPE is "gpu", "gpumma" (with NVIDIA's matrix units) or "cpu4", "cpu8", "cpu16" (floats of a vector), followed by the local memory and the largest size of a
+ * SHAPE is "gpu", "gpumma" (with NVIDIA's matrix units), "gpusub" (with sub-groups, cl/conv2d_gemm_subgroups.cl) or "cpu4", "cpu8", "cpu16" (floats of a vector), followed by the local memory and the largest size of a
  * work-group and the number of compute units. One line a program and local size, fields between tabs:
  *   chosen|forced  kernel  options  local size (XxYxZ, "-" if never launched)  bytes of local arguments  who asks for it
  * "chosen" is what runs where nobody names an implementation. With FOLDER, the embedded sources go there as KERNEL.cl. */
@@ -130,6 +130,7 @@ static void take_shape(trine_context *context, const char *shape)
         exit(2);
     }
     test_imitate(context, strncmp(kind, "gpu", 3) == 0 ? "gpu" : kind + strlen("cpu"));
+    caps->sub_groups = strcmp(kind, "gpusub") == 0 ? TRINE__SUB_GROUPS : TRINE__NO_SUB_GROUPS;
     caps->matrix_units = strcmp(kind, "gpumma") == 0 ? TRINE__MMA : TRINE__NO_MATRIX_UNITS;
 }
 

@@ -45,6 +45,7 @@ void test_imitate(trine_context *context, const char *shape)
     caps->vector_width = !caps->cpu ? 1 : neon ? 4 : atoi(shape);
     caps->vector_registers =
         caps->cpu ? trine__vector_registers(neon ? "aarch64" : "x86_64", caps->vector_width) : 16;
+    caps->sub_groups = caps->cpu ? TRINE__NO_SUB_GROUPS : TRINE__SUB_GROUPS_IMITATED;
     caps->matrix_units = caps->cpu ? TRINE__NO_MATRIX_UNITS : TRINE__MMA_IMITATED;
 }
 
