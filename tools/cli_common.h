@@ -33,7 +33,7 @@ struct cli_command {
 };
 
 extern const cli_command cmd_devices, cmd_probe, cmd_inspect, cmd_convert, cmd_train, cmd_finetune, cmd_embed,
-    cmd_eval, cmd_drift, cmd_recalibrate, cmd_bench, cmd_tune, cmd_cache;
+    cmd_eval, cmd_index, cmd_export, cmd_drift, cmd_recalibrate, cmd_bench, cmd_tune, cmd_cache;
 
 /* Exit code of a status. */
 int cli_exit_code(trine_status status);

@@ -8,8 +8,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Labels of a .npy file: one integer a row. */
-static int read_labels(const char *path, size_t count, int **out)
+int cli_open_data(const cli_run *run, trine_dataset **out)
+{
+    const cli_values *v = &run->v;
+    const trine_dataset_options options = {
+        .classes = v->classes,
+        .min_per_class = v->min_per_class > 0 ? (size_t)v->min_per_class : 0,
+        .max_per_class = v->max_per_class > 0 ? (size_t)v->max_per_class : 0};
+    int code = CLI_OK;
+    CLI_TRY(trine_dataset_open_with(v->data, &options, out));
+cleanup:
+    return code;
+}
+
+int cli_open_val(const cli_run *run, trine_dataset **out)
+{
+    int code = CLI_OK;
+    CLI_TRY(trine_dataset_open(run->v.val, run->v.classes, out));
+cleanup:
+    return code;
+}
+
+int cli_read_labels(const char *path, size_t count, const char *things, int **out)
 {
     trine_array array = {0};
     int code = CLI_OK;
@@ -21,8 +41,8 @@ static int read_labels(const char *path, size_t count, int **out)
         goto cleanup;
     }
     if ((uint64_t)array.dims[0] != count) {
-        code =
-            cli_error(CLI_BAD_INPUT, "%s: %lld labels for %zu images", path, (long long)array.dims[0], count);
+        code = cli_error(CLI_BAD_INPUT, "%s: %lld labels for %zu %s", path, (long long)array.dims[0], count,
+                         things);
         goto cleanup;
     }
     labels = malloc((count > 0 ? count : 1) * sizeof *labels);
@@ -97,14 +117,15 @@ int cli_open_source(cli_run *run, cli_source *source)
                          "--preprocess, --resize, --crop, --mean and --std work on images, not on --input");
     if (v->data != NULL) {
         source->name = v->data;
-        CLI_TRY(trine_dataset_open(v->data, v->classes, &source->dataset));
+        CLI_RUN(cli_open_data(run, &source->dataset));
     } else if (v->image != NULL) {
         source->name = v->image;
         CLI_TRY(trine_dataset_single(v->image, &source->dataset));
     } else {
         source->name = v->input;
         CLI_RUN(read_input(v->input, source));
-        if (v->labels != NULL) CLI_RUN(read_labels(v->labels, (size_t)source->shape.n, &source->labels));
+        if (v->labels != NULL)
+            CLI_RUN(cli_read_labels(v->labels, (size_t)source->shape.n, "images", &source->labels));
     }
 cleanup:
     if (code != CLI_OK) cli_close_source(source);
@@ -284,6 +305,8 @@ void cli_set_retrieval(cJSON *object, const trine_retrieval *figures)
     cli_set(object, "queries", (double)figures->queries);
     cli_set(object, "recall_at_1", figures->recall_at_1);
     cli_set(object, "recall_at_5", figures->recall_at_5);
+    cli_set(object, "precision_at_1", figures->recall_at_1);
     cli_set(object, "r_precision", figures->r_precision);
     cli_set(object, "map_at_r", figures->map_at_r);
+    cli_set(object, "map", figures->map);
 }

@@ -14,9 +14,15 @@ typedef struct cli_source {
     const char *name;       /* as given */
 } cli_source;
 
+/* --data with --classes, --min-per-class and --max-per-class, or --val, which takes --classes only. */
+int cli_open_data(const cli_run *run, trine_dataset **out);
+int cli_open_val(const cli_run *run, trine_dataset **out);
+
 /* Open the one of --data, --image and --input that is given, and --labels. */
 int cli_open_source(cli_run *run, cli_source *source);
 void cli_close_source(cli_source *source);
+/* Labels of a .npy file: `count` class numbers of what `things` are. The caller frees them. */
+int cli_read_labels(const char *path, size_t count, const char *things, int **out);
 /* Images of the source. */
 size_t cli_source_count(const cli_source *source);
 /* Do the channels of --input fit the network? */

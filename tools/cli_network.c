@@ -29,10 +29,33 @@ static const cli_option precision_options[] = {
 };
 const cli_section cli_precision_section = CLI_SECTION("Precision", precision_options);
 
+#define MIN_PER_CLASS                                                                                        \
+    {                                                                                                        \
+        "min-per-class", CLI_INT, CLI_AT(min_per_class), "N", NULL, 1, 1000000000,                           \
+            "leave classes of fewer images out of --data"                                                    \
+    }
+#define MAX_PER_CLASS                                                                                        \
+    {                                                                                                        \
+        "max-per-class", CLI_INT, CLI_AT(max_per_class), "N", NULL, 1, 1000000000,                           \
+            "take the first N images of a class of --data"                                                   \
+    }
+static const cli_option training_data_options[] = {
+    MIN_PER_CLASS,
+    MAX_PER_CLASS,
+    {"data-report", CLI_FLAG, CLI_AT(data_report), NULL, "1", 0, 0,
+     "look at the images first: sizes, unreadable ones, uneven classes, images that are there twice (the "
+     "default)"},
+    {"no-data-report", CLI_NO, CLI_AT(data_report), NULL, NULL, 0, 0, "begin without a look"},
+};
+const cli_section cli_training_data_section = CLI_SECTION("A look at the data", training_data_options);
+
 static const cli_option source_options[] = {
     {"data", CLI_TEXT, CLI_AT(data), "D", NULL, 0, 0,
-     "a folder of one folder per class, or idx:IMAGES,LABELS"},
-    {"classes", CLI_TEXT, CLI_AT(classes), "LIST", NULL, 0, 0, "class numbers to take, such as 0-4 or 1,3"},
+     "a folder of one folder per class, LIST.csv of path,label, idx:IMAGES,LABELS or npy:IMAGES,LABELS"},
+    {"classes", CLI_TEXT, CLI_AT(classes), "LIST", NULL, 0, 0,
+     "class numbers and names to take, such as 0-4 or 1,cat*"},
+    MIN_PER_CLASS,
+    MAX_PER_CLASS,
     {"image", CLI_TEXT, CLI_AT(image), "FILE", NULL, 0, 0, "instead of --data: one image"},
     {"input", CLI_TEXT, CLI_AT(input), "X.npy", NULL, 0, 0,
      "instead of --data: float32 [n][c][h][w], normalised already"},

@@ -9,6 +9,7 @@ extern const cli_section cli_network_section;   /* --weights --arch --embedding 
 extern const cli_section cli_embedding_section; /* --weights --arch --embedding */
 extern const cli_section cli_bn_section;        /* --bn */
 extern const cli_section cli_precision_section; /* --precision */
-extern const cli_section cli_source_section;    /* --data --classes --image --input */
+extern const cli_section cli_training_data_section; /* --min-per-class --max-per-class --data-report */
+extern const cli_section cli_source_section;        /* --data --classes --image --input */
 
 #endif

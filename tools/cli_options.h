@@ -22,7 +22,7 @@ typedef struct cli_values {
     int precision;
     /* data */
     const char *data, *val, *classes, *image, *input, *labels;
-    int on_bad_image, batch;
+    int on_bad_image, batch, min_per_class, max_per_class, data_report;
     const char *preprocess;
     int resize, crop;
     float mean[3], std[3];
@@ -35,6 +35,13 @@ typedef struct cli_values {
     /* results */
     const char *out, *list;
     int names, layer, task;
+    /* eval, index */
+    const char *vectors, *ks, *clusters_file, *index;
+    int nmi, per_class, nearest;
+    double threshold;
+    /* export */
+    int folded;
+    const char *batch_text;
     /* drift, bench */
     int passes, remedies, mode, size, runs, layers;
     int clear;    /* cache */

@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 
 static const cli_option own_options[] = {
-    {"out", CLI_TEXT, CLI_AT(out), "E.npy", NULL, 0, 0, "float32 [images][values] to write"},
+    {"out", CLI_TEXT, CLI_AT(out), "E.npy", NULL, 0, 0,
+     "float32 [images][values] to write; a name in .fvecs: in that format"},
     {"list", CLI_TEXT, CLI_AT(list), "E.txt", NULL, 0, 0, "the image's path of every row, a line each"},
     {"layer", CLI_CHOICE, CLI_AT(layer), "embedding|logits", "embedding", 0, 0,
      "what to write; logits are the output of fc as it is"},
@@ -79,8 +80,7 @@ static int embed(cli_run *run)
     }
     CLI_RUN(cli_embed_source(run, &source, &options, &vectors));
     cli_progress_end(&progress);
-    const int64_t dims[2] = {(int64_t)vectors.count, vectors.dim};
-    CLI_TRY(trine_npy_write(run->v.out, TRINE_F32, 2, dims, vectors.data));
+    CLI_TRY(trine_vectors_write(run->v.out, vectors.data, vectors.count, vectors.dim));
     if (run->v.list != NULL) CLI_RUN(write_list(run->v.list, &source, &vectors));
     cli_set(run->json, "count", (double)vectors.count);
     cli_set(run->json, "dim", vectors.dim);

@@ -2,6 +2,7 @@
 /* trine finetune: triplet loss from pretrained weights, with the retrieval figures before and after. */
 #include "cli_network.h"
 #include "cli_resume.h"
+#include "cli_survey.h"
 
 #include <errno.h>
 #include <math.h>
@@ -18,10 +19,11 @@ static const cli_option data_options[] = {
      "pretrained weights: safetensors or a PyTorch checkpoint"},
     {"arch", CLI_TEXT, CLI_AT(arch), "A", NULL, 0, 0, "variant; not given: found from the weights"},
     {"data", CLI_TEXT, CLI_AT(data), "D", NULL, 0, 0,
-     "training images: a folder of one folder per class, or idx:IMAGES,LABELS"},
+     "training images: a folder of one folder per class, LIST.csv of path,label, idx:IMAGES,LABELS or "
+     "npy:IMAGES,LABELS"},
     {"val", CLI_TEXT, CLI_AT(val), "D", NULL, 0, 0, "images to measure retrieval on, before and after"},
     {"classes", CLI_TEXT, CLI_AT(classes), "LIST", NULL, 0, 0,
-     "class numbers to take from both, such as 5-9"},
+     "class numbers and names to take from both, such as 5-9 or cat*"},
     {"input", CLI_TEXT, CLI_AT(input), "X.npy", NULL, 0, 0,
      "instead of --data: float32 [n][c][h][w], normalised already; all of it is the batch of every step"},
     {"labels", CLI_TEXT, CLI_AT(labels), "Y.npy", NULL, 0, 0, "its class numbers: int32 or int64"},
@@ -68,8 +70,8 @@ static const cli_section data_section = CLI_SECTION("Weights and data", data_opt
 static const cli_section loss_section = CLI_SECTION("Loss and batches", loss_options);
 static const cli_section policy_section = CLI_SECTION("What may change", policy_options);
 static const cli_section *const sections[] = {
-    &data_section,       &loss_section,          &policy_section,        &cli_precision_section,
-    &cli_resume_section, &cli_optimizer_section, &cli_preprocess_section};
+    &data_section,          &cli_training_data_section, &loss_section,          &policy_section,
+    &cli_precision_section, &cli_resume_section,        &cli_optimizer_section, &cli_preprocess_section};
 
 typedef struct finetune_job {
     cli_run *run;
@@ -266,12 +268,14 @@ static int evaluate(cli_run *run, const trine_dataset *val, const trine_preproce
     trine_embed_options options = cli_embed_options(run, preprocess, &progress);
     trine_vectors vectors = {0};
     trine_retrieval cosine, euclidean;
+    trine_retrieval_options by = {.distance = TRINE_COSINE, .threads = run->v.threads};
     int code = CLI_OK;
     CLI_TRY(trine_embed_dataset(run->net, run->stream, val, &options, &vectors));
-    CLI_TRY(trine_retrieval_measure(vectors.data, vectors.labels, vectors.count, vectors.dim, TRINE_COSINE,
-                                    run->v.threads, &cosine));
-    CLI_TRY(trine_retrieval_measure(vectors.data, vectors.labels, vectors.count, vectors.dim, TRINE_EUCLIDEAN,
-                                    run->v.threads, &euclidean));
+    CLI_TRY(trine_retrieval_measure(run->stream, vectors.data, vectors.labels, vectors.count, vectors.dim,
+                                    &by, &cosine));
+    by.distance = TRINE_EUCLIDEAN;
+    CLI_TRY(trine_retrieval_measure(run->stream, vectors.data, vectors.labels, vectors.count, vectors.dim,
+                                    &by, &euclidean));
     cli_progress_end(&progress);
     cJSON *object = cJSON_AddObjectToObject(run->json, when);
     cli_set_retrieval(object, &cosine);
@@ -348,7 +352,7 @@ static int open_all(cli_run *run, const cli_resume *resume, finetune_data *d)
     int code = CLI_OK;
     if (resume->state == NULL) CLI_RUN(cli_read_weights(run));
     CLI_RUN(cli_open_source(run, &d->source));
-    if (run->v.val != NULL) CLI_TRY(trine_dataset_open(run->v.val, run->v.classes, &d->val));
+    if (run->v.val != NULL) CLI_RUN(cli_open_val(run, &d->val));
     CLI_RUN(cli_open_network(run, resume->state == NULL ? run->v.embedding_dim : 0));
     CLI_RUN(cli_resume_check_outputs(run, resume));
     CLI_RUN(cli_check_channels(&d->source, run->net));
@@ -403,6 +407,7 @@ static int finetune(cli_run *run)
     CLI_RUN(open_trainer(run, &d, &options, &resume, &trainer));
     talk(run, &d.source, d.val, &d.preprocess, &options, trainer);
     cli_talk_resume(run, &resume);
+    if (resume.state == NULL) CLI_RUN(cli_survey_data(run, d.source.dataset, d.val));
     CLI_RUN(measure_before(run, &resume, d.val, &d.preprocess));
     job.training = (cli_training){.trainer = trainer,
                                   .checkpoint = checkpoint_of(run, &d, &options),

@@ -2,6 +2,7 @@
 /* trine train: classification from random initial values, for a base to fine-tune. */
 #include "cli_network.h"
 #include "cli_resume.h"
+#include "cli_survey.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,11 +11,11 @@
 static const cli_option own_options[] = {
     {"arch", CLI_TEXT, CLI_AT(arch), "A", NULL, 0, 0, "resnet18, resnet50, ..., resnet20_cifar, ..."},
     {"data", CLI_TEXT, CLI_AT(data), "D", NULL, 0, 0,
-     "training images: a folder of one folder per class, or "
-     "idx:IMAGES,LABELS"},
+     "training images: a folder of one folder per class, LIST.csv of path,label, idx:IMAGES,LABELS or "
+     "npy:IMAGES,LABELS"},
     {"val", CLI_TEXT, CLI_AT(val), "D", NULL, 0, 0, "images to measure the accuracy on at the end"},
     {"classes", CLI_TEXT, CLI_AT(classes), "LIST", NULL, 0, 0,
-     "class numbers to take from both, such as 0-4 or 1,3"},
+     "class numbers and names to take from both, such as 0-4 or 1,cat*"},
     {"epochs", CLI_INT, CLI_AT(epochs), "N", "10", 1, 1000000, "passes over the training images"},
     {"batch", CLI_INT, CLI_AT(batch), "B", "128", 2, 65536, "images a step"},
     {"bn", CLI_TEXT, CLI_AT(bn), "SPEC", NULL, 0, 0,
@@ -24,7 +25,8 @@ static const cli_option own_options[] = {
     {"out", CLI_TEXT, CLI_AT(out), "FILE", NULL, 0, 0, "weights to write (.safetensors or .pth)"},
 };
 static const cli_section own_section = CLI_SECTION("Training", own_options);
-static const cli_section *const sections[] = {&own_section, &cli_precision_section, &cli_resume_section,
+static const cli_section *const sections[] = {&own_section,           &cli_training_data_section,
+                                              &cli_precision_section, &cli_resume_section,
                                               &cli_optimizer_section, &cli_preprocess_section};
 
 typedef struct train_job {
@@ -138,9 +140,9 @@ static int open_data(cli_run *run, trine_dataset **data, trine_dataset **val)
     if (v->arch == NULL) return cli_usage(&run->command->syntax, "--arch A is needed");
     if (v->data == NULL) return cli_usage(&run->command->syntax, "--data D is needed");
     CLI_RUN(cli_check_out(run));
-    CLI_TRY(trine_dataset_open(v->data, v->classes, data));
+    CLI_RUN(cli_open_data(run, data));
     if (v->val == NULL) goto cleanup;
-    CLI_TRY(trine_dataset_open(v->val, v->classes, val));
+    CLI_RUN(cli_open_val(run, val));
     CLI_RUN(check_classes(*data, *val));
 cleanup:
     return code;
@@ -222,6 +224,7 @@ static int train(cli_run *run)
     CLI_RUN(open_data(run, &data, &val));
     CLI_RUN(cli_resume_open(run, &resume));
     CLI_RUN(prepare(run, data, val, &resume, &preprocess, &trainer));
+    if (resume.state == NULL) CLI_RUN(cli_survey_data(run, data, val));
     job.images = (double)trine_dataset_count(data);
     job.batch = run->v.batch;
     job.training = (cli_training){.trainer = trainer,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Known answers of losses and optimizers, and a whole small network. */
 #include "probe.h"
+#include "trine/knn.h"
 
 #include <math.h>
 #include <string.h>
@@ -137,8 +138,51 @@ static void triplet(probe *p)
     probe_report(p, "triplet batch-hard", "triplet", 5e-6);
 }
 
+/* The nearest two of every row among all rows but itself, in two tiles. */
+static void knn(probe *p)
+{
+    enum { K2 = 2, FIRST = 5 };
+    trine_knn *op = NULL;
+    float *x = probe_draw(p, COUNT), *want = probe_zeros(p, N * K2), *which = probe_zeros(p, N * K2);
+    int32_t got[N * K2] = {0};
+    for (int a = 0; a < N; a++)
+        for (int r = 0; r < K2; r++) {
+            int best = -1;
+            double least = 0;
+            for (int b = 0; b < N; b++) {
+                double d = 0;
+                for (int i = 0; i < D; i++) d += pow((double)x[a * D + i] - (double)x[b * D + i], 2);
+                if (b == a || (r > 0 && b == (int)which[a * K2])) continue;
+                if (best < 0 || d < least) best = b, least = d;
+            }
+            which[a * K2 + r] = (float)best;
+            want[a * K2 + r] = (float)least;
+        }
+    PROBE_DO(p, trine_knn_create(p->context, D, TRINE_SQUARED, &op));
+    if (p->status == TRINE_OK) {
+        trine_buffer *queries = probe_buffer(p, x, COUNT * sizeof *x);
+        trine_buffer *work = probe_buffer(p, NULL, trine_knn_workspace_bytes(op, N, N));
+        trine_buffer *tile = probe_buffer(p, NULL, (size_t)(N * trine_knn_stride(op, N)) * sizeof(float));
+        trine_buffer *best = probe_buffer(p, NULL, N * K2 * sizeof(float)),
+                     *at = probe_buffer(p, NULL, sizeof got);
+        for (int first = 0; first < N; first += FIRST) {
+            const int count = first == 0 ? FIRST : N - FIRST;
+            trine_buffer *base = probe_buffer(p, x + first * D, (size_t)(count * D) * sizeof *x);
+            PROBE_DO(p, trine_knn_distances(op, p->stream, queries, N, base, count, work, tile));
+            PROBE_DO(p, trine_knn_select(op, p->stream, tile, N, count, first, 0, first == 0, K2, best, at));
+        }
+        probe_check_buffer(p, "distance", best, want, N * K2, D);
+        PROBE_DO(p, trine_buffer_read(p->stream, at, 0, got, sizeof got));
+        for (int i = 0; i < N * K2; i++) want[i] = (float)got[i];
+        probe_check(p, "neighbour", want, which, N * K2, 1);
+    }
+    trine_knn_destroy(&op);
+    probe_report(p, "nearest neighbours", "knn", 5e-6);
+}
+
 void probe_losses(probe *p)
 {
+    knn(p);
     l2norm(p);
     cross_entropy(p);
     triplet(p);

@@ -8,8 +8,9 @@
 #include <string.h>
 
 static const cli_command *const commands[] = {
-    &cmd_devices, &cmd_probe, &cmd_inspect,     &cmd_convert, &cmd_train, &cmd_finetune, &cmd_embed,
-    &cmd_eval,    &cmd_drift, &cmd_recalibrate, &cmd_bench,   &cmd_tune,  &cmd_cache,
+    &cmd_devices,  &cmd_probe,       &cmd_inspect, &cmd_convert, &cmd_train,
+    &cmd_finetune, &cmd_embed,       &cmd_eval,    &cmd_index,   &cmd_export,
+    &cmd_drift,    &cmd_recalibrate, &cmd_bench,   &cmd_tune,    &cmd_cache,
 };
 
 static void print_help(void)

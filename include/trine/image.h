@@ -71,17 +71,31 @@ typedef struct trine_dataset trine_dataset;
  *                  case; other files are ignored). What begins with a dot is ignored and takes no number. A
  *                  folder without sub-folders but with images is one class. Or
  *                  "idx:IMAGES[.gz],LABELS[.gz]": the format of MNIST, unsigned bytes, split at the last
- *                  comma.
- *  @param classes  NULL for all, or numbers and ranges such as "0-4" or "1,3,5-9"; class numbers stay
- *  @return TRINE_ERR_OPEN (missing); TRINE_ERR_FORMAT (corrupt IDX); TRINE_ERR_DATA (no image, labels of
+ *                  comma. Or "npy:IMAGES.npy,LABELS.npy": uint8 [N][H][W] (grey) or [N][H][W][3] (RGB) and
+ *                  int32, int64 or uint8 [N]. Or "LIST.csv" (or "csv:FILE"): lines of path,label, paths
+ *                  relative to the list's folder; a first line that names columns path (file, filename,
+ *                  image) and label (class, category) says where they are; quoted as in RFC 4180. Where all labels are numbers
+ *                  they are the class numbers, otherwise a class's number is its label's rank in byte order.
+ *  @param classes  NULL for all, or numbers, ranges and globs of names such as "0-4", "1,3,5-9" or "cat,dog*";
+ *                  class numbers stay. What begins with a digit is a number
+ *  @return TRINE_ERR_OPEN (missing); TRINE_ERR_FORMAT (corrupt IDX, .npy or list, with its line); TRINE_ERR_DATA (no image, labels of
  *          another length, a selected class that does not exist); TRINE_ERR_ARG (malformed `classes`). */
 TRINE_API trine_status trine_dataset_open(const char *source, const char *classes, trine_dataset **out);
+
+typedef struct trine_dataset_options {
+    const char *classes;  /**< as above, or NULL */
+    size_t min_per_class; /**< classes of fewer images are left out; 0: none is */
+    size_t max_per_class; /**< images of a class that are taken, the first ones; 0: all */
+} trine_dataset_options;
+/** The same with limits. @return TRINE_ERR_DATA also where no class has min_per_class images. */
+TRINE_API trine_status trine_dataset_open_with(const char *source, const trine_dataset_options *options,
+                                               trine_dataset **out);
 /** A data set of one image file, class 0. The file is opened when it is read. */
 TRINE_API trine_status trine_dataset_single(const char *path, trine_dataset **out);
 TRINE_API size_t trine_dataset_count(const trine_dataset *ds);
 /** Class number of image i. */
 TRINE_API int trine_dataset_label(const trine_dataset *ds, size_t i);
-/** Path of image i, or "IMAGES#i" (i counted in the file) for IDX. Belongs to the data set. */
+/** Path of image i, or "IMAGES#i" (i counted in the file) for IDX and .npy. Belongs to the data set. */
 TRINE_API const char *trine_dataset_name(const trine_dataset *ds, size_t i);
 /** Largest class number + 1 (of the source, not of the selection; folders without images count). */
 TRINE_API int trine_dataset_class_count(const trine_dataset *ds);

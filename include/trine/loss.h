@@ -44,7 +44,8 @@ typedef enum trine_mining {
 typedef enum trine_distance {
     TRINE_EUCLIDEAN = 0, /**< sqrt(max(|a-b|^2, 1e-12)), no gradient where clamped */
     TRINE_SQUARED = 1,   /**< |a-b|^2 */
-    TRINE_COSINE = 2     /**< 1 - <a,b> / (max(|a|, 1e-8) * max(|b|, 1e-8)) */
+    TRINE_COSINE = 2,    /**< 1 - <a,b> / (max(|a|, 1e-8) * max(|b|, 1e-8)) */
+    TRINE_DOT = 3        /**< -<a,b>: of nearest neighbours (trine/knn.h), not of losses */
 } trine_distance;
 
 typedef struct trine_triplet_desc {

@@ -29,14 +29,17 @@
  *   image.h      images, preprocessing, data sets
  *   resnet.h     networks: variants, freezing, BatchNorm policies, state hash and state assertion
  *   session.h    plans: forward, backward, optimizer step
+ *   survey.h     a look at a data set: sizes, classes, what cannot be read, what is there twice
  *   retrieval.h  data sets to vectors, and how well they retrieve
+ *   index.h      exact search, and indexes of images
+ *   onnx.h       networks for other engines
  *   trainer.h    fine-tuning and training
  *   drift.h      what training-mode passes do to BatchNorm statistics
  *   recalibrate.h  exact BatchNorm statistics over a data set
  *   cache.h      the cache of compiled programs and of measurements
  *   tuning.h     what implementations take on a device
  * and, for those who build networks of their own:
- *   tensor.h conv2d.h batchnorm.h pool2d.h elementwise.h linear.h loss.h optimizer.h */
+ *   tensor.h conv2d.h batchnorm.h pool2d.h elementwise.h linear.h loss.h knn.h optimizer.h */
 #ifndef TRINE_H
 #define TRINE_H
 
@@ -47,17 +50,21 @@
 #include "trine/tuning.h"
 #include "trine/weights.h"
 #include "trine/image.h"
+#include "trine/survey.h"
 #include "trine/conv2d.h"
 #include "trine/batchnorm.h"
 #include "trine/pool2d.h"
 #include "trine/elementwise.h"
 #include "trine/linear.h"
 #include "trine/loss.h"
+#include "trine/knn.h"
 #include "trine/optimizer.h"
 #include "trine/measure.h"
 #include "trine/resnet.h"
 #include "trine/session.h"
 #include "trine/retrieval.h"
+#include "trine/index.h"
+#include "trine/onnx.h"
 #include "trine/trainer.h"
 #include "trine/drift.h"
 #include "trine/recalibrate.h"

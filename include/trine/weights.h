@@ -41,7 +41,7 @@ TRINE_API trine_status trine_weights_create(trine_weights **out);
 TRINE_API trine_status trine_weights_read(const char *path, trine_weights **out);
 
 /** Write a file atomically (the old one stays until the new one is complete). The kind follows the name: ".safetensors" (also
- *  ".state", for the state of a run), or ".pth", ".pt", ".th", ".bin" for PyTorch's zip format as plain torch.load() reads it (an OrderedDict of tensors; metadata is
+ *  ".state", for the state of a run, and ".index"), or ".pth", ".pt", ".th", ".bin" for PyTorch's zip format as plain torch.load() reads it (an OrderedDict of tensors; metadata is
  *  not written there). Equal lists give equal bytes. @return TRINE_ERR_ARG for another extension; TRINE_ERR_WRITE. */
 TRINE_API trine_status trine_weights_write(const trine_weights *weights, const char *path);
 

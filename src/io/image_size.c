@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "io/dataset_private.h"
 #include "io/image_private.h"
 
 static unsigned big_endian(const unsigned char *p, int bytes)
@@ -72,7 +73,7 @@ bool trine__image_header_size(const unsigned char *data, size_t bytes, int *widt
 bool trine__dataset_image_size(const trine_dataset *ds, size_t i, int *width, int *height)
 {
     trine__map map;
-    if (trine_dataset_is_idx(ds) || trine__map_open(trine_dataset_name(ds, i), &map) != TRINE_OK)
+    if (ds->pixels.channels || trine__map_open(trine_dataset_name(ds, i), &map) != TRINE_OK)
         return false;
     const bool known = trine__image_header_size(map.data, map.bytes, width, height);
     trine__map_close(&map);

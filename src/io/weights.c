@@ -406,6 +406,7 @@ trine_status trine_weights_write(const trine_weights *weights, const char *path)
     } formats[] = {
         {".safetensors", trine__safetensors_write},
         {".state", trine__safetensors_write}, /* of a run, beside its checkpoint */
+        {".index", trine__safetensors_write}, /* vectors: learn/index.c */
         {".pth", trine__torch_zip_write},
         {".pt", trine__torch_zip_write},
         {".th", trine__torch_zip_write},

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "learn/batches.h"
+#include "learn/exact.h"
 #include "net/state_guard.h"
 #include "trine/retrieval.h"
 
@@ -76,13 +77,13 @@ static trine_status prepare(struct embedder *e, const trine_resnet *net, bool la
     return TRINE_OK;
 }
 
-/* y = x / max(|x|, 1e-12), torch.nn.functional.normalize; the norm in double. */
-static void normalise(float *x, size_t dim)
+void trine_vectors_normalize(float *data, size_t count, int dim)
 {
-    double square = 0;
-    for (size_t d = 0; d < dim; d++) square += (double)x[d] * x[d];
-    const double norm = fmax(sqrt(square), 1e-12);
-    for (size_t d = 0; d < dim; d++) x[d] = (float)(x[d] / norm);
+    for (size_t i = 0; i < count; i++) {
+        float *x = data + i * (size_t)dim;
+        const double length = fmax(trine__exact_norm(x, (size_t)dim), 1e-12);
+        for (int d = 0; d < dim; d++) x[d] = (float)(x[d] / length);
+    }
 }
 
 /* Wait for a stage's vectors and put them in their place. */
@@ -93,7 +94,7 @@ static trine_status collect(struct embedder *e, struct stage *stage)
     for (int i = 0; i < stage->count; i++) {
         float *row = e->v.data + (stage->first + (size_t)i) * dim;
         memcpy(row, stage->host + (size_t)i * stage->stride, dim * sizeof *row);
-        if (e->options->normalize) normalise(row, dim);
+        if (e->options->normalize) trine_vectors_normalize(row, 1, e->v.dim);
     }
     stage->count = 0;
     return TRINE_OK;

@@ -13,9 +13,15 @@
 enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29, MOST_CANDIDATES = 32 };
 
 /* Best first where several support and prefer a problem and nobody has measured (by_measurement()). */
-static const trine__conv2d_impl *const implementations[] = {
-    &trine__conv2d_winograd4, &trine__conv2d_winograd2, &trine__conv2d_direct, &trine__conv2d_gemm,
-    &trine__conv2d_mma,       &trine__conv2d_clblast,   &trine__conv2d_plain};
+static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_winograd4,
+                                                            &trine__conv2d_winograd2,
+                                                            &trine__conv2d_winograd4_gemm,
+                                                            &trine__conv2d_winograd2_gemm,
+                                                            &trine__conv2d_direct,
+                                                            &trine__conv2d_gemm,
+                                                            &trine__conv2d_mma,
+                                                            &trine__conv2d_clblast,
+                                                            &trine__conv2d_plain};
 
 trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, int kernel)
 {
@@ -96,6 +102,20 @@ const char *trine__conv2d_storage_options(const trine_conv2d *op, trine_directio
     const trine_conv2d_desc *d = &op->desc;
     return direction == TRINE_BACKWARD_DATA ? trine__storage_options(d->out_dtype, d->in_dtype)
                                             : trine__storage_options(d->in_dtype, d->out_dtype);
+}
+
+trine_status trine__conv2d_check_positions(const trine_conv2d *op, trine_direction direction,
+                                           const trine__conv2d_call *call)
+{
+    const size_t most = (size_t)INT32_MAX;
+    const trine_tensor *const tensors[] = {call->x, call->dy, call->out};
+    for (size_t i = 0; i < TRINE_COUNTOF(tensors); i++) {
+        const size_t have = tensors[i] ? trine_tensor_elements(&tensors[i]->shape, tensors[i]->cb) : 0;
+        TRINE_CHECK(have <= most, TRINE_ERR_UNSUPPORTED,
+                    "%s: a tensor of %zu elements: at most %zu; use a smaller batch",
+                    op->impl[direction]->name, have, most);
+    }
+    return TRINE_OK;
 }
 
 /* Who may be chosen: an implementation as it is, or a variant of it (from 1 on). */

@@ -246,14 +246,6 @@ static int choose_tile(const trine_conv2d *op, const gemm_state *s, size_t colum
     return trine__tile_choose(&op->context->caps, s->kernels, s->results, columns, op->desc.groups, splits);
 }
 
-/* Of a power of two. */
-static int shift_of(int cb)
-{
-    int shift = 0;
-    while (1 << shift < cb) shift++;
-    return shift;
-}
-
 /* How the filter gradient is shared out: the tile, and how many parts the pixels of all images are added up in to keep the device busy. */
 typedef struct gradient_cut {
     int tile, splits;
@@ -339,8 +331,8 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
                                trine__arg_i32(d->stride_w),
                                trine__arg_i32(pixels),
                                trine__arg_i32(trine__ceil_div(pixels, cut.splits)),
-                               trine__arg_i32(shift_of(d->in_cb)),
-                               trine__arg_i32(shift_of(d->out_cb)),
+                               trine__arg_i32(trine__block_shift(d->in_cb)),
+                               trine__arg_i32(trine__block_shift(d->out_cb)),
                                trine__arg_i32(at_once && call->beta)};
     TRINE_TRY(trine__launch(stream, s->kernels[cut.tile], args, TRINE_COUNTOF(args),
                             trine__tile_grid(&trine__tiles[cut.tile], (size_t)(s->sources * taps), s->results,
@@ -385,8 +377,8 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const g
                                trine__arg_i32(s->os_w),
                                trine__arg_i32(f->first_tap),
                                trine__arg_i32(f->tap_count),
-                               trine__arg_i32(shift_of(in->cb)),
-                               trine__arg_i32(shift_of(call->out->cb)),
+                               trine__arg_i32(trine__block_shift(in->cb)),
+                               trine__arg_i32(trine__block_shift(call->out->cb)),
                                trine__arg_i32(trine__epilogue_flags(op, call))};
     return trine__launch(stream, s->kernels[chosen], args, TRINE_COUNTOF(args),
                          trine__tile_grid(&trine__tiles[chosen], (size_t)pixels, padded, (size_t)d->groups),
@@ -396,13 +388,7 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const g
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call)
 {
-    const size_t most = (size_t)INT32_MAX; /* positions are ints */
-    const trine_tensor *const tensors[] = {call->x, call->dy, call->out};
-    for (size_t i = 0; i < TRINE_COUNTOF(tensors); i++) {
-        const size_t have = tensors[i] ? trine_tensor_elements(&tensors[i]->shape, tensors[i]->cb) : 0;
-        TRINE_CHECK(have <= most, TRINE_ERR_UNSUPPORTED,
-                    "conv2d_gemm: a tensor of %zu elements: at most %zu; use a smaller batch", have, most);
-    }
+    TRINE_TRY(trine__conv2d_check_positions(op, direction, call));
     const gemm_state *s = op->state[direction];
     if (direction == TRINE_BACKWARD_WEIGHTS) return enqueue_weights(op, stream, s, call);
     const trine_tensor *in = direction == TRINE_FORWARD ? call->x : call->dy;

@@ -45,6 +45,14 @@ static inline int trine__epilogue_flags(const trine_conv2d *op, const trine__con
     return (!call->dy && op->desc.relu ? FLAG_RELU : 0) | (call->beta ? FLAG_BETA : 0);
 }
 
+/* Of channels in blocks of cb, a power of two, for kernels that take it as an argument (cl/block.clh). */
+static inline int trine__block_shift(int cb)
+{
+    int shift = 0;
+    while (1 << shift < cb) shift++;
+    return shift;
+}
+
 struct trine__conv2d_impl {
     const char *name;
     double error_class; /* c of the error bound c * eps * K * max|a| * max|b| */
@@ -81,6 +89,10 @@ trine__weight_options trine__conv2d_weight_options(const trine_conv2d *op);
  * as its y, dy. */
 const char *trine__conv2d_storage_options(const trine_conv2d *op, trine_direction direction);
 
+/* For implementations whose kernels count positions in ints: TRINE_ERR_UNSUPPORTED where a tensor of the call has more elements. */
+trine_status trine__conv2d_check_positions(const trine_conv2d *op, trine_direction direction,
+                                           const trine__conv2d_call *call);
+
 /* The blocks in which the direct convolution's forward pass reads weights; 1 and 1 where it would merge groups, or does not serve. */
 void trine__conv2d_direct_blocks(const trine_context *context, const trine_conv2d_desc *desc, int *kb,
                                  int *cb);
@@ -89,5 +101,6 @@ extern const trine__conv2d_impl trine__conv2d_clblast, trine__conv2d_direct;
 extern const trine__conv2d_impl trine__conv2d_gemm, trine__conv2d_mma;
 extern const trine__conv2d_impl trine__conv2d_plain;
 extern const trine__conv2d_impl trine__conv2d_winograd4, trine__conv2d_winograd2;
+extern const trine__conv2d_impl trine__conv2d_winograd4_gemm, trine__conv2d_winograd2_gemm;
 
 #endif

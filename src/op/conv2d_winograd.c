@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "op/conv2d_private.h"
+#include "op/conv2d_winograd_shape.h"
 
 enum {
     CHUNK_BYTES = 8 << 20, /* of transformed patches and products */
@@ -24,12 +24,10 @@ typedef struct winograd_state {
     trine__kernel *filter, *input, *multiply, *output; /* forward, backward_data */
     trine__kernel *fused;                              /* instead of `input` to `output`, or NULL */
     trine__kernel *gradient, *accumulate, *unpack;     /* backward_weights, with `input` */
-    int mo, planes;                                    /* MO, A*A */
+    trine__winograd_shape shape;                       /* MO, A*A, ... */
     int kv, tt;                                        /* channel blocks and tiles in registers */
     int ct;                                            /* channels in registers, for backward_weights */
-    int cb, in_channels, out_channels, in_blocks, out_blocks;
-    int in_h, in_w, out_h, out_w, pad_h, pad_w;
-    int tile_rows, tile_columns;
+    int cb, in_blocks, out_blocks;
     size_t u_count; /* floats */
 } winograd_state;
 
@@ -45,13 +43,13 @@ typedef struct cut {
 /* Bytes of local memory that keep the products of `groups` times TT tiles. */
 static size_t products_local(const winograd_state *s, int groups)
 {
-    return (size_t)(s->planes * (s->kv * groups * s->tt + 1) * s->cb) * sizeof(float);
+    return (size_t)(s->shape.planes * (s->kv * groups * s->tt + 1) * s->cb) * sizeof(float);
 }
 
 /* Bytes of local memory of the transformed patches of `groups` times TT tiles. */
 static size_t patches_local(const winograd_state *s, int groups)
 {
-    return (size_t)(s->planes * (s->in_blocks * groups * s->tt + 1) * s->cb) * sizeof(float);
+    return (size_t)(s->shape.planes * (s->in_blocks * groups * s->tt + 1) * s->cb) * sizeof(float);
 }
 
 /* Few channels: a work-item's patches stay where they are multiplied. */
@@ -72,7 +70,7 @@ static int least_tiles(int registers, int most)
  * share of loads. */
 static int choose_tiles(const winograd_state *s, int least, int most)
 {
-    const int tiles = s->tile_rows * s->tile_columns;
+    const int tiles = s->shape.tile_rows * s->shape.tile_columns;
     int best = most;
     long best_cost = LONG_MAX;
     for (int tt = most; tt >= least; tt--) {
@@ -86,22 +84,11 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
 {
     const trine_conv2d_desc *d = &op->desc;
     const trine__caps *caps = &op->context->caps;
-    const bool back = direction == TRINE_BACKWARD_DATA;
-    *s = (winograd_state){.mo = mo, .planes = (mo + 2) * (mo + 2)};
-    if (d->kernel_h != 3 || d->kernel_w != 3 || d->stride_h != 1 || d->stride_w != 1) return false;
-    if (d->dilation_h != 1 || d->dilation_w != 1 || d->groups != 1 || d->pad_h > 2 || d->pad_w > 2)
-        return false;
-    if (d->in_cb != d->out_cb || d->in_cb < 4) return false;
-    s->cb = d->in_cb;
-    s->in_channels = back ? d->out_channels : d->in_channels;
-    s->out_channels = back ? d->in_channels : d->out_channels;
-    s->in_blocks = trine__ceil_div(s->in_channels, s->cb);
-    s->out_blocks = trine__ceil_div(s->out_channels, s->cb);
-    s->in_h = back ? op->p : op->h, s->in_w = back ? op->q : op->w;
-    s->out_h = back ? op->h : op->p, s->out_w = back ? op->w : op->q;
-    s->pad_h = back ? 2 - d->pad_h : d->pad_h, s->pad_w = back ? 2 - d->pad_w : d->pad_w;
-    s->tile_rows = trine__ceil_div(s->out_h, mo);
-    s->tile_columns = trine__ceil_div(s->out_w, mo);
+    *s = (winograd_state){.cb = d->in_cb};
+    if (!trine__winograd_shape_of(op, direction, mo, &s->shape)) return false;
+    if (d->pad_h > 2 || d->pad_w > 2 || d->in_cb != d->out_cb || d->in_cb < 4) return false;
+    s->in_blocks = trine__ceil_div(s->shape.in_channels, s->cb);
+    s->out_blocks = trine__ceil_div(s->shape.out_channels, s->cb);
     const int width = caps->vector_width < 4 ? 4 : caps->vector_width;
     const int registers = s->cb > width ? s->cb / width : 1; /* of a channel block */
     s->kv = caps->vector_width >= s->cb && s->out_blocks % 2 == 0 ? 2 : 1;
@@ -111,7 +98,8 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     s->tt = direction == TRINE_BACKWARD_WEIGHTS ? choose_tiles(s, MOST_TILES / 2, MOST_TILES)
                                                 : choose_tiles(s, least_tiles(s->kv * registers, most), most);
     s->ct = trine__ceil_div(s->cb, trine__ceil_div(s->cb, most));
-    s->u_count = (size_t)s->planes * (size_t)(s->in_blocks * s->cb + 1) * (size_t)(s->out_blocks * s->cb);
+    s->u_count =
+        (size_t)s->shape.planes * (size_t)(s->in_blocks * s->cb + 1) * (size_t)(s->out_blocks * s->cb);
     return s->u_count < (size_t)1 << 31;
 }
 
@@ -124,7 +112,7 @@ static int groups_of(bool weights)
 /* Of the patches, products or gradients of a block of tiles (PLANE_FLOATS of cl/conv2d_winograd.clh). */
 static size_t side_floats(const winograd_state *s, int channel_blocks, bool weights)
 {
-    return (size_t)s->planes * (size_t)((channel_blocks * groups_of(weights) * s->tt + 1) * s->cb);
+    return (size_t)s->shape.planes * (size_t)((channel_blocks * groups_of(weights) * s->tt + 1) * s->cb);
 }
 
 static size_t block_floats(const winograd_state *s, bool weights)
@@ -141,7 +129,7 @@ static int blocks_of_chunk(const winograd_state *s, bool weights, int all)
 
 static cut cut_call(const winograd_state *s, int n, bool weights)
 {
-    cut c = {.tiles = n * s->tile_rows * s->tile_columns, .groups = groups_of(weights)};
+    cut c = {.tiles = n * s->shape.tile_rows * s->shape.tile_columns, .groups = groups_of(weights)};
     const int all = trine__ceil_div(c.tiles, c.groups * s->tt), most = blocks_of_chunk(s, weights, all);
     c.blocks = trine__ceil_div(all, trine__ceil_div(all, most)); /* chunks of one size */
     c.v_floats = (size_t)c.blocks * side_floats(s, s->in_blocks, weights);
@@ -165,16 +153,17 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
 static double cost(trine_direction direction, const winograd_state *s)
 {
     const bool read = direction != TRINE_BACKWARD_WEIGHTS && s->u_count * sizeof(float) > SMALL_BYTES;
-    return (double)s->planes *
-           ((double)s->tile_rows * s->tile_columns + (read ? PRODUCTS_PER_BYTE * sizeof(float) : 0));
+    return (double)s->shape.planes * ((double)s->shape.tile_rows * s->shape.tile_columns +
+                                      (read ? PRODUCTS_PER_BYTE * sizeof(float) : 0));
 }
 
 /* Cheaper than nine products a pixel, enough channels for the products to outweigh the transforms, and images that are not mostly
  * border. */
 static bool worthwhile(const trine_conv2d *op, trine_direction direction, const winograd_state *s)
 {
-    return op->context->caps.cpu && s->in_channels >= 16 && s->out_channels >= 16 && s->out_h >= 4 &&
-           s->out_w >= 4 && cost(direction, s) < 9.0 * s->out_h * s->out_w;
+    return op->context->caps.cpu && s->shape.in_channels >= 16 && s->shape.out_channels >= 16 &&
+           s->shape.out_h >= 4 && s->shape.out_w >= 4 &&
+           cost(direction, s) < 9.0 * s->shape.out_h * s->shape.out_w;
 }
 
 /* The larger tile where it costs less: not where it is mostly beyond the border, or its filters outweigh the image. */
@@ -194,8 +183,8 @@ static bool prefers2(const trine_conv2d *op, trine_direction direction)
 static void destroy(void *state)
 {
     winograd_state *s = state;
-    trine__kernel **const kernels[] = {&s->filter,     &s->input,  &s->multiply, &s->gradient,
-                                       &s->accumulate, &s->unpack, &s->fused};
+    trine__kernel **const kernels[] = {&s->filter,   &s->input,      &s->multiply, &s->output,
+                                       &s->gradient, &s->accumulate, &s->unpack,   &s->fused};
     for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
     free(s);
 }
@@ -206,7 +195,8 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
     trine_context *ctx = op->context;
     const trine__weight_options weights = trine__conv2d_weight_options(op);
     const int width = ctx->caps.vector_width < 4 ? 4 : ctx->caps.vector_width;
-    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DLANES=%d", s->cb, s->mo, width < s->cb ? width : s->cb);
+    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DLANES=%d", s->cb, s->shape.mo,
+             width < s->cb ? width : s->cb);
     const bool fused = direction != TRINE_BACKWARD_WEIGHTS && fits_fused(ctx, s, 1);
     if (!fused) TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
     if (direction == TRINE_BACKWARD_WEIGHTS) {
@@ -261,7 +251,7 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
 {
     const winograd_state *s = op->state[direction];
     const trine__arg args[] = {trine__arg_buffer(weights), trine__arg_buffer(prepared),
-                               trine__arg_i32(s->in_channels), trine__arg_i32(s->out_channels),
+                               trine__arg_i32(s->shape.in_channels), trine__arg_i32(s->shape.out_channels),
                                trine__arg_i32(direction == TRINE_BACKWARD_DATA)};
     return trine__launch(stream, s->filter, args, TRINE_COUNTOF(args),
                          trine__grid_tiles((size_t)s->in_blocks, (size_t)(s->out_blocks / s->kv), 1),
@@ -274,7 +264,8 @@ static size_t workspace(const trine_conv2d *op, trine_direction direction, int n
     const winograd_state *s = op->state[direction];
     const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
     if (s->fused) return 0;
-    const int all = trine__ceil_div(n * s->tile_rows * s->tile_columns, groups_of(weights) * s->tt);
+    const int all =
+        trine__ceil_div(n * s->shape.tile_rows * s->shape.tile_columns, groups_of(weights) * s->tt);
     return (block_floats(s, weights) * (size_t)blocks_of_chunk(s, weights, all) +
             (weights ? s->u_count : 0)) *
            sizeof(float);
@@ -284,11 +275,17 @@ static size_t workspace(const trine_conv2d *op, trine_direction direction, int n
 static trine_status launch_input(trine_stream *stream, const winograd_state *s, const cut *c, int first,
                                  int blocks, const trine_tensor *in, trine_buffer *work, const char *label)
 {
-    const trine__arg args[] = {
-        trine__arg_tensor(in),    trine__arg_buffer(work),      trine__arg_i32(s->in_h),
-        trine__arg_i32(s->in_w),  trine__arg_i32(s->tile_rows), trine__arg_i32(s->tile_columns),
-        trine__arg_i32(c->tiles), trine__arg_i32(first),        trine__arg_i32(c->groups * s->tt),
-        trine__arg_i32(s->pad_h), trine__arg_i32(s->pad_w)};
+    const trine__arg args[] = {trine__arg_tensor(in),
+                               trine__arg_buffer(work),
+                               trine__arg_i32(s->shape.in_h),
+                               trine__arg_i32(s->shape.in_w),
+                               trine__arg_i32(s->shape.tile_rows),
+                               trine__arg_i32(s->shape.tile_columns),
+                               trine__arg_i32(c->tiles),
+                               trine__arg_i32(first),
+                               trine__arg_i32(c->groups * s->tt),
+                               trine__arg_i32(s->shape.pad_h),
+                               trine__arg_i32(s->shape.pad_w)};
     return trine__launch(stream, s->input, args, TRINE_COUNTOF(args),
                          trine__grid_tiles((size_t)s->in_blocks, (size_t)blocks, 1), label);
 }
@@ -305,17 +302,18 @@ static trine_status enqueue_chunk(const trine_conv2d *op, trine_stream *stream, 
         trine__arg_buffer(call->workspace), trine__arg_buffer(op->weights[direction]),
         trine__arg_i32((int)c->v_floats), trine__arg_i32(blocks), trine__arg_i32(s->in_blocks)};
     TRINE_TRY(trine__launch(stream, s->multiply, multiply, TRINE_COUNTOF(multiply),
-                            trine__grid_tiles((size_t)(s->out_blocks / s->kv), (size_t)s->planes, 1), label));
+                            trine__grid_tiles((size_t)(s->out_blocks / s->kv), (size_t)s->shape.planes, 1),
+                            label));
     const trine__arg output[] = {trine__arg_buffer(call->workspace),
                                  trine__arg_buffer(e->scale),
                                  trine__arg_buffer(e->shift),
                                  trine__arg_tensor(e->residual),
                                  trine__arg_tensor(call->out),
                                  trine__arg_i32((int)c->v_floats),
-                                 trine__arg_i32(s->out_h),
-                                 trine__arg_i32(s->out_w),
-                                 trine__arg_i32(s->tile_rows),
-                                 trine__arg_i32(s->tile_columns),
+                                 trine__arg_i32(s->shape.out_h),
+                                 trine__arg_i32(s->shape.out_w),
+                                 trine__arg_i32(s->shape.tile_rows),
+                                 trine__arg_i32(s->shape.tile_columns),
                                  trine__arg_i32(c->tiles),
                                  trine__arg_i32(first),
                                  trine__arg_i32(trine__epilogue_flags(op, call))};
@@ -330,7 +328,7 @@ static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, 
 {
     const trine_context *ctx = op->context;
     const trine_conv2d_epilogue *e = call->epilogue;
-    const int tiles = in->shape.n * s->tile_rows * s->tile_columns,
+    const int tiles = in->shape.n * s->shape.tile_rows * s->shape.tile_columns,
               wanted = ctx->caps.compute_units * MIN_ITEMS_PER_UNIT, kbs = s->out_blocks / s->kv;
     int groups = MOST_GROUPS, parts = 1;
     while (groups > 1 &&
@@ -346,14 +344,14 @@ static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, 
                                trine__arg_tensor(call->out),
                                trine__arg_local(patches_local(s, groups)),
                                trine__arg_local(products_local(s, groups)),
-                               trine__arg_i32(s->in_h),
-                               trine__arg_i32(s->in_w),
-                               trine__arg_i32(s->pad_h),
-                               trine__arg_i32(s->pad_w),
-                               trine__arg_i32(s->out_h),
-                               trine__arg_i32(s->out_w),
-                               trine__arg_i32(s->tile_rows),
-                               trine__arg_i32(s->tile_columns),
+                               trine__arg_i32(s->shape.in_h),
+                               trine__arg_i32(s->shape.in_w),
+                               trine__arg_i32(s->shape.pad_h),
+                               trine__arg_i32(s->shape.pad_w),
+                               trine__arg_i32(s->shape.out_h),
+                               trine__arg_i32(s->shape.out_w),
+                               trine__arg_i32(s->shape.tile_rows),
+                               trine__arg_i32(s->shape.tile_columns),
                                trine__arg_i32(tiles),
                                trine__arg_i32(groups),
                                trine__arg_i32(s->in_blocks),
@@ -370,11 +368,16 @@ static trine_status weights_chunk(trine_stream *stream, const winograd_state *s,
     const int t_count = c->groups * s->tt, m_at = (int)c->v_floats, du_at = (int)(c->v_floats + c->m_floats);
     TRINE_TRY(launch_input(stream, s, c, first, blocks, call->x, call->workspace,
                            trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
-    const trine__arg gradient[] = {
-        trine__arg_tensor(call->dy),     trine__arg_buffer(call->workspace), trine__arg_i32(m_at),
-        trine__arg_i32(s->out_h),        trine__arg_i32(s->out_w),           trine__arg_i32(s->tile_rows),
-        trine__arg_i32(s->tile_columns), trine__arg_i32(c->tiles),           trine__arg_i32(first),
-        trine__arg_i32(t_count)};
+    const trine__arg gradient[] = {trine__arg_tensor(call->dy),
+                                   trine__arg_buffer(call->workspace),
+                                   trine__arg_i32(m_at),
+                                   trine__arg_i32(s->shape.out_h),
+                                   trine__arg_i32(s->shape.out_w),
+                                   trine__arg_i32(s->shape.tile_rows),
+                                   trine__arg_i32(s->shape.tile_columns),
+                                   trine__arg_i32(c->tiles),
+                                   trine__arg_i32(first),
+                                   trine__arg_i32(t_count)};
     TRINE_TRY(trine__launch(stream, s->gradient, gradient, TRINE_COUNTOF(gradient),
                             trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1),
                             trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
@@ -386,7 +389,7 @@ static trine_status weights_chunk(trine_stream *stream, const winograd_state *s,
                                      trine__arg_i32(first > 0)};
     return trine__launch(
         stream, s->accumulate, accumulate, TRINE_COUNTOF(accumulate),
-        trine__grid_tiles((size_t)s->in_blocks, (size_t)(s->out_blocks / s->kv), (size_t)s->planes),
+        trine__grid_tiles((size_t)s->in_blocks, (size_t)(s->out_blocks / s->kv), (size_t)s->shape.planes),
         trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
@@ -394,9 +397,9 @@ static trine_status unpack(trine_stream *stream, const winograd_state *s, const 
                            const trine__conv2d_call *call)
 {
     const trine__arg args[] = {
-        trine__arg_buffer(call->workspace), trine__arg_i32((int)(c->v_floats + c->m_floats)),
-        trine__arg_buffer(call->dw),        trine__arg_i32(s->in_channels),
-        trine__arg_i32(s->out_channels),    trine__arg_i32(call->beta)};
+        trine__arg_buffer(call->workspace),    trine__arg_i32((int)(c->v_floats + c->m_floats)),
+        trine__arg_buffer(call->dw),           trine__arg_i32(s->shape.in_channels),
+        trine__arg_i32(s->shape.out_channels), trine__arg_i32(call->beta)};
     return trine__launch(stream, s->unpack, args, TRINE_COUNTOF(args),
                          trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, 1),
                          trine__direction_name(TRINE_BACKWARD_WEIGHTS));

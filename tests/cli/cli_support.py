@@ -106,6 +106,11 @@ def main(tests):
     return 0
 
 
+def note(reason):
+    """What a test leaves out, visibly, while the rest of it runs."""
+    print(f"left out: {reason}", flush=True)
+
+
 def skip(reason):
     """Leave with meson's code for a skipped test."""
     print(f"skipped: {reason}")

@@ -28,7 +28,7 @@ def help_texts(_folder):
     """--help everywhere, at most 80 columns, on stdout."""
     top = subprocess.run([TRINE, "--help"], capture_output=True, text=True, check=True).stdout
     commands = re.findall(r"^  ([a-z]+) ", top, re.M)
-    assert len(commands) == 13, commands
+    assert len(commands) == 15, commands
     for command in commands:
         done = subprocess.run([TRINE, command, "--help"], capture_output=True, text=True, check=True)
         assert done.stderr == "" and done.stdout.startswith(f"Usage: trine {command}"), done

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "codegen/ask.h"
 #include "trine/elementwise.h"
+#include "trine/knn.h"
 #include "trine/linear.h"
 #include "trine/loss.h"
 #include "trine/measure.h"
@@ -74,6 +75,18 @@ static void ask_losses(asker *a, const operands *o)
     must(trine_l2norm_forward(norm, a->stream, &e, &de, o->b));
     must(trine_l2norm_backward(norm, a->stream, &e, o->b, &de, &de));
     trine_l2norm_destroy(&norm);
+}
+
+static void ask_knn(asker *a, const operands *o)
+{
+    for (int distance = TRINE_SQUARED; distance <= TRINE_DOT; distance++) {
+        trine_knn *op = NULL;
+        snprintf(a->what, sizeof a->what, "nearest neighbours");
+        must(trine_knn_create(a->context, FEATURES, (trine_distance)distance, &op));
+        must(trine_knn_distances(op, a->stream, o->a, ROWS, o->a, ROWS, o->b, o->b));
+        must(trine_knn_select(op, a->stream, o->b, ROWS, ROWS, 0, 0, 1, CLASSES, o->a, o->a));
+        trine_knn_destroy(&op);
+    }
 }
 
 static void ask_optimizers(asker *a, const operands *o)
@@ -156,6 +169,7 @@ void ask_operators(asker *a)
     must(trine_buffer_create(a->context, OPERAND_BYTES, &o.b));
     a->chosen = true;
     ask_losses(a, &o);
+    ask_knn(a, &o);
     ask_optimizers(a, &o);
     ask_elementwise(a, &o);
     ask_pools(a, &o);

@@ -84,14 +84,38 @@ START_TEST(selection)
     ck_assert_int_eq(trine_dataset_label(ds, 1), 3); /* numbers stay */
     ck_assert_int_eq(trine_dataset_class_count(ds), 4);
     trine_dataset_destroy(&ds);
-    static const char *const malformed[] = {
-        "", ",", "1,", "-3", "3-", "3-1", "a", "1 2", " 1", "1;2", "1--2", "0x1", "99999999999999999999"};
+    ASSERT_OK(trine_dataset_open(root, "[Bx],3", &ds)); /* names are globs */
+    assert_names(ds, want, 3);
+    trine_dataset_destroy(&ds);
+    static const char *const malformed[] = {"",    ",",  "1,",  "-3",   "3-",  "3-1",
+                                            "1 2", " 1", "1;2", "1--2", "0x1", "99999999999999999999"};
     for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++)
         ASSERT_FAILS(TRINE_ERR_ARG, trine_dataset_open(root, malformed[i], &ds));
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_dataset_open(root, "[b", &ds));
+    ASSERT_FAILS(TRINE_ERR_DATA, trine_dataset_open(root, "c", &ds));
+    ASSERT_FAILS(TRINE_ERR_DATA, trine_dataset_open(root, "B,c*", &ds));
     ASSERT_FAILS(TRINE_ERR_DATA, trine_dataset_open(root, "4", &ds));
     ASSERT_FAILS(TRINE_ERR_DATA, trine_dataset_open(root, "0-4", &ds));
     ASSERT_FAILS(TRINE_ERR_DATA, trine_dataset_open(root, "1", &ds)); /* a10 is empty */
     ck_assert_ptr_null(ds);
+}
+END_TEST
+
+START_TEST(limits)
+{
+    static const char *const first[] = {"B/1.JpEg", "a9/x.png", "b/a.ppm"}, *const full[] = {"b/a.ppm",
+                                                                                             "b/z.PPM"};
+    trine_dataset *ds;
+    make_tree();
+    ASSERT_OK(trine_dataset_open_with(root, &(trine_dataset_options){.max_per_class = 1}, &ds));
+    assert_names(ds, first, 3);
+    trine_dataset_destroy(&ds);
+    ASSERT_OK(trine_dataset_open_with(root, &(trine_dataset_options){.min_per_class = 2}, &ds));
+    assert_names(ds, full, 2);
+    ck_assert_int_eq(trine_dataset_label(ds, 1), 3); /* numbers stay */
+    trine_dataset_destroy(&ds);
+    ASSERT_FAILS(TRINE_ERR_DATA,
+                 trine_dataset_open_with(root, &(trine_dataset_options){.min_per_class = 3}, &ds));
 }
 END_TEST
 
@@ -282,6 +306,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, folders);
     tcase_add_test(tc, selection);
+    tcase_add_test(tc, limits);
     tcase_add_test(tc, links_and_single_folder);
     tcase_add_test(tc, idx);
     tcase_add_test(tc, idx_refused);

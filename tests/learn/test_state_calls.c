@@ -112,13 +112,23 @@ static void call_embed_array(void)
     trine_vectors_free(&v);
 }
 
+static void call_onnx(void)
+{
+    const trine_onnx_options o = {.folded = 1, .normalize = 1};
+    char path[PATH_BYTES + 16];
+    snprintf(path, sizeof path, "%s/net.onnx", on.root);
+    ASSERT_OK(trine_onnx_write(on.look, dev.stream, &o, path));
+    remove(path);
+}
+
 static void call_embed_dataset(void)
 {
     const trine_embed_options o = embed_options();
     trine_vectors v;
     trine_retrieval figures;
     ASSERT_OK(trine_embed_dataset(on.look, dev.stream, on.data, &o, &v));
-    ASSERT_OK(trine_retrieval_measure(v.data, v.labels, v.count, v.dim, TRINE_EUCLIDEAN, 1, &figures));
+    ASSERT_OK(trine_retrieval_measure(dev.stream, v.data, v.labels, v.count, v.dim,
+                                      &(trine_retrieval_options){.threads = 1}, &figures));
     trine_vectors_free(&v);
 }
 
@@ -286,6 +296,7 @@ static const struct row {
     {"trine_session_create_inference trine_session_forward", call_inference, 0, 0},
     {"trine_gradients_create", call_gradients, 0, 0},
     {"trine_embed_array", call_embed_array, 0, 0},
+    {"trine_onnx_write", call_onnx, 0, 0},
     {"trine_embed_dataset", call_embed_dataset, 0, 0},
     {"trine_session_forward (eval)", pass_eval, 0, 0},
     {"trine_session_forward (no-update)", pass_no_update, 0, 0},
