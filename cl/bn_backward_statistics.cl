@@ -3,8 +3,10 @@
  *   dbeta = sum g   dgamma = rstd * sum g*(x - mean)   k1 = gamma*rstd
  *   batch statistics: k2 = k1*sum(g)/m, k3 = k1*rstd^2*sum(g*(x - mean))/m;  running statistics: k2 = k3 = 0
  * partials [blocks][parts][2][CB]; rstd [blocks*CB]; gamma, dgamma, dbeta [C] or null; k1, k2, k3 [blocks*CB], padding 0
- * global (blocks): one work-item is one channel block; parts are added in order, compensated (Kahan).  -D CB.  host src/op/batchnorm.c */
+ * global (blocks): one work-item is one channel block; parts are added in order, compensated (Kahan). With -D GROUP global (blocks*LOCAL),
+ * local (LOCAL, 1, 1): a work-group is a block, and its work-items' sums are added as a tree.  -D CB GROUP.  host src/op/batchnorm.c */
 #include "block.clh"
+#include "bn_group.clh"
 
 __kernel void bn_backward_statistics(__global const float *restrict partials, __global const float *restrict rstd,
                                      __global const float *restrict gamma, __global float *restrict dgamma,
@@ -12,18 +14,22 @@ __kernel void bn_backward_statistics(__global const float *restrict partials, __
                                      __global float *restrict k3, const int channels, const int parts, const float m,
                                      const int batch, const int accumulate)
 {
-    const int block = (int)get_global_id(0), first = block * CB;
-    if (first >= channels) return;
+    const int block = MERGED_BLOCK, first = block * CB;
+    MERGE_GUARD(first < channels);
     __global const float *part = partials + (size_t)block * parts * (2 * CB);
+    GROUP_SCRATCH(scratch);
     floatV sum = (floatV)(0.0f), sum_error = sum, product = sum, product_error = sum;
-    for (int i = 0; i < parts; i++, part += 2 * CB) {
-        const floatV a = LOADV(0, part) - sum_error, a_sum = sum + a;
+    for (int i = LANE; i < parts; i += LANES) {
+        const floatV a = LOADV(2 * i, part) - sum_error, a_sum = sum + a;
         sum_error = (a_sum - sum) - a;
         sum = a_sum;
-        const floatV b = LOADV(1, part) - product_error, b_sum = product + b;
+        const floatV b = LOADV(2 * i + 1, part) - product_error, b_sum = product + b;
         product_error = (b_sum - product) - b;
         product = b_sum;
     }
+    sum = GROUP_SUM(sum, scratch);
+    product = GROUP_SUM(product, scratch);
+    if (LANE != 0) return;
     float sums[CB], products[CB];
     STOREV(sum, 0, sums);
     STOREV(product, 0, products);

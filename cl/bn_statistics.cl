@@ -4,39 +4,43 @@
  *   rstd = 1/sqrt(m2/n + eps)   running_mean = (1-a)*running_mean + a*mean   running_var = (1-a)*running_var + a*m2/(n-1)
  * partials [blocks][images*chunks][2][CB]; mean, rstd [C rounded up to CB] (padding: 0); running_mean, running_var [C] or null
  * 1-a in two parts: one float's rounding of it, repeated at every pass, would pull towards 0 by 3e-8/a
- * global (blocks): one work-item is one channel block; chunks are added in order: deterministic.
- * -D CB.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c   Chan et al. 1979 for many parts; running_var as torch.nn.BatchNorm2d */
+ * global (blocks): one work-item is one channel block, and adds the chunks in order; with -D GROUP global (blocks*LOCAL), local (LOCAL, 1, 1):
+ * a work-group is a block, and its work-items' sums are added as a tree. Deterministic both.
+ * -D CB GROUP.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c   Chan et al. 1979 for many parts; running_var as torch.nn.BatchNorm2d */
 #include "block.clh"
+#include "bn_group.clh"
 
 __kernel void bn_statistics(__global const float *restrict partials, __global float *restrict mean_out,
                             __global float *restrict rstd_out, __global float *restrict running_mean,
                             __global float *restrict running_var, const int channels, const int images, const int pixels,
                             const int chunk, const float eps, const float factor)
 {
-    const int block = (int)get_global_id(0), first = block * CB;
-    if (first >= channels) return;
-    const int chunks = (pixels + chunk - 1) / chunk;
-    __global const float *parts = partials + (size_t)block * images * chunks * (2 * CB), *part = parts;
+    const int block = MERGED_BLOCK, first = block * CB;
+    MERGE_GUARD(first < channels);
+    const int chunks = (pixels + chunk - 1) / chunk, count = images * chunks;
+    __global const float *parts = partials + (size_t)block * count * (2 * CB);
     const float n = (float)images * (float)pixels;
+    GROUP_SCRATCH(scratch);
     const floatV origin = LOADV(0, parts);
-    floatV sum = (floatV)(0.0f), error = (floatV)(0.0f); /* of count*(chunk's mean - origin): small numbers, compensated */
-    for (int image = 0; image < images; image++)
-        for (int left = pixels; left > 0; left -= chunk, part += 2 * CB) {
-            const floatV term = (float)min(chunk, left) * (LOADV(0, part) - origin) - error, total = sum + term;
-            error = (total - sum) - term;
-            sum = total;
-        }
-    const floatV offset = sum / n, mean = origin + offset;
-    floatV m2 = (floatV)(0.0f);
+    floatV sum = (floatV)(0.0f), error = (floatV)(0.0f); /* of values*(chunk's mean - origin): small numbers, compensated */
+    for (int i = LANE; i < count; i += LANES) {
+        const float values = (float)min(chunk, pixels - i % chunks * chunk);
+        const floatV term = values * (LOADV(2 * i, parts) - origin) - error, total = sum + term;
+        error = (total - sum) - term;
+        sum = total;
+    }
+    const floatV offset = GROUP_SUM(sum, scratch) / n, mean = origin + offset;
+    floatV squared = (floatV)(0.0f);
     error = (floatV)(0.0f);
-    part = parts;
-    for (int image = 0; image < images; image++)
-        for (int left = pixels; left > 0; left -= chunk, part += 2 * CB) {
-            const floatV delta = (LOADV(0, part) - origin) - offset;
-            const floatV term = fma((float)min(chunk, left) * delta, delta, LOADV(1, part)) - error, total = m2 + term;
-            error = (total - m2) - term;
-            m2 = total;
-        }
+    for (int i = LANE; i < count; i += LANES) {
+        const float values = (float)min(chunk, pixels - i % chunks * chunk);
+        const floatV delta = (LOADV(2 * i, parts) - origin) - offset;
+        const floatV term = fma(values * delta, delta, LOADV(2 * i + 1, parts)) - error, total = squared + term;
+        error = (total - squared) - term;
+        squared = total;
+    }
+    const floatV m2 = GROUP_SUM(squared, scratch);
+    if (LANE != 0) return;
     float means[CB], squares[CB];
     STOREV(mean, 0, means);
     STOREV(m2, 0, squares);

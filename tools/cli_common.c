@@ -328,3 +328,9 @@ void cli_set_text(cJSON *object, const char *key, const char *text)
     else
         cJSON_AddItemToObject(object, key, cli_json_text(text));
 }
+
+void cli_set_tuning(cli_run *run, const char *choices)
+{
+    cli_set_text(run->json, "tuning", choices[0] != '\0' ? choices : NULL);
+    if (choices[0] != '\0') cli_talk(run, "tuning       %s, as trine tune measured", choices);
+}

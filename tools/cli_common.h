@@ -109,5 +109,7 @@ void cli_warn_untracked(const cli_run *run);
 /* Short forms of cJSON. */
 void cli_set(cJSON *object, const char *key, double value);
 void cli_set_text(cJSON *object, const char *key, const char *text); /* NULL: null */
+/* "tuning" of run->json and a line on it: measured choices as trine_session_tuning() writes them; "": null, and no line. */
+void cli_set_tuning(cli_run *run, const char *choices);
 
 #endif

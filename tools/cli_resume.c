@@ -288,7 +288,11 @@ int cli_run_training(cli_run *run, const cli_resume *resume, cli_training *train
     trine_trainer *trainer = training->trainer;
     const int steps = trine_trainer_steps(trainer), keeps = run->v.out != NULL;
     struct sigaction old[STOPPING];
-    int code = CLI_OK;
+    int code = CLI_OK, catches = 0;
+    char tuning[TRINE_SESSION_TUNING];
+    CLI_TRY(trine_trainer_tuning(trainer, tuning));
+    cli_set_tuning(run, tuning);
+    training->checkpoint.trainer = trainer;
     training->checkpoint.steps = trine_trainer_step(trainer);
     if (training->checkpoint.steps == steps) {
         cli_set_text(run->json, "checkpoint", run->v.out);
@@ -296,6 +300,7 @@ int cli_run_training(cli_run *run, const cli_resume *resume, cli_training *train
         return CLI_OK;
     }
     if (keeps) catch_signals(trainer, old);
+    catches = keeps;
     while (trine_trainer_step(trainer) < steps) {
         CLI_RUN(run_some(run, training));
         if (trine_trainer_step(trainer) == steps || (training->ended != NULL && *training->ended)) break;
@@ -311,6 +316,6 @@ int cli_run_training(cli_run *run, const cli_resume *resume, cli_training *train
     cli_set(run->json, "peak_bytes", (double)peak);
     CLI_RUN(save_result(run, resume, training)); /* before images that may fail */
 cleanup:
-    if (keeps) release_signals(old);
+    if (catches) release_signals(old);
     return code;
 }

@@ -144,7 +144,7 @@ int cli_check_out(const cli_run *run)
 static int set_training(trine_weights *file, const cli_checkpoint *checkpoint)
 {
     int code = CLI_OK;
-    char *classes = NULL, steps[16];
+    char *classes = NULL, steps[16], tuning[TRINE_SESSION_TUNING] = "";
     if (checkpoint->classes != NULL) {
         cJSON *names = cli_class_names(checkpoint->classes);
         classes = cJSON_PrintUnformatted(names);
@@ -156,6 +156,8 @@ static int set_training(trine_weights *file, const cli_checkpoint *checkpoint)
                                        checkpoint->embedding == TRINE_EMBED_FC ? "fc" : "pool"));
     CLI_TRY(trine_weights_set_metadata(file, "normalize", checkpoint->normalize ? "true" : "false"));
     CLI_TRY(trine_weights_set_metadata(file, "step", steps));
+    if (checkpoint->trainer != NULL) CLI_TRY(trine_trainer_tuning(checkpoint->trainer, tuning));
+    if (tuning[0] != '\0') CLI_TRY(trine_weights_set_metadata(file, "tuning", tuning));
 cleanup:
     cJSON_free(classes);
     return code;

@@ -39,6 +39,7 @@ typedef struct cli_checkpoint {
     const trine_dataset *classes;
     trine_embedding embedding;
     int normalize;
+    const trine_trainer *trainer; /* whose measured choices are told */
     int steps;
     int torchvision_names;
 } cli_checkpoint;

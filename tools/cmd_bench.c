@@ -192,6 +192,9 @@ static int bench(cli_run *run)
     trine_context_memory(run->context, &now_bytes, NULL);
     cli_set(run->json, "planned_bytes", (double)now_bytes);
     cli_talk(run, "%.0f MiB on the device", (double)now_bytes / (1 << 20));
+    char tuning[TRINE_SESSION_TUNING];
+    CLI_TRY(trine_session_tuning(job.session, tuning));
+    cli_set_tuning(run, tuning);
     CLI_RUN(measure(run, &job, &first_s, &median_ms, &min_ms));
     trine_context_memory(run->context, &now_bytes, &peak_bytes);
     const double flops = 2 * trine_resnet_macs(run->net, size, size) * v->batch * (v->mode == 1 ? 3 : 1);

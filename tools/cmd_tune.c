@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* trine tune: every implementation of every convolution of a network, each in a process of its own that is ended when its time is over.
+/* trine tune: every implementation of every convolution of a network and of its fully connected layer, each in a process of its own that is ended when its time is over.
  * What one gives is kept before the next begins, so that a run that is broken off loses one candidate at most. */
 #include "cli_child.h"
 #include "cli_network.h"
@@ -167,8 +167,8 @@ static void report_row(tuning *t, const cJSON *row, cJSON *results, double *defa
     {
         const double ms = known_ms(t, problem, name->valuestring);
         const char *mark = strcmp(name->valuestring, chosen) == 0 ? "*" : "";
-        const char *stem =
-            strncmp(name->valuestring, "conv2d_", 7) == 0 ? name->valuestring + 7 : name->valuestring;
+        const char *underscore = strchr(name->valuestring, '_'),
+                   *stem = underscore != NULL ? underscore + 1 : name->valuestring;
         if (ms > 0)
             cli_print(t->run, " %s%s %.3f", mark, stem, ms);
         else
@@ -184,8 +184,7 @@ static void report(tuning *t, cJSON *problems)
     cJSON_ArrayForEach(row, problems) report_row(t, row, results, &default_ms, &best_ms);
     cli_set(t->run->json, "default_ms", default_ms);
     cli_set(t->run->json, "chosen_ms", best_ms);
-    cli_print(t->run,
-              "ms each; * is taken from now on. All convolutions: %.1f ms by default, %.1f ms as tuned\n",
+    cli_print(t->run, "ms each; * is taken from now on. All of them: %.1f ms by default, %.1f ms as tuned\n",
               default_ms, best_ms);
 }
 

@@ -157,10 +157,10 @@ class Intel:
     BARRIERS = 32
     # threads and local memory of a subslice; the device that list_programs imitates
     targets = {
-        "skl": (56, 65536, "gpu:65536:256:24"),
-        "tgllp": (112, 131072, "gpu:65536:512:96"),
-        "adlp": (112, 131072, "gpu:65536:512:96"),
-        "dg2": (128, 131072, "gpu:65536:1024:512:dpas8"),
+        "skl": (56, 65536, "gpusub:65536:256:24"),
+        "tgllp": (112, 131072, "gpusub:65536:512:96"),
+        "adlp": (112, 131072, "gpusub:65536:512:96"),
+        "dg2": (128, 131072, "gpusub:65536:1024:512:dpas8"),
         "pvc": (64, 131072, "gpu:65536:1024:512:dpas16"),
     }
     # Here for its matrix units alone: SIMD32 is what it compiles the others for, of which conv2d_gemm and linear_forward spill a dozen registers.

@@ -194,7 +194,7 @@ static void linear(probe *p, const char *algorithm)
                 dw[k * FEATURES + c] += dy[n * OUTPUTS + k] * x[n * FEATURES + c];
             }
         }
-    PROBE_DO(p, trine_linear_create(p->context, FEATURES, OUTPUTS, algorithm, &op));
+    PROBE_DO(p, trine_linear_create(p->context, FEATURES, OUTPUTS, ROWS, algorithm, &op));
     if (p->status != TRINE_OK) {
         probe_report(p, algorithm, algorithm, 0);
         return;
@@ -220,8 +220,9 @@ static void linear(probe *p, const char *algorithm)
 
 void probe_linear(probe *p)
 {
-    linear(p, "linear_plain");
-    linear(p, "linear_clblast");
+    const char *names[8];
+    const size_t count = trine_linear_algorithms(names, CLI_COUNTOF(names));
+    for (size_t i = 0; i < count && i < CLI_COUNTOF(names); i++) linear(p, names[i]);
 }
 
 void probe_elementwise(probe *p)

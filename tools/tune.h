@@ -5,9 +5,13 @@
 
 #include "cli_common.h"
 
-/* A convolution of the network in one direction. */
+/* What every candidate is compared with, and not a candidate itself. */
+#define TUNE_REFERENCE "conv2d_plain"
+
+/* A convolution of the network in one direction, or its fully connected layer. */
 typedef struct tune_problem {
     trine_conv2d_desc desc;
+    int linear; /* the layer, as a convolution of images of one pixel */
     int h, w;
     trine_direction direction;
     int uses; /* of it in the network */
@@ -24,7 +28,7 @@ typedef struct tune_candidate {
 int tune_list(cli_run *run, void *user);
 /* A row of the list. */
 tune_problem tune_read(const cJSON *row);
-/* A child's work; `user` is a tune_candidate. Compares with conv2d_plain first, then {"ms"}; CLI_CHECK and "error" if it is wrong. */
+/* A child's work; `user` is a tune_candidate. Compares with TUNE_REFERENCE first, then {"ms"}; CLI_CHECK and "error" if it is wrong. */
 int tune_measure(cli_run *run, void *user);
 
 #endif

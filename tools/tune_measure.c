@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The children of trine tune: which problems a network has; and one candidate, compared with the reference and then timed. */
+/* A child of trine tune: one candidate, compared with the reference and then timed. */
 #include "tune.h"
 
 #include <math.h>
@@ -9,145 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    CHECK_IMAGES = 2,
-    GUARD_BYTES = 4096,
-    GUARD = 0xa5,
-    MOST_ALGORITHMS = 16,
-    MOST_RUNS = 15,
-    LEAST_RUNS = 3
-};
+enum { CHECK_IMAGES = 2, GUARD_BYTES = 4096, GUARD = 0xa5, MOST_RUNS = 15, LEAST_RUNS = 3 };
 static const double time_enough_s = 0.4;
 static const double allowed_error =
     1e-3; /* of the largest result: far above rounding, F(4x4, 3x3)'s included, far below a mistake */
 static const double allowed_half_error = 1e-2; /* and TF32's, which has as many bits */
-
-/* ---- the list ---- */
-
-static void add_problem(cJSON *problems, trine_context *context, const tune_problem *p)
-{
-    const trine_conv2d_desc *d = &p->desc;
-    const char *names[MOST_ALGORITHMS];
-    char text[TRINE_CONV2D_PROBLEM];
-    trine_conv2d *op = NULL;
-    trine_conv2d_problem(d, p->h, p->w, p->direction, text);
-    cJSON *known;
-    cJSON_ArrayForEach(known, problems)
-    {
-        cJSON *uses = cJSON_GetObjectItem(known, "uses");
-        if (strcmp(cJSON_GetObjectItem(known, "problem")->valuestring, text) != 0) continue;
-        cJSON_SetNumberValue(uses, uses->valuedouble + 1);
-        return;
-    }
-    if (trine_conv2d_create(context, d, p->h, p->w, 1u << p->direction, &op) != TRINE_OK) return;
-    cJSON *row = cJSON_CreateObject(), *list = cJSON_CreateArray();
-    const int numbers[] = {d->in_channels,
-                           d->out_channels,
-                           d->kernel_h,
-                           d->stride_h,
-                           d->pad_h,
-                           d->groups,
-                           d->in_cb,
-                           d->out_cb,
-                           (int)d->in_dtype,
-                           (int)d->out_dtype,
-                           d->weight_kb,
-                           d->weight_cb,
-                           p->h,
-                           p->w,
-                           (int)p->direction,
-                           d->allow_tf32};
-    cli_set_text(row, "problem", text);
-    cli_set(row, "uses", 1);
-    cli_set_text(row, "default", trine_conv2d_algorithm(op, p->direction));
-    cJSON_AddItemToObject(row, "numbers", cJSON_CreateIntArray(numbers, (int)CLI_COUNTOF(numbers)));
-    const size_t count = trine_conv2d_algorithms(op, p->direction, names, MOST_ALGORITHMS);
-    for (size_t i = 0; i < count && i < MOST_ALGORITHMS; i++)
-        if (strcmp(names[i], "conv2d_plain") != 0) cJSON_AddItemToArray(list, cJSON_CreateString(names[i]));
-    cJSON_AddItemToObject(row, "algorithms", list);
-    cJSON_AddItemToArray(problems, row);
-    trine_conv2d_destroy(&op);
-}
-
-tune_problem tune_read(const cJSON *row)
-{
-    const cJSON *numbers = cJSON_GetObjectItem(row, "numbers");
-    int n[16];
-    for (int i = 0; i < 16; i++) n[i] = cJSON_GetArrayItem(numbers, i)->valueint;
-    tune_problem p = {.desc = trine_conv2d_desc_default(n[0], n[1], n[2]),
-                      .h = n[12],
-                      .w = n[13],
-                      .direction = (trine_direction)n[14],
-                      .uses = cJSON_GetObjectItem(row, "uses")->valueint};
-    p.desc.stride_h = p.desc.stride_w = n[3];
-    p.desc.pad_h = p.desc.pad_w = n[4];
-    p.desc.groups = n[5];
-    p.desc.in_cb = n[6];
-    p.desc.out_cb = n[7];
-    p.desc.in_dtype = (trine_dtype)n[8];
-    p.desc.out_dtype = (trine_dtype)n[9];
-    p.desc.weight_kb = n[10];
-    p.desc.weight_cb = n[11];
-    p.desc.allow_tf32 = n[15];
-    return p;
-}
-
-/* The convolutions of a session, as it describes them to the operator. */
-static void list_session(cJSON *problems, cli_run *run, const trine_session *session)
-{
-    const int block = trine_session_features(session).cb;
-    const trine_dtype dtype = trine_resnet_precision(run->net);
-    trine_session_conv conv;
-    for (int i = 0; trine_session_convolution(session, i, &conv); i++) {
-        tune_problem p = {.desc = trine_conv2d_desc_default(conv.in_channels, conv.out_channels, conv.kernel),
-                          .h = conv.h,
-                          .w = conv.w};
-        p.desc.stride_h = p.desc.stride_w = conv.stride;
-        p.desc.pad_h = p.desc.pad_w = conv.kernel / 2;
-        p.desc.groups = conv.groups;
-        p.desc.allow_tf32 = trine_resnet_allows_tf32(run->net);
-        p.desc.in_cb = i == 0 ? 1 : block; /* the stem reads images */
-        p.desc.in_dtype = i == 0 ? TRINE_F32 : dtype;
-        p.desc.out_cb = block;
-        p.desc.out_dtype = dtype;
-        trine_conv2d_choose_weight_blocks(run->context, &p.desc);
-        for (int d = TRINE_FORWARD; d <= TRINE_BACKWARD_WEIGHTS; d++) {
-            p.direction = (trine_direction)d;
-            if (conv.algorithm[d] != NULL) add_problem(problems, run->context, &p);
-        }
-    }
-}
-
-int tune_list(cli_run *run, void *user)
-{
-    const cli_values *v = &run->v;
-    const trine_resnet_options what = {.arch = v->arch, .seed = 1};
-    const int size = v->size != CLI_UNSET ? v->size : cli_has_ending(v->arch, "_cifar") ? 32 : 224;
-    const trine_shape shape = {v->batch, 3, size, size};
-    trine_session *session = NULL;
-    char scope[512];
-    int code = CLI_OK;
-    (void)user;
-    CLI_RUN(cli_open_device(run, 0));
-    CLI_TRY(trine_resnet_create(run->context, &what, &run->net));
-    CLI_RUN(cli_set_precision(run));
-    if (v->mode == 1) {
-        CLI_TRY(trine_resnet_set_bn(run->net, "train"));
-        CLI_TRY(trine_session_create_training(run->net, run->stream, &shape, TRINE_EMBED_FC,
-                                              TRINE_BACKWARD_KEEP, &session));
-    } else {
-        CLI_TRY(trine_session_create_inference(run->net, run->stream, &shape, &session));
-    }
-    trine_tuning_scope(run->context, scope, sizeof scope);
-    cli_set_text(run->json, "scope", scope);
-    cli_set_text(run->json, "device", trine_context_device(run->context)->name);
-    list_session(cJSON_AddArrayToObject(run->json, "problems"), run, session);
-cleanup:
-    trine_session_destroy(&session);
-    return code;
-}
-
-/* ---- one candidate ---- */
 
 /* Device memory between two guards. */
 typedef struct guarded {
@@ -197,9 +63,10 @@ cleanup:
 typedef struct bench {
     const tune_problem *p;
     trine_conv2d *op;
+    trine_linear *fc; /* instead of op */
     trine_tensor x, y;
     guarded out, workspace;
-    trine_buffer *weights;
+    trine_buffer *weights, *bias; /* of fc: 0, or its gradient */
 } bench;
 
 static void close_bench(bench *b)
@@ -207,6 +74,8 @@ static void close_bench(bench *b)
     const int x_is_out = b->p != NULL && b->p->direction == TRINE_BACKWARD_DATA,
               y_is_out = b->p != NULL && b->p->direction == TRINE_FORWARD;
     trine_conv2d_destroy(&b->op);
+    trine_linear_destroy(&b->fc);
+    trine_buffer_release(&b->bias);
     if (!x_is_out) trine_buffer_release(&b->x.buffer);
     if (!y_is_out) trine_buffer_release(&b->y.buffer);
     trine_buffer_release(&b->weights);
@@ -239,19 +108,44 @@ cleanup:
     return code;
 }
 
-static int open_bench(cli_run *run, const tune_problem *p, const char *algorithm, int n, bench *b)
+/* The operator and the shape of y; *workspace: its bytes. The fully connected layer's reference is a convolution. */
+static int open_operator(cli_run *run, const tune_problem *p, const char *algorithm, int n, bench *b,
+                         size_t *workspace)
 {
     trine_conv2d_desc d = p->desc;
+    float *zeros = NULL;
+    int code = CLI_OK;
+    if (p->linear && strcmp(algorithm, TUNE_REFERENCE) != 0) {
+        const size_t bytes = (size_t)d.out_channels * sizeof(float);
+        b->y.shape = (trine_shape){n, d.out_channels, 1, 1};
+        CLI_TRY(trine_linear_create(run->context, d.in_channels, d.out_channels, n, algorithm, &b->fc));
+        *workspace = trine_linear_workspace_bytes(b->fc, run->stream, n);
+        zeros = calloc(1, bytes);
+        if (zeros == NULL) return cli_error(CLI_FAILED, "out of memory");
+        CLI_TRY(trine_buffer_create(run->context, bytes, &b->bias));
+        CLI_TRY(trine_buffer_write(run->stream, b->bias, 0, zeros, bytes));
+    } else {
+        d.algorithm = algorithm;
+        CLI_TRY(trine_conv2d_create(run->context, &d, p->h, p->w, 1u << p->direction, &b->op));
+        CLI_TRY(trine_conv2d_output_shape(b->op, n, &b->y.shape));
+        *workspace = trine_conv2d_workspace_bytes(b->op, p->direction, n);
+    }
+cleanup:
+    free(zeros);
+    return code;
+}
+
+static int open_bench(cli_run *run, const tune_problem *p, const char *algorithm, int n, bench *b)
+{
+    const trine_conv2d_desc d = p->desc;
     float *weights = NULL;
+    size_t workspace = 0;
     int code = CLI_OK;
     b->p = p;
-    d.algorithm = algorithm;
-    CLI_TRY(trine_conv2d_create(run->context, &d, p->h, p->w, 1u << p->direction, &b->op));
     b->x = (trine_tensor){.shape = {n, d.in_channels, p->h, p->w}, .cb = d.in_cb, .dtype = d.in_dtype};
     b->y = (trine_tensor){.cb = d.out_cb, .dtype = d.out_dtype};
-    CLI_TRY(trine_conv2d_output_shape(b->op, n, &b->y.shape));
-    const size_t weight_bytes = trine_conv2d_weight_count(&d) * sizeof(float),
-                 workspace = trine_conv2d_workspace_bytes(b->op, p->direction, n);
+    CLI_RUN(open_operator(run, p, algorithm, n, b, &workspace));
+    const size_t weight_bytes = trine_conv2d_weight_count(&d) * sizeof(float);
     const size_t out_bytes = p->direction == TRINE_FORWARD         ? trine_tensor_bytes(&b->y)
                              : p->direction == TRINE_BACKWARD_DATA ? trine_tensor_bytes(&b->x)
                                                                    : weight_bytes;
@@ -272,15 +166,31 @@ static int open_bench(cli_run *run, const tune_problem *p, const char *algorithm
     }
     CLI_TRY(trine_buffer_create(run->context, weight_bytes, &b->weights));
     CLI_TRY(trine_buffer_write(run->stream, b->weights, 0, weights, weight_bytes));
-    CLI_TRY(trine_conv2d_prepare(b->op, run->stream, b->weights));
+    if (b->op != NULL) CLI_TRY(trine_conv2d_prepare(b->op, run->stream, b->weights));
 cleanup:
     free(weights);
     return code;
 }
 
+static trine_status enqueue_linear(cli_run *run, bench *b)
+{
+    if (b->p->direction == TRINE_FORWARD)
+        return trine_linear_forward(b->fc, run->stream, &b->x, b->weights, b->bias, &b->y,
+                                    b->workspace.inner);
+    if (b->p->direction == TRINE_BACKWARD_DATA)
+        return trine_linear_backward_data(b->fc, run->stream, &b->y, b->weights, &b->x, b->workspace.inner);
+    return trine_linear_backward_weights(b->fc, run->stream, &b->x, &b->y, 0, b->out.inner, b->bias,
+                                         b->workspace.inner);
+}
+
 static int run_once(cli_run *run, bench *b, int with_weights)
 {
     int code = CLI_OK;
+    if (b->fc != NULL) {
+        CLI_TRY(enqueue_linear(run, b));
+        CLI_TRY(trine_stream_sync(run->stream));
+        return CLI_OK;
+    }
     if (with_weights) CLI_TRY(trine_conv2d_prepare(b->op, run->stream, b->weights));
     if (b->p->direction == TRINE_FORWARD)
         CLI_TRY(trine_conv2d_forward(b->op, run->stream, &b->x, NULL, &b->y, b->workspace.inner));
@@ -378,7 +288,7 @@ static int check(cli_run *run, const tune_candidate *c)
     const int n = run->v.batch < CHECK_IMAGES ? run->v.batch : CHECK_IMAGES;
     int code = CLI_OK;
     CLI_RUN(open_bench(run, c->problem, c->algorithm, n, &b));
-    CLI_RUN(open_bench(run, c->problem, "conv2d_plain", n, &reference));
+    CLI_RUN(open_bench(run, c->problem, TUNE_REFERENCE, n, &reference));
     CLI_RUN(run_once(run, &reference, 0));
     CLI_RUN(run_once(run, &b, 0));
     CLI_RUN(play(run, &b, c->algorithm));

@@ -32,7 +32,8 @@ typedef struct trine_conv2d_desc {
     int relu;             /**< epilogue: y = max(0, .) */
     int emit_bn_partials; /**< forward also writes the statistics that trine_batchnorm_statistics() merges */
     int batch; /**< images that are to come at a time, for choosing by measurement (trine/tuning.h); 0: nobody knows */
-    const char *algorithm; /**< NULL: chosen; else the name of an implementation, or TRINE_ERR_UNSUPPORTED */
+    /** NULL: chosen; else the name of an implementation, or of a variant of one, or TRINE_ERR_UNSUPPORTED */
+    const char *algorithm;
 } trine_conv2d_desc;
 
 /** stride, dilation and groups 1, padding 0, blocks 1 (dense weights), nothing fused. */
@@ -64,9 +65,11 @@ TRINE_API trine_status trine_conv2d_create(trine_context *context, const trine_c
                                            int w, unsigned directions, trine_conv2d **out);
 /** P = floor((H + 2*pad_h - dilation_h*(R-1) - 1) / stride_h) + 1, Q likewise. n is taken over. */
 TRINE_API trine_status trine_conv2d_output_shape(const trine_conv2d *op, int n, trine_shape *out);
-/** Name of the implementation chosen for a direction, NULL if the direction was not asked for. */
+/** Name of the implementation chosen for a direction, "NAME:VARIANT" where that is a certain tile or such; NULL if the direction was
+ *  not asked for. */
 TRINE_API const char *trine_conv2d_algorithm(const trine_conv2d *op, trine_direction direction);
-/** Names of all implementations that could serve this operator in a direction, best first; the count is returned. */
+/** Names of all implementations and variants that could serve this operator in a direction, best first; the count is
+ *  returned. */
 TRINE_API size_t trine_conv2d_algorithms(const trine_conv2d *op, trine_direction direction,
                                          const char **names, size_t capacity);
 /** Bytes of workspace for a batch of n; 0 if none. */

@@ -61,6 +61,12 @@ typedef struct trine_session_conv {
 /** Convolution i in the network's order. @return 1; 0: there is none, or the session leaves it out */
 TRINE_API int trine_session_convolution(const trine_session *session, int i, trine_session_conv *out);
 
+/** Which measured choices (trine/tuning.h) the session runs by, of those that would be others without measurements: "N choices, HASH",
+ *  the same for the same set of them; "" where there are none.
+ *  @return TRINE_ERR_NOMEM */
+enum { TRINE_SESSION_TUNING = 48 };
+TRINE_API trine_status trine_session_tuning(const trine_session *session, char text[TRINE_SESSION_TUNING]);
+
 /** Enqueue a forward pass. @param x [n,C,H,W] NCHW (cb 1), 1 <= n <= the planned batch; must stay as it is until backward has run
  *  @return TRINE_ERR_SHAPE: another image size, or (naming the layer and the remedies) one value per channel for a layer that
  *          normalises with batch statistics */

@@ -103,6 +103,8 @@ TRINE_API trine_status trine_trainer_create_array(trine_resnet *net, trine_strea
 TRINE_API int trine_trainer_steps(const trine_trainer *trainer);
 /** Steps of an epoch. At the end of one of at least 16 steps the callback has been told of all of them. */
 TRINE_API int trine_trainer_epoch_steps(const trine_trainer *trainer);
+/** trine_session_tuning() of all that a step runs, the frozen part included. The checkpoint should say it. */
+TRINE_API trine_status trine_trainer_tuning(const trine_trainer *trainer, char text[TRINE_SESSION_TUNING]);
 /** Steps that have run so far, those before trine_trainer_resume() included. */
 TRINE_API int trine_trainer_step(const trine_trainer *trainer);
 /** Run to the end (or until the callback or trine_trainer_stop() ends it). The network has the result of trine_trainer_step()
@@ -121,7 +123,8 @@ TRINE_API void trine_trainer_stop(trine_trainer *trainer);
  *  for each parameter P that has taken a step, S being PyTorch's name of the moment ("momentum_buffer"; "exp_avg", "exp_avg_sq");
  *  with a memory "memory.count", "memory.next" (I64) and, unless it is empty, "memory.rows" (F32 [count][D]), "memory.labels" (I32);
  *  "optimizer.step" (I64) and "schedule" (F64: plateau's learning rate, best mean, bad means; loss sum and count). Metadata: "step",
- *  the network's state hash, the device, and under "run." every setting that decides the arithmetic. Equal states give equal
+ *  the network's state hash, the device, and under "run." every setting that decides the arithmetic, measured choices
+ *  (trine_trainer_tuning()) where there are any. Equal states give equal
  *  lists. Waits.
  *  @param out the caller's   @return TRINE_ERR_STATE: while it runs, or after its run failed */
 TRINE_API trine_status trine_trainer_save(trine_trainer *trainer, trine_weights **out);

@@ -15,7 +15,7 @@ extern "C" {
 typedef struct trine_tuning_row {
     const char *problem;   /**< as trine_conv2d_problem() writes it */
     int batch;             /**< images */
-    const char *algorithm; /**< the implementation's name */
+    const char *algorithm; /**< the implementation's name, or "NAME:VARIANT" */
     double ms;             /**< > 0; or -1: it was wrong, too slow or crashed */
 } trine_tuning_row;
 

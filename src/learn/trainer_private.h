@@ -119,4 +119,9 @@ trine_status trine__trainer_log_flush(trine_trainer *t, trine_step_fn each_step,
 /* The stream must be idle. */
 void trine__trainer_log_free(trine_trainer *t);
 
+/* ---- trainer_settings.c ---- */
+
+/* Write what decides the arithmetic to `out`, or, where that is NULL, compare it with what is saved. */
+trine_status trine__trainer_settings(trine_trainer *t, trine_weights *out, const trine_weights *saved);
+
 #endif

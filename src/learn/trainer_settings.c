@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "learn/trainer_private.h"
+#include "net/choices.h"
 #include "net/session_private.h"
 
 typedef struct settings {
@@ -187,6 +188,34 @@ static void data_settings(settings *s, const trine_trainer *t)
     s->mismatch = mismatch;
 }
 
+trine_status trine_trainer_tuning(const trine_trainer *t, char text[TRINE_SESSION_TUNING])
+{
+    trine__choices choices = {0};
+    trine_status status = trine__choices_add(&choices, t->session);
+    if (status == TRINE_OK && t->trunk) status = trine__choices_add(&choices, trine__trunk_session(t->trunk));
+    if (status == TRINE_OK) trine__choices_text(&choices, text);
+    trine__choices_free(&choices);
+    return status;
+}
+
+/* Measured choices decide the arithmetic as options do, but no option brings them back. A state says nothing where there are none. */
+static trine_status tuning_setting(const settings *s, const trine_trainer *t)
+{
+    static const char key[] = "run.tuning";
+    char here[TRINE_SESSION_TUNING];
+    TRINE_TRY(trine_trainer_tuning(t, here));
+    if (s->out) return here[0] ? trine_weights_set_metadata(s->out, key, here) : TRINE_OK;
+    const char *saved = trine_weights_metadata(s->saved, key);
+    TRINE_CHECK(
+        strcmp(here, saved ? saved : "") == 0, s->mismatch,
+        "trine tune's measurements make other choices here (%s) than in the saved run (%s), which would not "
+        "end with its bytes: %s; or begin a new run with the weights that it had come to",
+        here[0] ? here : "none", saved ? saved : "none",
+        saved ? "resume with the measurements that it had (TRINE_CACHE_DIR, TRINE_TUNING)"
+              : "resume with TRINE_TUNING=off");
+    return TRINE_OK;
+}
+
 /* Policies and freezing, layer by layer. */
 static void policy_settings(settings *s, const trine_resnet *net)
 {
@@ -222,6 +251,7 @@ trine_status trine__trainer_settings(trine_trainer *t, trine_weights *out, const
     run_settings(&s, t);
     data_settings(&s, t);
     policy_settings(&s, t->net);
+    if (s.status == TRINE_OK) s.status = tuning_setting(&s, t);
     network_state(&s, t);
     return s.status;
 }

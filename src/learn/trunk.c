@@ -194,6 +194,11 @@ trine_status trine__trunk_tensor(const trine__trunk *trunk, trine_tensor *out)
     return trine_tensor_create(trunk->options.stream->context, &trunk->shape, trunk->cb, out);
 }
 
+const trine_session *trine__trunk_session(const trine__trunk *trunk)
+{
+    return trunk->session;
+}
+
 const char *trine__trunk_note(const trine__trunk *trunk)
 {
     return trunk->note;

@@ -42,6 +42,8 @@ trine_status trine__trunk_run(trine__trunk *trunk, const trine_tensor *x, trine_
 trine_status trine__trunk_tensor(const trine__trunk *trunk, trine_tensor *out);
 /* What is frozen and where its features are, in a sentence that lives as long as the trunk. */
 const char *trine__trunk_note(const trine__trunk *trunk);
+/* What evaluates it. */
+const trine_session *trine__trunk_session(const trine__trunk *trunk);
 void trine__trunk_destroy(trine__trunk **trunk);
 
 #endif

@@ -167,7 +167,7 @@ static trine_status forward_fc(trine_session *s)
 {
     const trine__spec *spec = &s->net->spec;
     const int n = s->values[s->features].tensor.shape.n;
-    TRINE_TRY(trine_linear_create(s->net->context, spec->features, spec->outputs, NULL, &s->fc));
+    TRINE_TRY(trine_linear_create(s->net->context, spec->features, spec->outputs, n, NULL, &s->fc));
     TRINE_TRY(trine__plan_value(s, (trine_shape){n, spec->outputs, 1, 1}, 1, TRINE_F32, &s->logits));
     return trine__plan_node(
         s,

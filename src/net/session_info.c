@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a session's plan looks like from outside. */
-#include "net/session_private.h"
+#include "net/choices.h"
 
 /* The layer that a node belongs to, for the profile. */
 const char *trine__node_scope(const trine_session *s, const trine__node *node)
@@ -48,4 +48,13 @@ int trine_session_convolution(const trine_session *s, int i, trine_session_conv 
     for (int d = 0; d <= TRINE_BACKWARD_WEIGHTS; d++)
         out->algorithm[d] = trine_conv2d_algorithm(u->conv, (trine_direction)d);
     return 1;
+}
+
+trine_status trine_session_tuning(const trine_session *s, char text[TRINE_SESSION_TUNING])
+{
+    trine__choices choices = {0};
+    const trine_status status = trine__choices_add(&choices, s);
+    if (status == TRINE_OK) trine__choices_text(&choices, text);
+    trine__choices_free(&choices);
+    return status;
 }

@@ -41,16 +41,17 @@ struct trine_batchnorm {
                                         k1's place, and b */
 };
 
-/* Whether work-groups reduce chunks (cl/bn_group.clh), not work-items: work-items of a GPU share their instructions and
+/* Whether work-groups reduce and merge chunks (cl/bn_group.clh), not work-items: work-items of a GPU share their instructions and
  * their memory accesses, so that one alone leaves the others' lanes idle. */
 static bool groups_reduce(const trine_batchnorm *bn)
 {
     return !bn->context->caps.cpu;
 }
 
-static bool is_partials(int kernel)
+static bool reduces(int kernel)
 {
-    return kernel == PARTIALS || kernel == BACKWARD_PARTIALS;
+    return kernel == PARTIALS || kernel == BACKWARD_PARTIALS || kernel == STATISTICS ||
+           kernel == BACKWARD_STATISTICS;
 }
 
 /* `dtype`: of the tensors among the arguments. */
@@ -61,7 +62,7 @@ static trine_status launch(trine_batchnorm *bn, trine_stream *stream, int kernel
     if (!*made) {
         char options[48];
         snprintf(options, sizeof options, "-DCB=%d%s%s", bn->cb, trine__storage_options(dtype, TRINE_F32),
-                 is_partials(kernel) && groups_reduce(bn) ? " -DGROUP" : "");
+                 reduces(kernel) && groups_reduce(bn) ? " -DGROUP" : "");
         TRINE_TRY(
             trine__kernel_create(bn->context, stems[kernel], kernel == COEFFICIENTS ? "" : options, made));
     }
@@ -197,10 +198,11 @@ static trine__grid channel_grid(const trine_batchnorm *bn)
     return trine__grid_lines((size_t)bn->blocks * (size_t)bn->cb, 1, 1, TRINE__LOCAL);
 }
 
-/* One work-item a block, which is a channel where blocks are of 1. */
+/* One work-item or work-group a block, which is a channel where blocks are of 1. */
 static trine__grid block_grid(const trine_batchnorm *bn)
 {
     const size_t blocks = (size_t)bn->blocks;
+    if (groups_reduce(bn)) return trine__grid_lines(blocks * TRINE__LOCAL, 1, 1, TRINE__LOCAL);
     return bn->cb == 1 ? trine__grid_lines(blocks, 1, 1, TRINE__LOCAL) : trine__grid_tiles(blocks, 1, 1);
 }
 

@@ -2,7 +2,6 @@
 /* conv2d: validates once, picks an implementation for each direction, checks shapes, hands over. */
 #include "trine/conv2d.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +9,8 @@
 #include "op/conv2d_convert.h"
 #include "rt/tuning.h"
 
-/* Of kernel, stride, padding and dilation, and of images: positions fit 32 bits. */
-enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29 };
+/* Of kernel, stride, padding and dilation, and of images: positions fit 32 bits. Rows of the table with their variants. */
+enum { MAX_SIZE = 1 << 14, MAX_IMAGE = 1 << 29, MOST_CANDIDATES = 32 };
 
 /* Best first where several support and prefer a problem and nobody has measured (by_measurement()). */
 static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_winograd4,
@@ -21,6 +20,7 @@ static const trine__conv2d_impl *const implementations[] = {&trine__conv2d_winog
                                                             &trine__conv2d_direct,
                                                             &trine__conv2d_gemm,
                                                             &trine__conv2d_mma,
+                                                            &trine__conv2d_clblast,
                                                             &trine__conv2d_plain};
 
 trine_conv2d_desc trine_conv2d_desc_default(int in_channels, int out_channels, int kernel)
@@ -77,16 +77,17 @@ static trine_status check_desc(const trine_conv2d_desc *d)
     return TRINE_OK;
 }
 
+bool trine__conv2d_only_measured(const trine_conv2d *op, trine_direction direction)
+{
+    (void)op;
+    (void)direction;
+    return false;
+}
+
 static int output_size(int in, int pad, int dilation, int kernel, int stride)
 {
     const int room = in + 2 * pad - dilation * (kernel - 1) - 1;
     return room < 0 ? 0 : room / stride + 1;
-}
-
-const char *trine__direction_name(trine_direction direction)
-{
-    static const char *const names[] = {"forward", "backward_data", "backward_weights"};
-    return names[direction];
 }
 
 trine__weight_options trine__conv2d_weight_options(const trine_conv2d *op)
@@ -117,52 +118,74 @@ trine_status trine__conv2d_check_positions(const trine_conv2d *op, trine_directi
     return TRINE_OK;
 }
 
-/* Of row i of the table, lower is better, -1 is out of the question: by name, by $TRINE_ALGORITHMS, or by its preference. */
-static int rank_of(const trine_conv2d *op, trine_direction direction, const char *algorithm, size_t i)
+/* Who may be chosen: an implementation as it is, or a variant of it (from 1 on). */
+typedef struct candidate {
+    const trine__conv2d_impl *impl;
+    int variant;
+    const char *name;
+} candidate;
+
+/* All that could serve, best first, a variant behind its implementation. */
+static size_t list_candidates(const trine_conv2d *op, trine_direction direction,
+                              candidate out[MOST_CANDIDATES])
 {
-    const trine__conv2d_impl *impl = implementations[i];
-    if (algorithm) return strcmp(algorithm, impl->name) == 0 ? 0 : -1;
-    if (!op->context->algorithms && impl->prefers && !impl->prefers(op, direction)) return -1;
-    return trine__algorithm_rank(op->context, impl->name);
+    size_t count = 0;
+    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
+        const trine__conv2d_impl *impl = implementations[i];
+        if (!impl->supports(op, direction)) continue;
+        if (count < MOST_CANDIDATES) out[count++] = (candidate){impl, 0, impl->name};
+        for (int v = 1; impl->variants && impl->variants[v - 1]; v++)
+            if (count < MOST_CANDIDATES && impl->supports_variant(op, direction, v))
+                out[count++] = (candidate){impl, v, impl->variants[v - 1]};
+    }
+    return count;
 }
 
-/* Row `best` of the table, or what `trine tune` has found to be faster by more than its noise. */
-static int by_measurement(const trine_conv2d *op, trine_direction direction, const bool *tried, int best)
+/* Lower is better, -1 is out of the question: by name, by $TRINE_ALGORITHMS, or by the implementation's preference. */
+static int rank_of(const trine_conv2d *op, trine_direction direction, const char *algorithm,
+                   const candidate *c)
 {
-    const double margin = 0.97;
+    if (algorithm) return strcmp(algorithm, c->name) == 0 ? 0 : -1;
+    if (!op->context->algorithms &&
+        (c->variant > 0 || (c->impl->prefers && !c->impl->prefers(op, direction))))
+        return -1;
+    return trine__algorithm_rank(op->context, c->name);
+}
+
+/* The candidate `first`, or what `trine tune` has found to be faster. */
+static int by_measurement(const trine_conv2d *op, trine_direction direction, const candidate *list,
+                          size_t count, const bool *tried, int first)
+{
+    const char *names[MOST_CANDIDATES];
     char problem[TRINE_CONV2D_PROBLEM];
     trine_conv2d_problem(&op->desc, op->h, op->w, direction, problem);
-    double best_ms = trine__tuning_ms(op->context, problem, op->desc.batch, implementations[best]->name);
-    if (best_ms == 0) return best;
-    best_ms = best_ms < 0 ? HUGE_VAL : margin * best_ms;
-    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
-        if (tried[i] || (int)i == best || !implementations[i]->supports(op, direction)) continue;
-        const double ms = trine__tuning_ms(op->context, problem, op->desc.batch, implementations[i]->name);
-        if (ms <= 0 || ms >= best_ms) continue;
-        best_ms = ms;
-        best = (int)i;
-    }
-    return best;
+    for (size_t i = 0; i < count; i++) names[i] = tried[i] ? NULL : list[i].name;
+    return trine__tuning_pick(op->context, problem, op->desc.batch, names, count, first);
 }
 
 static trine_status choose(trine_conv2d *op, trine_direction direction, const char *algorithm)
 {
-    bool tried[TRINE_COUNTOF(implementations)] = {false};
+    candidate list[MOST_CANDIDATES];
+    bool tried[MOST_CANDIDATES] = {false};
+    const size_t count = list_candidates(op, direction, list);
     for (;;) {
         int best = -1, best_rank = 0;
-        for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
-            const int rank = tried[i] ? -1 : rank_of(op, direction, algorithm, i);
-            if (rank < 0 || (best >= 0 && rank >= best_rank) || !implementations[i]->supports(op, direction))
-                continue;
+        for (size_t i = 0; i < count; i++) {
+            const int rank = tried[i] ? -1 : rank_of(op, direction, algorithm, &list[i]);
+            if (rank < 0 || (best >= 0 && rank >= best_rank)) continue;
             best = (int)i;
             best_rank = rank;
         }
         if (best < 0) break;
-        if (!algorithm && !op->context->algorithms) best = by_measurement(op, direction, tried, best);
-        const trine__conv2d_impl *impl = op->impl[direction] = implementations[best];
-        const trine_status status = impl->create(op, direction, &op->state[direction]);
+        const int first = best;
+        if (!algorithm && !op->context->algorithms)
+            best = by_measurement(op, direction, list, count, tried, best);
+        op->measured[direction] = best != first;
+        op->impl[direction] = list[best].impl;
+        op->variant[direction] = list[best].variant;
+        const trine_status status = list[best].impl->create(op, direction, &op->state[direction]);
         if (status != TRINE_ERR_BUILD || algorithm) return status;
-        trine__log(op->context, "conv2d: %s left out: %s", impl->name,
+        trine__log(op->context, "conv2d: %s left out: %s", list[best].name,
                    trine_last_error()); /* the next one may do */
         op->impl[direction] = NULL;
         tried[best] = true;
@@ -233,18 +256,26 @@ trine_status trine_conv2d_output_shape(const trine_conv2d *op, int n, trine_shap
 
 const char *trine_conv2d_algorithm(const trine_conv2d *op, trine_direction direction)
 {
-    return op->impl[direction] ? op->impl[direction]->name : NULL;
+    const trine__conv2d_impl *impl = op->impl[direction];
+    const int variant = op->variant[direction];
+    return !impl ? NULL : variant ? impl->variants[variant - 1] : impl->name;
+}
+
+bool trine__conv2d_choice(const trine_conv2d *op, trine_direction direction, char text[TRINE__CHOICE])
+{
+    char problem[TRINE_CONV2D_PROBLEM];
+    if (!op->impl[direction] || !op->measured[direction]) return false;
+    trine_conv2d_problem(&op->desc, op->h, op->w, direction, problem);
+    snprintf(text, TRINE__CHOICE, "%s | %s", problem, trine_conv2d_algorithm(op, direction));
+    return true;
 }
 
 size_t trine_conv2d_algorithms(const trine_conv2d *op, trine_direction direction, const char **names,
                                size_t capacity)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
-        if (!implementations[i]->supports(op, direction)) continue;
-        if (count < capacity) names[count] = implementations[i]->name;
-        count++;
-    }
+    candidate list[MOST_CANDIDATES];
+    const size_t count = list_candidates(op, direction, list);
+    for (size_t i = 0; i < count && i < capacity; i++) names[i] = list[i].name;
     return count;
 }
 

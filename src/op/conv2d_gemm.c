@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "op/conv2d_gemm_tiles.h"
 #include "op/conv2d_mma.h"
-#include "op/conv2d_private.h"
 #include "op/conv2d_taps.h"
 
 enum {
@@ -14,23 +14,11 @@ enum {
     MAX_TAPS = 1024,      /* of a filter */
     MAX_REACH = 1 << 13,  /* of images, padding and dilated filters: cl/conv2d_gemm.clh's corners */
     MAX_PHASES = 64,      /* of a stride */
-    GROUPS_PER_UNIT = 4,  /* work-groups that keep a compute unit busy */
     SHORTEST_SPLIT = 1024 /* pixels */
 };
 
-/* A work-group of side x side work-items makes side*tm x side*tn results (cl/conv2d_gemm.clh). `speed`: of a device full of such groups,
- * as a share of the largest tile's: an estimate from what it
- * reads for each product, which no GPU has confirmed yet. */
-typedef struct tile {
-    int side, tm, tn;
-    double speed;
-} tile;
-
-static const tile tiles[] = {{16, 4, 4, 1.0}, {8, 4, 4, 0.7}};
-enum { TILES = sizeof tiles / sizeof tiles[0] };
-
 typedef struct gemm_state {
-    trine__kernel *kernels[TILES],
+    trine__kernel *kernels[TRINE__TILES],
         *pack; /* NULL: the device cannot run such a tile. `pack`: prepare; backward_weights' second pass */
     trine_buffer *taps;
     int sources, results; /* channels of a group that are read and written */
@@ -46,13 +34,6 @@ typedef struct tap {
     int32_t row, column, position, unused; /* an int4 */
 } tap;
 
-static bool runs(const trine__caps *caps, const tile *t)
-{
-    const int floats = t->side * (t->side * (t->tm + t->tn) + 8); /* of local memory */
-    return caps->max_local_size >= (size_t)(t->side * t->side) &&
-           caps->local_bytes >= sizeof(float) * (size_t)floats;
-}
-
 static bool supports(const trine_conv2d *op, trine_direction direction)
 {
     (void)direction;
@@ -63,17 +44,28 @@ static bool supports(const trine_conv2d *op, trine_direction direction)
     return d->kernel_h <= MAX_TAPS && d->kernel_w <= MAX_TAPS && d->kernel_h * d->kernel_w <= MAX_TAPS &&
            d->dilation_h * (d->kernel_h - 1) <= MAX_REACH && d->dilation_w * (d->kernel_w - 1) <= MAX_REACH &&
            d->stride_h <= MAX_PHASES && d->stride_w <= MAX_PHASES &&
-           d->stride_h * d->stride_w <= MAX_PHASES && runs(&op->context->caps, &tiles[TILES - 1]);
+           d->stride_h * d->stride_w <= MAX_PHASES &&
+           trine__tile_runs(&op->context->caps, &trine__tiles[TRINE__SMALLEST_TILE]);
+}
+
+/* Of packed weights: 1 << it sources lie in a block. */
+static int source_shift_of(int sources)
+{
+    int shift = 0;
+    while (shift < MAX_SOURCE_SHIFT && 1 << shift < sources) shift++;
+    return shift;
 }
 
 typedef struct kernel_options {
-    char text[128];
+    char text[192];
 } kernel_options;
 
-static kernel_options options_of(const trine_conv2d *op, trine_direction direction, const tile *t, bool mma)
+static kernel_options options_of(const trine_conv2d *op, trine_direction direction, const trine__tile *t,
+                                 int source_shift, bool mma)
 {
     kernel_options o;
-    snprintf(o.text, sizeof o.text, "-DSIDE=%d -DTM=%d -DTN=%d%s%s", t->side, t->tm, t->tn,
+    snprintf(o.text, sizeof o.text, "%s%s%s",
+             trine__tile_shape(&op->context->caps, t, 1 << source_shift).text,
              trine__conv2d_storage_options(op, direction), mma ? trine__conv2d_mma_options(op).text : "");
     return o;
 }
@@ -82,9 +74,12 @@ static kernel_options options_of(const trine_conv2d *op, trine_direction directi
  * or where it is allowed, so that nothing changes precision by itself. */
 static bool supports_mma(const trine_conv2d *op, trine_direction direction)
 {
-    return trine__conv2d_mma_options(op).text[0] && runs(&op->context->caps, &tiles[0]) &&
+    return trine__conv2d_mma_options(op).text[0] && trine__tile_runs(&op->context->caps, &trine__tiles[0]) &&
            supports(op, direction) &&
-           trine__conv2d_mma_builds(op, options_of(op, TRINE_FORWARD, &tiles[0], true).text);
+           trine__conv2d_mma_builds(op,
+                                    options_of(op, TRINE_FORWARD, &trine__tiles[0],
+                                               source_shift_of(op->desc.in_channels / op->desc.groups), true)
+                                        .text);
 }
 
 /* By name, or where `trine tune` found it right and fast: no GPU has run it yet. */
@@ -108,7 +103,7 @@ static bool prefers(const trine_conv2d *op, trine_direction direction)
 static void destroy(void *state)
 {
     gemm_state *s = state;
-    for (int i = 0; i < TILES; i++) trine__kernel_destroy(&s->kernels[i]);
+    for (int i = 0; i < TRINE__TILES; i++) trine__kernel_destroy(&s->kernels[i]);
     trine__kernel_destroy(&s->pack);
     trine_buffer_release(&s->taps);
     free(s);
@@ -149,6 +144,22 @@ static void plan_backward_data(const trine_conv2d *op, gemm_state *s, tap *taps)
     s->os_w = d->stride_w;
 }
 
+/* A variant has its tile, what is not tuned those that are chosen from by size. */
+static bool takes_tile(const trine_conv2d *op, trine_direction direction, int i)
+{
+    const int variant = op->variant[direction];
+    return variant ? i == variant - 1
+                   : i < TRINE__UNTUNED_TILES && trine__tile_runs(&op->context->caps, &trine__tiles[i]);
+}
+
+/* CPUs do not gain from another tile what they lose by work-groups with barriers. */
+static bool supports_variant(const trine_conv2d *op, trine_direction direction, int variant)
+{
+    const trine__tile *t = &trine__tiles[variant - 1];
+    return !op->context->caps.cpu && trine__tile_runs(&op->context->caps, t) &&
+           (t->exchange == TRINE__BY_LOCAL_MEMORY || direction != TRINE_BACKWARD_WEIGHTS);
+}
+
 static bool dense_weights(const trine_conv2d *op)
 {
     return op->desc.weight_kb == 1 && op->desc.weight_cb == 1;
@@ -161,11 +172,12 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     const char *in_layout = trine__conv2d_weight_options(op).text;
     const int tap_count = op->desc.kernel_h * op->desc.kernel_w;
     TRINE_TRY(trine__buffer_from_host(op->context, taps, (size_t)tap_count * sizeof *taps, &s->taps));
-    for (int i = 0; i < (s->mma ? 1 : TILES); i++) {
-        if (!runs(&op->context->caps, &tiles[i])) continue;
-        const kernel_options options = options_of(op, direction, &tiles[i], s->mma);
-        TRINE_TRY(trine__kernel_create(op->context, weights ? "conv2d_gemm_backward_weights" : "conv2d_gemm",
-                                       options.text, &s->kernels[i]));
+    for (int i = 0; i < (s->mma ? 1 : TRINE__TILES); i++) {
+        if (!takes_tile(op, direction, i)) continue;
+        const trine__tile *t = &trine__tiles[i];
+        TRINE_TRY(trine__kernel_create(op->context, trine__tile_kernel(t, direction),
+                                       options_of(op, direction, t, s->source_shift, s->mma).text,
+                                       &s->kernels[i]));
     }
     if (weights && dense_weights(op))
         return trine__kernel_create(op->context, "conv2d_add_splits", "", &s->pack);
@@ -188,7 +200,7 @@ static trine_status create_as(trine_conv2d *op, trine_direction direction, bool 
         plan_backward_data(op, s, taps);
     else
         plan_forward(op, s, taps);
-    while (s->source_shift < MAX_SOURCE_SHIFT && 1 << s->source_shift < s->sources) s->source_shift++;
+    s->source_shift = source_shift_of(s->sources);
     const trine_status status = create_kernels(op, direction, s, taps);
     if (status != TRINE_OK) {
         destroy(s);
@@ -248,37 +260,10 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
                          "prepare");
 }
 
-static size_t tile_count(const tile *t, int results, size_t columns)
-{
-    const size_t bm = (size_t)(t->side * t->tm), bn = (size_t)(t->side * t->tn);
-    return ((size_t)results + bm - 1) / bm * ((columns + bn - 1) / bn);
-}
-
-/* The tile with the least time: rounds in which the device takes its work-groups (one round at least, and `splits` of the reduction make
- * more of them), and the work of a group. */
+/* The tile for so many columns of results. */
 static int choose_tile(const trine_conv2d *op, const gemm_state *s, size_t columns, bool splits)
 {
-    const size_t at_once = (size_t)op->context->caps.compute_units * GROUPS_PER_UNIT;
-    int best = -1;
-    double best_cost = 0;
-    for (int i = 0; i < TILES; i++) {
-        if (!s->kernels[i]) continue;
-        const tile *t = &tiles[i];
-        const size_t count = tile_count(t, s->results, columns) * (size_t)op->desc.groups,
-                     rounds = splits ? count : (count + at_once - 1) / at_once;
-        const double cost = (double)rounds * t->side * t->tm * t->side * t->tn / t->speed;
-        if (best >= 0 && cost >= best_cost) continue;
-        best = i;
-        best_cost = cost;
-    }
-    return best;
-}
-
-static trine__grid work_groups(const tile *t, size_t columns, int results, size_t z)
-{
-    const size_t bm = (size_t)(t->side * t->tm), bn = (size_t)(t->side * t->tn), side = (size_t)t->side;
-    return (trine__grid){{(columns + bn - 1) / bn * side, ((size_t)results + bm - 1) / bm * side, z},
-                         {side, side, 1}};
+    return trine__tile_choose(&op->context->caps, s->kernels, s->results, columns, op->desc.groups, splits);
 }
 
 /* How the filter gradient is shared out: the tile, and how many parts the pixels of all images are added up in to keep the device busy. */
@@ -291,8 +276,8 @@ static gradient_cut cut_gradient(const trine_conv2d *op, const gemm_state *s, in
     const trine_conv2d_desc *d = &op->desc;
     const size_t columns = (size_t)(s->sources * d->kernel_h * d->kernel_w);
     gradient_cut cut = {.tile = choose_tile(op, s, columns, true)};
-    const size_t count = tile_count(&tiles[cut.tile], s->results, columns) * (size_t)d->groups,
-                 wanted = (size_t)op->context->caps.compute_units * GROUPS_PER_UNIT;
+    const size_t count = trine__tile_count(&trine__tiles[cut.tile], s->results, columns) * (size_t)d->groups,
+                 wanted = (size_t)op->context->caps.compute_units * TRINE__GROUPS_PER_UNIT;
     const int most = trine__ceil_div(n * op->p * op->q, SHORTEST_SPLIT);
     cut.splits = (int)((wanted + count - 1) / count);
     if (cut.splits > most) cut.splits = most;
@@ -370,8 +355,8 @@ static trine_status enqueue_weights(trine_conv2d *op, trine_stream *stream, cons
                                trine__arg_i32(trine__block_shift(d->out_cb)),
                                trine__arg_i32(at_once && call->beta)};
     TRINE_TRY(trine__launch(stream, s->kernels[cut.tile], args, TRINE_COUNTOF(args),
-                            work_groups(&tiles[cut.tile], (size_t)(s->sources * taps), s->results,
-                                        (size_t)(d->groups * cut.splits)),
+                            trine__tile_grid(&trine__tiles[cut.tile], (size_t)(s->sources * taps), s->results,
+                                             (size_t)(d->groups * cut.splits)),
                             trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
     return at_once ? TRINE_OK : add_up(op, stream, s, call, cut.splits);
 }
@@ -416,7 +401,7 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const g
                                trine__arg_i32(trine__block_shift(call->out->cb)),
                                trine__arg_i32(trine__epilogue_flags(op, call))};
     return trine__launch(stream, s->kernels[chosen], args, TRINE_COUNTOF(args),
-                         work_groups(&tiles[chosen], (size_t)pixels, padded, (size_t)d->groups),
+                         trine__tile_grid(&trine__tiles[chosen], (size_t)pixels, padded, (size_t)d->groups),
                          trine__direction_name(direction));
 }
 
@@ -435,6 +420,8 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
 
 const trine__conv2d_impl trine__conv2d_gemm = {
     .name = "conv2d_gemm",
+    .variants = trine__tile_variants,
+    .supports_variant = supports_variant,
     .error_class = 1.0,
     .reads_halves = true,
     .supports = supports,

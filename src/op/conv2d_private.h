@@ -3,6 +3,8 @@
 #ifndef TRINE_OP_CONV2D_PRIVATE_H
 #define TRINE_OP_CONV2D_PRIVATE_H
 
+#include "op/choice.h"
+#include "op/direction.h"
 #include "rt/launch.h"
 #include "trine/batchnorm.h"
 #include "trine/conv2d.h"
@@ -17,6 +19,8 @@ struct trine_conv2d {
     trine_conv2d_desc desc;                            /* .algorithm is not kept */
     int h, w, p, q;                                    /* input and output sizes */
     const trine__conv2d_impl *impl[TRINE__DIRECTIONS]; /* NULL: direction not asked for */
+    int variant[TRINE__DIRECTIONS];                    /* of the implementation, from 1 on; 0: as it is */
+    bool measured[TRINE__DIRECTIONS];                  /* without measurements it would be another */
     void *state[TRINE__DIRECTIONS];                    /* of the implementation */
     trine_batchnorm *statistics;                       /* for emit_bn_partials */
     trine_elementwise *elementwise;                    /* for conv2d_convert.h */
@@ -58,6 +62,11 @@ struct trine__conv2d_impl {
     bool (*prefers)(const trine_conv2d *op,
                     trine_direction direction); /* NULL: always. Of what it supports, what it is good at */
     size_t (*workspace)(const trine_conv2d *op, trine_direction direction, int n); /* NULL: none */
+    /* Ways of it that are tried by measurement only (tiles and such): "NAME:VARIANT", the last NULL; or NULL, there are none. The number of
+     * the one that is wanted is op->variant[direction]. */
+    const char *const *variants;
+    bool (*supports_variant)(const trine_conv2d *op, trine_direction direction,
+                             int variant); /* of what supports() takes */
     trine_status (*create)(trine_conv2d *op, trine_direction direction, void **state);
     size_t (*prepared_bytes)(const trine_conv2d *op, trine_direction direction); /* NULL: reads the weights */
     trine_status (*prepare)(trine_conv2d *op, trine_stream *stream, trine_direction direction,
@@ -67,8 +76,8 @@ struct trine__conv2d_impl {
     void (*destroy)(void *state);
 };
 
-/* "forward", "backward_data", "backward_weights": also the labels of their launches; of prepare's it is "prepare" */
-const char *trine__direction_name(trine_direction direction);
+/* A row's `prefers`: by name, or where `trine tune` found it right and faster. */
+bool trine__conv2d_only_measured(const trine_conv2d *op, trine_direction direction);
 
 /* Options of kernels that read weights where the caller has them, for cl/conv2d_weights.clh. */
 typedef struct trine__weight_options {
@@ -88,7 +97,7 @@ trine_status trine__conv2d_check_positions(const trine_conv2d *op, trine_directi
 void trine__conv2d_direct_blocks(const trine_context *context, const trine_conv2d_desc *desc, int *kb,
                                  int *cb);
 
-extern const trine__conv2d_impl trine__conv2d_direct;
+extern const trine__conv2d_impl trine__conv2d_clblast, trine__conv2d_direct;
 extern const trine__conv2d_impl trine__conv2d_gemm, trine__conv2d_mma;
 extern const trine__conv2d_impl trine__conv2d_plain;
 extern const trine__conv2d_impl trine__conv2d_winograd4, trine__conv2d_winograd2;

@@ -2,64 +2,112 @@
 /* linear: validates, picks an implementation, hands over. */
 #include "trine/linear.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "op/linear_private.h"
+#include "rt/tuning.h"
 
 /* Best first; every one takes every problem. */
 static const trine__linear_impl *const implementations[] = {&trine__linear_plain, &trine__linear_clblast};
 
-static const trine__linear_impl *choose(const trine_context *context, const char *algorithm)
+/* Row of the table: by name, or the first that $TRINE_ALGORITHMS allows and likes best, or, where that is not set, what `trine tune` has
+ * found to be faster. -1: none */
+static int choose(trine_linear *op, trine_direction direction, int batch, const char *algorithm)
 {
+    const char *names[TRINE_COUNTOF(implementations)];
+    char problem[TRINE_LINEAR_PROBLEM];
+    int best = -1, best_rank = 0;
     for (size_t i = 0; i < TRINE_COUNTOF(implementations); i++) {
-        const char *name = implementations[i]->name;
-        if (algorithm ? strcmp(algorithm, name) == 0 : trine__algorithm_rank(context, name) >= 0)
-            return implementations[i];
+        names[i] = implementations[i]->name;
+        const int rank = !algorithm                         ? trine__algorithm_rank(op->context, names[i])
+                         : strcmp(algorithm, names[i]) == 0 ? 0
+                                                            : -1;
+        if (rank < 0 || (best >= 0 && rank >= best_rank)) continue;
+        best = (int)i;
+        best_rank = rank;
     }
-    return NULL;
+    if (best < 0 || algorithm || op->context->algorithms) return best;
+    trine_linear_problem(op->in_features, op->out_features, direction, problem);
+    const int picked = trine__tuning_pick(op->context, problem, batch, names, TRINE_COUNTOF(names), best);
+    op->measured[direction] = picked != best;
+    return picked;
 }
 
-trine_status trine_linear_create(trine_context *context, int in_features, int out_features,
+trine_status trine_linear_create(trine_context *context, int in_features, int out_features, int batch,
                                  const char *algorithm, trine_linear **out)
 {
     TRINE_CHECK(in_features >= 1 && out_features >= 1, TRINE_ERR_ARG,
                 "linear: %d input and %d output features: need at least 1", in_features, out_features);
-    const trine__linear_impl *impl = choose(context, algorithm);
-    TRINE_CHECK(impl, TRINE_ERR_UNSUPPORTED, "linear: no implementation %s%s",
-                algorithm ? "named " : "is allowed", algorithm ? algorithm : "");
     void *memory;
     TRINE_TRY(trine__calloc(1, sizeof(trine_linear), &memory));
     trine_linear *op = memory;
+    trine_status status = TRINE_OK;
     op->context = context;
     op->in_features = in_features;
     op->out_features = out_features;
-    op->impl = impl;
-    const trine_status status = impl->create(op, &op->state);
-    if (status != TRINE_OK) {
-        free(op);
-        return status;
+    for (int d = 0; status == TRINE_OK && d < TRINE__LINEAR_DIRECTIONS; d++) {
+        const int row = choose(op, (trine_direction)d, batch, algorithm);
+        if (row < 0)
+            status = trine__fail(TRINE_ERR_UNSUPPORTED, "linear: no implementation %s%s",
+                                 algorithm ? "named " : "is allowed", algorithm ? algorithm : "");
+        else
+            status = (op->impl[d] = implementations[row])->create(op, &op->state[d]);
     }
-    *out = op;
-    return TRINE_OK;
+    if (status == TRINE_OK)
+        *out = op;
+    else
+        trine_linear_destroy(&op);
+    return status;
 }
 
 void trine_linear_destroy(trine_linear **op)
 {
     if (!op || !*op) return;
-    (*op)->impl->destroy((*op)->state);
+    for (int d = 0; d < TRINE__LINEAR_DIRECTIONS; d++)
+        if ((*op)->state[d]) (*op)->impl[d]->destroy((*op)->state[d]);
     free(*op);
     *op = NULL;
 }
 
-const char *trine_linear_algorithm(const trine_linear *op)
+const char *trine_linear_algorithm(const trine_linear *op, trine_direction direction)
 {
-    return op->impl->name;
+    return op->impl[direction]->name;
+}
+
+bool trine__linear_choice(const trine_linear *op, trine_direction direction, char text[TRINE__CHOICE])
+{
+    char problem[TRINE_LINEAR_PROBLEM];
+    if (!op->measured[direction]) return false;
+    trine_linear_problem(op->in_features, op->out_features, direction, problem);
+    snprintf(text, TRINE__CHOICE, "%s | %s", problem, trine_linear_algorithm(op, direction));
+    return true;
+}
+
+size_t trine_linear_algorithms(const char **names, size_t capacity)
+{
+    for (size_t i = 0; i < TRINE_COUNTOF(implementations) && i < capacity; i++)
+        names[i] = implementations[i]->name;
+    return TRINE_COUNTOF(implementations);
+}
+
+void trine_linear_problem(int in_features, int out_features, trine_direction direction,
+                          char text[TRINE_LINEAR_PROBLEM])
+{
+    snprintf(text, TRINE_LINEAR_PROBLEM, "linear %s %d>%d", trine__direction_name(direction), in_features,
+             out_features);
 }
 
 size_t trine_linear_workspace_bytes(const trine_linear *op, trine_stream *stream, int n)
 {
-    return op->impl->workspace ? op->impl->workspace(op, stream, n) : 0;
+    size_t most = 0;
+    for (int d = 0; d < TRINE__LINEAR_DIRECTIONS; d++) {
+        const trine__linear_impl *impl = op->impl[d];
+        const size_t bytes = impl->workspace ? impl->workspace(op, (trine_direction)d, stream, n) : 0;
+        if (bytes > most) most = bytes;
+    }
+    return most;
 }
 
 /* t is [images, features, 1, 1] with a buffer that is large enough. images 0: any. */
@@ -119,7 +167,7 @@ trine_status trine_linear_forward(trine_linear *op, trine_stream *stream, const 
     TRINE_TRY(check_workspace(op, stream, x->shape.n, workspace));
     const trine__linear_call call = {
         .x = x, .w = w, .b = b, .out = y, .images = x->shape.n, .ldx = row_floats(x), .workspace = workspace};
-    return op->impl->forward(op, stream, &call);
+    return op->impl[TRINE_FORWARD]->forward(op, stream, &call);
 }
 
 trine_status trine_linear_backward_data(trine_linear *op, trine_stream *stream, const trine_tensor *dy,
@@ -131,7 +179,7 @@ trine_status trine_linear_backward_data(trine_linear *op, trine_stream *stream, 
     TRINE_TRY(check_workspace(op, stream, dy->shape.n, workspace));
     const trine__linear_call call = {
         .dy = dy, .w = w, .out = dx, .images = dy->shape.n, .ldx = row_floats(dx), .workspace = workspace};
-    return op->impl->backward_data(op, stream, &call);
+    return op->impl[TRINE_BACKWARD_DATA]->backward_data(op, stream, &call);
 }
 
 trine_status trine_linear_backward_weights(trine_linear *op, trine_stream *stream, const trine_tensor *x,
@@ -153,5 +201,5 @@ trine_status trine_linear_backward_weights(trine_linear *op, trine_stream *strea
                                      .images = x->shape.n,
                                      .ldx = row_floats(x),
                                      .workspace = workspace};
-    return op->impl->backward_weights(op, stream, &call);
+    return op->impl[TRINE_BACKWARD_WEIGHTS]->backward_weights(op, stream, &call);
 }

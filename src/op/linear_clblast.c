@@ -8,9 +8,9 @@
 enum { WIDEST_BLOCK = 16 };
 
 typedef struct state {
-    trine__kernel *bias, *sum; /* each made at its first use */
-    int asked_images;          /* workspace() for this many images ... */
-    size_t asked_bytes;        /* ... answered this: the query walks CLBlast's database */
+    trine__kernel *extra; /* forward's bias, backward_weights' sum; made at its first use */
+    int asked_images;     /* workspace() for this many images ... */
+    size_t asked_bytes;   /* ... answered this: the query walks CLBlast's database */
 } state;
 
 static trine_status create(trine_linear *op, void **out)
@@ -21,8 +21,7 @@ static trine_status create(trine_linear *op, void **out)
 
 static void destroy(void *s)
 {
-    trine__kernel_destroy(&((state *)s)->bias);
-    trine__kernel_destroy(&((state *)s)->sum);
+    trine__kernel_destroy(&((state *)s)->extra);
     free(s);
 }
 
@@ -65,21 +64,25 @@ static trine__gemm weights_product(const trine_linear *op, int n, int ldx, int b
                          .ldc = op->in_features};
 }
 
-/* What any direction needs with dense and with padded rows: CLBlast copies operands whose leading dimension
- * does not suit it. */
-static size_t workspace(const trine_linear *op, trine_stream *stream, int n)
+static trine__gemm product_of(const trine_linear *op, trine_direction direction, int n, int ldx)
 {
-    state *s = op->state;
+    return direction == TRINE_FORWARD         ? forward_product(op, n, ldx)
+           : direction == TRINE_BACKWARD_DATA ? data_product(op, n, ldx)
+                                              : weights_product(op, n, ldx, 1);
+}
+
+/* What a direction needs with dense and with padded rows: CLBlast copies operands whose leading dimension
+ * does not suit it. */
+static size_t workspace(const trine_linear *op, trine_direction direction, trine_stream *stream, int n)
+{
+    state *s = op->state[direction];
     if (s->asked_images == n) return s->asked_bytes;
     size_t most = 0;
     for (size_t block = 1; block <= WIDEST_BLOCK; block *= 2) {
-        const int ldx = (int)trine__round_up((size_t)op->in_features, block);
-        const trine__gemm products[] = {forward_product(op, n, ldx), data_product(op, n, ldx),
-                                        weights_product(op, n, ldx, 1)};
-        for (size_t i = 0; i < TRINE_COUNTOF(products); i++) {
-            size_t bytes = 0;
-            if (trine__blas_workspace(stream, &products[i], &bytes) == TRINE_OK && bytes > most) most = bytes;
-        }
+        const trine__gemm product =
+            product_of(op, direction, n, (int)trine__round_up((size_t)op->in_features, block));
+        size_t bytes = 0;
+        if (trine__blas_workspace(stream, &product, &bytes) == TRINE_OK && bytes > most) most = bytes;
     }
     s->asked_images = n;
     s->asked_bytes = most;
@@ -88,14 +91,14 @@ static size_t workspace(const trine_linear *op, trine_stream *stream, int n)
 
 static trine_status forward(trine_linear *op, trine_stream *stream, const trine__linear_call *call)
 {
-    state *s = op->state;
+    state *s = op->state[TRINE_FORWARD];
     const trine__gemm g = forward_product(op, call->images, call->ldx);
     TRINE_TRY(trine__blas_sgemm(stream, &g, call->x->buffer, call->w, call->out->buffer, call->workspace));
     if (!call->b) return TRINE_OK;
-    if (!s->bias) TRINE_TRY(trine__kernel_create(op->context, "linear_bias", "", &s->bias));
+    if (!s->extra) TRINE_TRY(trine__kernel_create(op->context, "linear_bias", "", &s->extra));
     const trine__arg args[] = {trine__arg_tensor(call->out), trine__arg_buffer(call->b),
                                trine__arg_i32(op->out_features)};
-    return trine__launch(stream, s->bias, args, TRINE_COUNTOF(args),
+    return trine__launch(stream, s->extra, args, TRINE_COUNTOF(args),
                          trine__grid_lines((size_t)op->out_features, (size_t)call->images, 1, TRINE__LOCAL),
                          NULL);
 }
@@ -111,15 +114,16 @@ static trine_status backward_data(trine_linear *op, trine_stream *stream, const 
 
 static trine_status backward_weights(trine_linear *op, trine_stream *stream, const trine__linear_call *call)
 {
-    state *s = op->state;
+    state *s = op->state[TRINE_BACKWARD_WEIGHTS];
     const trine__gemm g = weights_product(op, call->images, call->ldx, call->beta);
     TRINE_TRY(trine__blas_sgemm(stream, &g, call->dy->buffer, call->x->buffer, call->dw, call->workspace));
     if (!call->db) return TRINE_OK;
-    if (!s->sum) TRINE_TRY(trine__kernel_create(op->context, "channel_sum", "-DCB=1 -DLANES=64", &s->sum));
+    if (!s->extra)
+        TRINE_TRY(trine__kernel_create(op->context, "channel_sum", "-DCB=1 -DLANES=64", &s->extra));
     const trine__arg args[] = {
         trine__arg_tensor(call->dy),      trine__arg_buffer(call->db), trine__arg_i32(call->images),
         trine__arg_i32(op->out_features), trine__arg_i32(1),           trine__arg_i32(call->beta)};
-    return trine__launch(stream, s->sum, args, TRINE_COUNTOF(args),
+    return trine__launch(stream, s->extra, args, TRINE_COUNTOF(args),
                          trine__grid_lines(TRINE__LOCAL, (size_t)op->out_features, 1, TRINE__LOCAL), NULL);
 }
 

@@ -6,19 +6,17 @@
 
 #include "op/linear_private.h"
 
-enum { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS, KERNELS };
-
 /* Tiles, in images and output features: NT*KT accumulators, of 16 vector registers at least. */
 enum { FORWARD_NT = 4, FORWARD_KT = 2, DATA_NT = 8, WEIGHTS_KT = 4 };
 
 typedef struct state {
     int v; /* floats of a vector along c */
-    trine__kernel *kernels[KERNELS];
+    trine__kernel *kernel;
 } state;
 
 static void destroy(void *s)
 {
-    for (int i = 0; i < KERNELS; i++) trine__kernel_destroy(&((state *)s)->kernels[i]);
+    trine__kernel_destroy(&((state *)s)->kernel);
     free(s);
 }
 
@@ -32,21 +30,20 @@ static trine_status create(trine_linear *op, void **out)
 }
 
 /* The kernel of a direction, made at its first use. */
-static trine_status get(trine_linear *op, int direction, trine__kernel **out)
+static trine_status get(trine_linear *op, trine_direction direction, trine__kernel **out)
 {
-    static const char *const stems[KERNELS] = {"linear_forward", "linear_backward_data",
-                                               "linear_backward_weights"};
-    static const int nt[KERNELS] = {FORWARD_NT, DATA_NT, 1}, kt[KERNELS] = {FORWARD_KT, 1, WEIGHTS_KT};
-    state *s = op->state;
-    if (!s->kernels[direction]) {
+    static const char *const stems[] = {"linear_forward", "linear_backward_data", "linear_backward_weights"};
+    static const int nt[] = {FORWARD_NT, DATA_NT, 1}, kt[] = {FORWARD_KT, 1, WEIGHTS_KT};
+    state *s = op->state[direction];
+    if (!s->kernel) {
         char options[64];
         /* forward's work-items go along features: their loads lie apart on any device, so a vector each is
          * best */
-        const int v = direction == FORWARD && s->v == 1 ? 4 : s->v;
+        const int v = direction == TRINE_FORWARD && s->v == 1 ? 4 : s->v;
         snprintf(options, sizeof options, "-DV=%d -DNT=%d -DKT=%d", v, nt[direction], kt[direction]);
-        TRINE_TRY(trine__kernel_create(op->context, stems[direction], options, &s->kernels[direction]));
+        TRINE_TRY(trine__kernel_create(op->context, stems[direction], options, &s->kernel));
     }
-    *out = s->kernels[direction];
+    *out = s->kernel;
     return TRINE_OK;
 }
 
@@ -59,7 +56,7 @@ static trine__grid grid(const trine_linear *op, int x, int y)
 static trine_status forward(trine_linear *op, trine_stream *stream, const trine__linear_call *call)
 {
     trine__kernel *kernel;
-    TRINE_TRY(get(op, FORWARD, &kernel));
+    TRINE_TRY(get(op, TRINE_FORWARD, &kernel));
     const trine__arg args[] = {trine__arg_tensor(call->x),       trine__arg_buffer(call->w),
                                trine__arg_buffer(call->b),       trine__arg_tensor(call->out),
                                trine__arg_i32(call->images),     trine__arg_i32(op->in_features),
@@ -73,12 +70,12 @@ static trine_status forward(trine_linear *op, trine_stream *stream, const trine_
 static trine_status backward_data(trine_linear *op, trine_stream *stream, const trine__linear_call *call)
 {
     trine__kernel *kernel;
-    TRINE_TRY(get(op, BACKWARD_DATA, &kernel));
+    TRINE_TRY(get(op, TRINE_BACKWARD_DATA, &kernel));
     const trine__arg args[] = {trine__arg_tensor(call->dy),     trine__arg_buffer(call->w),
                                trine__arg_tensor(call->out),    trine__arg_i32(call->images),
                                trine__arg_i32(op->in_features), trine__arg_i32(op->out_features),
                                trine__arg_i32(call->ldx)};
-    const int v = ((const state *)op->state)->v;
+    const int v = ((const state *)op->state[TRINE_BACKWARD_DATA])->v;
     return trine__launch(stream, kernel, args, TRINE_COUNTOF(args),
                          grid(op, trine__ceil_div(call->ldx, v), trine__ceil_div(call->images, DATA_NT)),
                          NULL);
@@ -87,8 +84,9 @@ static trine_status backward_data(trine_linear *op, trine_stream *stream, const 
 static trine_status backward_weights(trine_linear *op, trine_stream *stream, const trine__linear_call *call)
 {
     trine__kernel *kernel;
-    TRINE_TRY(get(op, BACKWARD_WEIGHTS, &kernel));
-    const int vectors = trine__ceil_div(op->in_features, ((const state *)op->state)->v);
+    TRINE_TRY(get(op, TRINE_BACKWARD_WEIGHTS, &kernel));
+    const int v = ((const state *)op->state[TRINE_BACKWARD_WEIGHTS])->v,
+              vectors = trine__ceil_div(op->in_features, v);
     const int run = op->context->caps.cpu
                         ? vectors
                         : 1; /* whole rows: a work-group costs as much as a few hundred floats */

@@ -3,16 +3,21 @@
 #ifndef TRINE_OP_LINEAR_PRIVATE_H
 #define TRINE_OP_LINEAR_PRIVATE_H
 
+#include "op/choice.h"
+#include "op/direction.h"
 #include "rt/launch.h"
 #include "trine/linear.h"
+
+enum { TRINE__LINEAR_DIRECTIONS = 3 };
 
 typedef struct trine__linear_impl trine__linear_impl;
 
 struct trine_linear {
     trine_context *context;
     int in_features, out_features;
-    const trine__linear_impl *impl;
-    void *state; /* of the implementation */
+    const trine__linear_impl *impl[TRINE__LINEAR_DIRECTIONS];
+    void *state[TRINE__LINEAR_DIRECTIONS];   /* of the implementation */
+    bool measured[TRINE__LINEAR_DIRECTIONS]; /* without measurements it would be another */
 };
 
 /* Operands of one enqueue; which are set follows from the direction. Shapes are already checked. */
@@ -28,9 +33,9 @@ typedef struct trine__linear_call {
 
 struct trine__linear_impl {
     const char *name;
-    trine_status (*create)(trine_linear *op, void **state);
-    /* Bytes for any direction; NULL: none. ldx: the longest row that x may have. */
-    size_t (*workspace)(const trine_linear *op, trine_stream *stream, int n);
+    trine_status (*create)(trine_linear *op, void **state); /* of one direction */
+    /* Bytes whatever the block of x; NULL: none. */
+    size_t (*workspace)(const trine_linear *op, trine_direction direction, trine_stream *stream, int n);
     trine_status (*forward)(trine_linear *op, trine_stream *stream, const trine__linear_call *call);
     trine_status (*backward_data)(trine_linear *op, trine_stream *stream, const trine__linear_call *call);
     trine_status (*backward_weights)(trine_linear *op, trine_stream *stream, const trine__linear_call *call);

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "rt/cache.h"
 #include "rt/program.h"
+#include "rt/sub_groups.h"
 #include "rt/tuning.h"
 
 static uint64_t caps_number(cl_device_id id, cl_device_info key, size_t size)
@@ -108,6 +109,7 @@ static void read_caps(trine_context *ctx)
     caps->vector_width = !caps->cpu ? 1 : width >= 16 ? 16 : width >= 8 ? 8 : 4;
     caps->vector_registers = caps->cpu ? trine__vector_registers(machine, caps->vector_width) : 16;
     caps->matrix_unit = caps->cpu ? TRINE__NO_MATRIX_UNIT : find_matrix_unit(d->id);
+    caps->sub_groups = caps->cpu ? TRINE__NO_SUB_GROUPS : trine__sub_groups_find(d->id);
     caps->compute_units = d->info.compute_units > 0 ? d->info.compute_units : 1;
     caps->max_local_size = caps_number(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
     caps->local_bytes = caps_number(d->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof(cl_ulong));

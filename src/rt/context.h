@@ -34,6 +34,13 @@ typedef struct trine__matrix_facts {
 /* The unit that such a device may have: whether it does shows as its kernels are built. */
 trine__matrix_unit trine__matrix_unit_of(const trine__matrix_facts *facts);
 
+/* Sub-groups of 16 work-items on demand, with block reads and shuffles (cl_intel_subgroups, cl_intel_required_subgroup_size). */
+typedef enum trine__sub_groups {
+    TRINE__NO_SUB_GROUPS = 0,
+    TRINE__SUB_GROUPS,
+    TRINE__SUB_GROUPS_IMITATED /* by ordinary reads: for tests */
+} trine__sub_groups;
+
 /* What operators may know about a device: shapes and limits, never a vendor. */
 typedef struct trine__caps {
     bool cpu;             /* kernels for one work-item per register tile, local size 1 */
@@ -41,7 +48,8 @@ typedef struct trine__caps {
     int vector_registers; /* of that width, as the instruction set that has it offers: 8, 16 or 32 */
     int compute_units;
     trine__matrix_unit matrix_unit;
-    bool matrix_imitated;  /* by ordinary instructions: for tests */
+    bool matrix_imitated; /* by ordinary instructions: for tests */
+    trine__sub_groups sub_groups;
     size_t max_local_size; /* work-items of a work-group */
     size_t local_bytes;    /* local memory of a work-group */
     size_t alignment;      /* bytes; of buffer views */

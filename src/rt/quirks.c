@@ -80,8 +80,8 @@ const trine__quirk trine__quirk_table[] = {
     {.id = "intel-arc-a770",
      .pattern = {.platform = "Intel(R) OpenCL*", .device = "*A770*"},
      .effect = TRINE__EFFECT_NOTE,
-     .reason = "CLBlast 1.6.2 gets matrix products wrong: trine takes linear_clblast only where it is asked "
-               "to",
+     .reason = "CLBlast 1.6.2 gets matrix products wrong: trine takes CLBlast only where it is asked "
+               "to, or where trine tune found it right",
      .source = "CLBlast#533"},
 };
 const size_t trine__quirk_count = TRINE_COUNTOF(trine__quirk_table);

@@ -6,6 +6,7 @@
  * and a row belongs to the last "for" before it. */
 #include "rt/tuning.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,6 +174,22 @@ double trine__tuning_ms(trine_context *context, const char *problem, int batch, 
     const double ms = context->tuning ? find(context->tuning, problem, batch, algorithm) : 0;
     pthread_mutex_unlock(&context->lock);
     return ms;
+}
+
+int trine__tuning_pick(trine_context *context, const char *problem, int batch, const char *const *names,
+                       size_t count, int first)
+{
+    const double margin = 0.97;
+    const double first_ms = trine__tuning_ms(context, problem, batch, names[first]);
+    double best_ms = first_ms < 0 ? HUGE_VAL : margin * first_ms;
+    int best = first;
+    for (size_t i = 0; first_ms != 0 && i < count; i++) {
+        const double ms = names[i] ? trine__tuning_ms(context, problem, batch, names[i]) : 0;
+        if ((int)i == first || ms <= 0 || ms >= best_ms) continue;
+        best_ms = ms;
+        best = (int)i;
+    }
+    return best;
 }
 
 void trine__tuning_free(trine_context *context)

@@ -3,12 +3,14 @@
 one candidate at most; a second run measures nothing; exports."""
 import json
 import os
+import random
 import signal
+import struct
 import subprocess
 import sys
 import time
 
-from cli_support import TRINE, Run, main
+from cli_support import TRINE, Run, main, make_base, make_folder, read_safetensors, write_npy
 
 SMALL = ["tune", "--arch", "resnet20_cifar", "--batch", 1, "--size", 16, "--mode", "infer"]
 
@@ -25,9 +27,13 @@ def tune(folder, *more, **variables):
 
 def plants(folder):
     """All four kinds of a bad candidate lose; one that is right is taken."""
-    result = tune(folder, "--limit", 20, TRINE_TUNE_PLANT="conv2d_winograd4=crash,conv2d_winograd2=wrong,conv2d_gemm=outside")
+    result = tune(folder, "--limit", 20, TRINE_TUNE_PLANT="conv2d_winograd4=crash,conv2d_winograd2=wrong,conv2d_gemm=outside,"
+                  "linear_clblast=wrong")
     assert result["results"] and result["measured"] > 0, result
-    for row in result["results"]:
+    linear = [row for row in result["results"] if row["problem"].startswith("linear ")]
+    assert [row["problem"] for row in linear] == ["linear forward 64>10"] and linear[0]["chosen"] == "linear_plain", linear
+    assert linear[0]["ms"]["linear_plain"] > 0 and linear[0]["ms"]["linear_clblast"] is None, linear
+    for row in result["results"][:-1]:
         assert row["chosen"] == "conv2d_direct" and row["ms"]["conv2d_direct"] > 0, row
         for bad in ("conv2d_winograd4", "conv2d_winograd2", "conv2d_gemm"):
             assert row["ms"].get(bad) is None, row
@@ -38,6 +44,7 @@ def plants(folder):
     assert said and all("took longer than 2 s" in line for line in said), run
     after = tune(folder)
     assert after["measured"] == 0 and all(row["chosen"] != "conv2d_direct" for row in after["results"]), after
+    assert tune(folder, "--again", "--limit", 20, TRINE_TUNE_PLANT="linear_plain=outside")["results"][-1]["chosen"] == "linear_clblast"
 
 
 def words(folder):
@@ -90,6 +97,43 @@ def export(folder):
     assert json.loads(Run("cache", "--clear", "--json", "-", env=own_cache(folder)).ok().out)["measured"] == 0
 
 
+def finetune(folder, base, out, *more, **variables):
+    """A few steps on arrays of the images that SMALL is about."""
+    return Run("finetune", "--weights", base, "--input", os.path.join(folder, "x.npy"), "--labels", os.path.join(folder, "y.npy"),
+               "--steps", 3, "--save-every", 1, "--out", out, "--json", "-", *more, env=own_cache(folder, **variables))
+
+
+def contents(path):
+    """A file's bytes."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def recorded(folder):
+    """Measured choices are told by bench and finetune and in what finetune writes; --resume takes no others."""
+    base = make_base(folder, make_folder(os.path.join(folder, "data")))
+    random.seed(3)
+    write_npy(os.path.join(folder, "x.npy"), "<f4", (6, 3, 16, 16),
+              struct.pack("<4608f", *(random.uniform(-1, 1) for _ in range(4608))))
+    write_npy(os.path.join(folder, "y.npy"), "<i4", (6,), struct.pack("<6i", 0, 0, 1, 1, 2, 2))
+    a, b, c = (os.path.join(folder, name + ".safetensors") for name in "abc")
+    Run(*SMALL[:-1], "train", "--limit", 20, env=own_cache(folder, TRINE_TUNE_PLANT="conv2d_direct=wrong,conv2d_winograd4=wrong,"
+                                                           "conv2d_winograd2=wrong")).ok()
+    bench = ["bench", "--arch", "resnet20_cifar", "--batch", 1, "--size", 16, "--runs", 7, "--json", "-"]
+    assert Run(*bench, env=own_cache(folder)).json()["tuning"].split()[1] == "choices,"
+    assert Run(*bench, env=own_cache(folder, TRINE_TUNING="off")).json()["tuning"] is None
+    choices = finetune(folder, base, a).json()["tuning"]
+    assert int(choices.split()[0]) > 10 and read_safetensors(a)[0]["__metadata__"]["tuning"] == choices, choices
+    assert finetune(folder, base, b).json()["tuning"] == choices and contents(a) == contents(b)
+    assert contents(a + ".state") == contents(b + ".state")
+    assert finetune(folder, base, c, TRINE_TUNING="off").json()["tuning"] is None
+    assert "tuning" not in read_safetensors(c)[0]["__metadata__"] and "run.tuning" not in read_safetensors(c + ".state")[0]["__metadata__"]
+    finetune(folder, base, a, "--resume").ok()
+    finetune(folder, base, c, "--resume", TRINE_TUNING="off").ok()
+    finetune(folder, base, a, "--resume", TRINE_TUNING="off").fails(2, choices, "none", "TRINE_CACHE_DIR")
+    finetune(folder, base, c, "--resume").fails(2, choices, "resume with TRINE_TUNING=off")
+
+
 def refusals(folder):
     """Bad values, an unknown variant, no device, no cache."""
     Run(*SMALL, "--limit", 0).fails(2, "--limit")
@@ -102,4 +146,4 @@ def refusals(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main([plants, words, kills, export, refusals]))
+    sys.exit(main([plants, words, kills, export, recorded, refusals]))

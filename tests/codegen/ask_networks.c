@@ -104,9 +104,10 @@ static void run_conv2d(asker *a, trine_conv2d *op, const trine_conv2d_desc *d, t
     must(trine_tensor_create_as(a->context, &out, d->out_cb, d->out_dtype, &y));
     trine_buffer *weights = buffer_of(a, trine_conv2d_weight_count(d) * sizeof(float));
     trine_buffer *work = buffer_of(a, trine_conv2d_workspace_bytes(op, direction, IMAGES));
+    const trine_conv2d_epilogue epilogue = {.scale = weights, .shift = weights};
     must(trine_conv2d_prepare(op, a->stream, weights));
     if (direction == TRINE_FORWARD)
-        must(trine_conv2d_forward(op, a->stream, &x, NULL, &y, work));
+        must(trine_conv2d_forward(op, a->stream, &x, &epilogue, &y, work));
     else if (direction == TRINE_BACKWARD_DATA)
         must(trine_conv2d_backward_data(op, a->stream, &y, 0, &x, work));
     else

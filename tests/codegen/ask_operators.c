@@ -171,8 +171,8 @@ static void ask_linear(asker *a, const operands *o, const char *algorithm)
     trine_tensor x = tensor_in(o->a, (trine_shape){ROWS, FEATURES, 1, 1}, cb),
                  y = tensor_in(o->b, (trine_shape){ROWS, CLASSES, 1, 1}, 1);
     trine_linear *op = NULL;
-    must(trine_linear_create(a->context, FEATURES, CLASSES, algorithm, &op));
-    snprintf(a->what, sizeof a->what, "%s", trine_linear_algorithm(op));
+    must(trine_linear_create(a->context, FEATURES, CLASSES, ROWS, algorithm, &op));
+    snprintf(a->what, sizeof a->what, "%s", trine_linear_algorithm(op, TRINE_FORWARD));
     must(trine_linear_forward(op, a->stream, &x, o->a, o->b, &y, o->a));
     must(trine_linear_backward_data(op, a->stream, &y, o->a, &x, o->b));
     must(trine_linear_backward_weights(op, a->stream, &x, &y, 0, o->a, o->b, o->a));

@@ -2,9 +2,9 @@
 /* Lists every program that the library asks for on a device of some shape, without building any; tools/codegen compiles
  * them with the vendors' generators.
  *   list_programs SHAPE:LOCAL_BYTES:ITEMS:UNITS[:MATRIX_UNIT] [FOLDER]
- * SHAPE is "gpu" or "cpu4", "cpu8", "cpu16" (floats of a vector), followed by the local memory and the largest size of a work-group, the
- * number of compute units and, of GPUs, the matrix unit: mma, mfma, wmma, dpas8, dpas16. One line a program and local size, fields between
- * tabs:
+ * SHAPE is "gpu", "gpusub" (with sub-groups, cl/conv2d_gemm_subgroups.cl) or "cpu4", "cpu8", "cpu16" (floats of a vector), followed by the
+ * local memory and the largest size of a work-group, the number of compute units and, of GPUs, the matrix unit: mma, mfma, wmma, dpas8,
+ * dpas16. One line a program and local size, fields between tabs:
  *   chosen|forced  kernel  options  local size (XxYxZ, "-" if never launched)  bytes of local arguments  who asks for it
  * "chosen" is what runs where nobody names an implementation. With FOLDER, the embedded sources go there as KERNEL.cl. */
 #include <stdio.h>
@@ -138,13 +138,14 @@ static void take_shape(trine_context *context, const char *shape)
     trine__caps *caps = &context->caps;
     const bool read = sscanf(shape, "%7[a-z0-9]:%zu:%zu:%d%n", kind, &caps->local_bytes,
                              &caps->max_local_size, &caps->compute_units, &used) == 4;
-    const bool gpu = read && strcmp(kind, "gpu") == 0;
-    if (read) test_imitate(context, gpu ? kind : kind + strlen("cpu"));
+    const bool gpu = read && strncmp(kind, "gpu", 3) == 0;
+    if (read) test_imitate(context, gpu ? "gpu" : kind + strlen("cpu"));
     if (!read || !take_matrix_unit(caps, shape + used) ||
         (gpu ? 0 : sscanf(kind, "cpu%d", &width) != 1 || caps->matrix_unit != TRINE__NO_MATRIX_UNIT)) {
         fprintf(stderr, "list_programs: '%s' is no shape: expected for example gpu:65536:256:64\n", shape);
         exit(2);
     }
+    caps->sub_groups = strcmp(kind, "gpusub") == 0 ? TRINE__SUB_GROUPS : TRINE__NO_SUB_GROUPS;
 }
 
 int main(int argc, char **argv)

@@ -10,7 +10,7 @@ import tempfile
 SOURCE, BUILD = os.environ["TRINE_TEST_SOURCE"], os.environ["TRINE_TEST_BUILD"]
 OPTIONS = "-w -cl-std=CL1.2 -cl-denorms-are-zero -cl-mad-enable"
 SUMS = {"gfx900": 600, "dg2": 160, "sm_80": 600}  # a target's registers do not hold so many
-SHAPES = ["gpu:65536:256:64", "cpu4:524288:4096:8", "cpu8:524288:4096:8", "cpu16:524288:4096:8"]
+SHAPES = ["gpusub:65536:256:64", "cpu4:524288:4096:8", "cpu8:524288:4096:8", "cpu16:524288:4096:8"]
 SKIP = 77
 
 SOUND = """

@@ -133,7 +133,7 @@ START_TEST(workspaces_serve_smaller_batches)
     for (size_t i = 0; i < TRINE_COUNTOF(cases); i++) {
         trine_conv2d_desc desc = trine_conv2d_desc_default(cases[i].channels, cases[i].channels, 3);
         trine_conv2d *probe = NULL;
-        const char *names[8];
+        const char *names[16];
         desc.pad_h = desc.pad_w = 1;
         desc.in_cb = desc.out_cb = 16;
         for (int d = 0; d <= TRINE_BACKWARD_WEIGHTS; d++) {

@@ -3,12 +3,31 @@
 #ifndef TRINE_TESTS_CONV2D_CASES_H
 #define TRINE_TESTS_CONV2D_CASES_H
 
+#include "trine/conv2d.h"
+
 typedef struct conv_case {
     int small; /* 1: also with $TRINE_TEST_SMALL */
     int n, c, h, w, k;
     int kernel[2], stride[2], pad[2], dilation[2];
     int groups, in_cb, out_cb;
 } conv_case;
+
+static inline trine_conv2d_desc desc_of(const conv_case *c)
+{
+    trine_conv2d_desc d = trine_conv2d_desc_default(c->c, c->k, 1);
+    d.kernel_h = c->kernel[0];
+    d.kernel_w = c->kernel[1];
+    d.stride_h = c->stride[0];
+    d.stride_w = c->stride[1];
+    d.pad_h = c->pad[0];
+    d.pad_w = c->pad[1];
+    d.dilation_h = c->dilation[0];
+    d.dilation_w = c->dilation[1];
+    d.groups = c->groups;
+    d.in_cb = c->in_cb;
+    d.out_cb = c->out_cb;
+    return d;
+}
 
 static const conv_case odd_cases[] = {
     /* one of everything */
@@ -72,6 +91,19 @@ static const conv_case odd_cases[] = {
     {1, 1, 6, 5, 5, 6, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 8, 1},
     {0, 1, 24, 9, 9, 40, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 8, 16},
     {0, 1, 24, 9, 9, 40, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 16, 4},
+    /* 1x1 on NCHW, which is a matrix product */
+    {0, 3, 37, 9, 7, 21, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 1, 1},
+    {0, 2, 128, 8, 8, 192, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 1, 1},
+};
+
+/* Of several tiles with results, columns and steps that fill the last ones in part: for the variants of implementations. */
+static const conv_case variant_cases[] = {
+    {1, 1, 3, 5, 6, 5, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 1, 1},
+    {1, 1, 8, 4, 3, 8, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 8, 8},
+    {0, 3, 37, 9, 7, 70, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 1, 1},
+    {0, 2, 64, 8, 8, 128, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 1, 1},
+    {0, 2, 40, 13, 11, 136, {3, 2}, {2, 1}, {0, 1}, {1, 2}, 2, 4, 4},
+    {0, 1, 3, 33, 31, 65, {7, 7}, {2, 2}, {3, 3}, {1, 1}, 1, 1, 16},
 };
 
 /* Distinct layers of the networks: in, out, kernel, stride, groups. Run at a small image size. */
@@ -119,6 +151,7 @@ static const int layers[][5] = {
 enum {
     ODD_CASES = sizeof odd_cases / sizeof odd_cases[0],
     LAYERS = sizeof layers / sizeof layers[0],
+    VARIANT_CASES = sizeof variant_cases / sizeof variant_cases[0],
     WIDTHS = 17,
     WIDTH_KINDS = 6 /* 3x3, 3x3 stride 2 and 1x1; blocks of 8 and 16 */
 };

@@ -26,28 +26,12 @@ typedef struct fixture {
     size_t weight_count;
     stored_weights stored[LAYOUTS]; /* how the weights lie */
     int blocked;                    /* which of them */
+    int variants;                   /* run variants only, or none of them */
     double *x, *w, *dy;
     test_tensor tx, tdy;
     test_buffer bw[LAYOUTS];
     char name[240];
 } fixture;
-
-static trine_conv2d_desc desc_of(const conv_case *c)
-{
-    trine_conv2d_desc d = trine_conv2d_desc_default(c->c, c->k, 1);
-    d.kernel_h = c->kernel[0];
-    d.kernel_w = c->kernel[1];
-    d.stride_h = c->stride[0];
-    d.stride_w = c->stride[1];
-    d.pad_h = c->pad[0];
-    d.pad_w = c->pad[1];
-    d.dilation_h = c->dilation[0];
-    d.dilation_w = c->dilation[1];
-    d.groups = c->groups;
-    d.in_cb = c->in_cb;
-    d.out_cb = c->out_cb;
-    return d;
-}
 
 /* Weights are there dense and in the blocks that the context chooses, or in some that no kernel has, where that would be none. */
 static fixture setup(const conv_case *c)
@@ -86,12 +70,6 @@ static void teardown(fixture *f)
     for (int i = 0; i < LAYOUTS; i++) test_buffer_release(&f->bw[i]);
 }
 
-static const char *direction_text(trine_direction direction)
-{
-    static const char *const names[] = {"forward", "backward_data", "backward_weights"};
-    return names[direction];
-}
-
 /* An operator for one direction with a forced implementation, its weights prepared; the fixture's name says
  * which. */
 static trine_conv2d *create(fixture *f, trine_direction direction, const char *algorithm, int relu)
@@ -105,14 +83,14 @@ static trine_conv2d *create(fixture *f, trine_direction direction, const char *a
     snprintf(f->name, sizeof f->name,
              "%s %s: [%d,%d,%d,%d] -> %d, %dx%d stride %d,%d pad %d,%d dilation %d,%d groups %d cb %d,%d "
              "weights in %d,%d",
-             direction_text(direction), algorithm, c->n, c->c, c->h, c->w, c->k, c->kernel[0], c->kernel[1],
-             c->stride[0], c->stride[1], c->pad[0], c->pad[1], c->dilation[0], c->dilation[1], c->groups,
-             c->in_cb, c->out_cb, d.weight_kb, d.weight_cb);
+             trine__direction_name(direction), algorithm, c->n, c->c, c->h, c->w, c->k, c->kernel[0],
+             c->kernel[1], c->stride[0], c->stride[1], c->pad[0], c->pad[1], c->dilation[0], c->dilation[1],
+             c->groups, c->in_cb, c->out_cb, d.weight_kb, d.weight_cb);
     trine_conv2d *op = NULL;
     const trine_status status = trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << direction, &op);
     ck_assert_msg(status == TRINE_OK, "%s: create: %s", f->name, trine_last_error());
     ck_assert_str_eq(trine_conv2d_algorithm(op, direction), algorithm);
-    test_report("conv2d", algorithm, direction_text(direction));
+    test_report("conv2d", algorithm, trine__direction_name(direction));
     trine_shape out;
     ASSERT_OK(trine_conv2d_output_shape(op, c->n, &out));
     ck_assert_msg(memcmp(&out, &f->out, sizeof out) == 0, "%s: output is [%d,%d,%d,%d]", f->name, out.n,
@@ -126,21 +104,28 @@ static test_buffer workspace_of(const trine_conv2d *op, trine_direction directio
     return test_workspace_create(trine_conv2d_workspace_bytes(op, direction, n));
 }
 
-/* The names that the library would offer for this case; at least one. Slow implementations of OpenCL have minimal filtering on GPUs in
- * test_conv2d_chunks: here a call is 16 or 36 matrix products. */
-static size_t list_algorithms(const conv_case *c, trine_direction direction, const char **names)
+/* The names that the library would offer for this case, but those that this run leaves out; at least one. Slow implementations of OpenCL
+ * have minimal filtering on GPUs in test_conv2d_chunks: here a call is 16 or 36 matrix products. */
+static size_t list_algorithms(const fixture *f, trine_direction direction, const char **names)
 {
+    const conv_case *c = &f->c;
     const trine_conv2d_desc d = desc_of(c);
     trine_conv2d *op = NULL;
     ASSERT_OK(trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << direction, &op));
-    const size_t count = trine_conv2d_algorithms(op, direction, names, MOST_ALGORITHMS);
-    ck_assert_msg(count >= 1 && count <= MOST_ALGORITHMS, "%zu implementations", count);
+    const size_t all = trine_conv2d_algorithms(op, direction, names, MOST_ALGORITHMS);
+    size_t count = 0;
+    ck_assert_msg(all >= 1 && all <= MOST_ALGORITHMS, "%zu implementations", all);
+    for (size_t i = 0; i < all; i++) {
+        if (test_small() && strcmp(names[i], "conv2d_clblast") == 0)
+            test_report_skip("conv2d", names[i], trine__direction_name(direction),
+                             "CLBlast's kernels take minutes on slow implementations");
+        else if ((strchr(names[i], ':') != NULL) == f->variants &&
+                 !(test_small() && strstr(names[i], "winograd") && strstr(names[i], "_gemm")))
+            names[count++] = names[i];
+    }
+    ck_assert_uint_ge(count, 1);
     trine_conv2d_destroy(&op);
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++)
-        if (!test_small() || !strstr(names[i], "winograd") || !strstr(names[i], "_gemm"))
-            names[kept++] = names[i];
-    return kept;
+    return count;
 }
 
 /* The stated bound of an implementation, in units of float's epsilon (two roundings). */
@@ -192,7 +177,7 @@ static void forward_with(fixture *f, const char *algorithm, const double *plain,
 static void check_forward(fixture *f)
 {
     const char *names[MOST_ALGORITHMS];
-    const size_t count = list_algorithms(&f->c, TRINE_FORWARD, names);
+    const size_t count = list_algorithms(f, TRINE_FORWARD, names);
     double *plain = test_zeros(test_dense(f->out));
     ref_conv2d_forward(&f->ref, f->x, f->w, NULL, plain);
     for (size_t i = 0; i < count; i++) {
@@ -211,7 +196,7 @@ static void check_backward_data(fixture *f)
 {
     const conv_case *c = &f->c;
     const char *names[MOST_ALGORITHMS];
-    const size_t count = list_algorithms(c, TRINE_BACKWARD_DATA, names), elements = test_dense(f->in);
+    const size_t count = list_algorithms(f, TRINE_BACKWARD_DATA, names), elements = test_dense(f->in);
     double *gradient = test_zeros(elements), *want = test_zeros(elements),
            *start = test_random(elements, 7, -1, 1);
     ref_conv2d_backward_data(&f->ref, f->dy, f->w, gradient);
@@ -250,7 +235,7 @@ static void check_backward_weights(fixture *f)
 {
     const conv_case *c = &f->c;
     const char *names[MOST_ALGORITHMS];
-    const size_t count = list_algorithms(c, TRINE_BACKWARD_WEIGHTS, names), elements = f->weight_count;
+    const size_t count = list_algorithms(f, TRINE_BACKWARD_WEIGHTS, names), elements = f->weight_count;
     const trine_shape shape = {c->k, c->c / c->groups, c->kernel[0], c->kernel[1]};
     double *gradient = test_zeros(elements), *want = test_zeros(elements),
            *start = test_random(elements, 8, -1, 1);
@@ -290,10 +275,11 @@ static void check_backward_weights(fixture *f)
     f->blocked = 0;
 }
 
-static void run_case(const conv_case *c)
+static void run_case(const conv_case *c, int variants)
 {
     if (test_small() && !c->small) return;
     fixture f = setup(c);
+    f.variants = variants;
     check_forward(&f);
     check_backward_data(&f);
     check_backward_weights(&f);
@@ -302,21 +288,31 @@ static void run_case(const conv_case *c)
 
 START_TEST(test_odd)
 {
-    run_case(&odd_cases[_i]);
+    run_case(&odd_cases[_i], 0);
 }
 END_TEST
 
 START_TEST(test_widths)
 {
     const conv_case c = width_case(_i);
-    run_case(&c);
+    run_case(&c, 0);
 }
 END_TEST
 
 START_TEST(test_layers)
 {
     const conv_case c = layer_case(_i);
-    run_case(&c);
+    run_case(&c, 0);
+}
+END_TEST
+
+/* What only a name or a measurement chooses, on devices that have it. */
+START_TEST(test_variants)
+{
+    const trine__caps kept = dev.context->caps;
+    test_imitate(dev.context, "gpu");
+    run_case(&variant_cases[_i], 1);
+    dev.context->caps = kept;
 }
 END_TEST
 
@@ -327,7 +323,7 @@ START_TEST(test_nan)
     const conv_case c = {1, 1, 16, 9, 9, 16, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, cb, cb};
     fixture f = setup(&c);
     const char *names[MOST_ALGORITHMS];
-    const size_t count = list_algorithms(&c, TRINE_FORWARD, names), pixels = 81;
+    const size_t count = list_algorithms(&f, TRINE_FORWARD, names), pixels = 81;
     double *x = test_zeros(16 * pixels);
     float *y = calloc(16 * pixels, sizeof *y);
     x[4 * 9 + 4] = NAN;
@@ -485,6 +481,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_odd, 0, ODD_CASES);
     tcase_add_loop_test(tcase, test_widths, 0, WIDTHS * WIDTH_KINDS);
     tcase_add_loop_test(tcase, test_layers, 0, LAYERS);
+    tcase_add_loop_test(tcase, test_variants, 0, VARIANT_CASES);
     tcase_add_loop_test(tcase, test_nan, 0, 2);
     tcase_add_loop_test(tcase, test_bn_partials, 0, 2);
     tcase_add_test(tcase, test_refused);

@@ -39,8 +39,8 @@ static fixture setup(const linear_case *c, const char *algorithm)
 {
     fixture f = {0};
     snprintf(f.name, sizeof f.name, "%s n %d c %d k %d cb %d", algorithm, c->n, c->c, c->k, c->cb);
-    ASSERT_OK(trine_linear_create(dev.context, c->c, c->k, algorithm, &f.op));
-    ck_assert_str_eq(trine_linear_algorithm(f.op), algorithm);
+    ASSERT_OK(trine_linear_create(dev.context, c->c, c->k, c->n, algorithm, &f.op));
+    ck_assert_str_eq(trine_linear_algorithm(f.op, TRINE_FORWARD), algorithm);
     f.tx = test_tensor_random((trine_shape){c->n, c->c, 1, 1}, c->cb, 1, -1, 1, &f.x);
     f.tdy = test_tensor_random((trine_shape){c->n, c->k, 1, 1}, 1, 2, -1, 1, &f.dy);
     f.bw = test_buffer_random((size_t)c->k * (size_t)c->c, 3, -1, 1, &f.w);
@@ -182,8 +182,8 @@ END_TEST
 START_TEST(test_refused)
 {
     trine_linear *none = NULL;
-    ASSERT_FAILS(TRINE_ERR_ARG, trine_linear_create(dev.context, 0, 1, NULL, &none));
-    ASSERT_FAILS(TRINE_ERR_UNSUPPORTED, trine_linear_create(dev.context, 1, 1, "linear_magic", &none));
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_linear_create(dev.context, 0, 1, 0, NULL, &none));
+    ASSERT_FAILS(TRINE_ERR_UNSUPPORTED, trine_linear_create(dev.context, 1, 1, 0, "linear_magic", &none));
     ck_assert_ptr_null(none);
     const linear_case c = {1, 3, 8, 7, 8};
     fixture f = setup(&c, "linear_plain");
@@ -201,7 +201,7 @@ START_TEST(test_refused)
     ASSERT_FAILS(TRINE_ERR_ARG, trine_linear_backward_weights(f.op, dev.stream, &f.tx.t, &f.tdy.t, 2,
                                                               f.bw.buffer, NULL, NULL));
     trine_linear_destroy(&f.op);
-    ASSERT_OK(trine_linear_create(dev.context, c.c, c.k, NULL, &f.op));
+    ASSERT_OK(trine_linear_create(dev.context, c.c, c.k, 0, NULL, &f.op));
     test_tensor_release(&ty);
     teardown(&f);
 }
@@ -211,7 +211,7 @@ END_TEST
 START_TEST(test_workspace)
 {
     trine_linear *op = NULL;
-    ASSERT_OK(trine_linear_create(dev.context, 128, 64, algorithms[_i], &op));
+    ASSERT_OK(trine_linear_create(dev.context, 128, 64, 0, algorithms[_i], &op));
     for (int n = 1; n <= 256; n = n < 8 ? n + 1 : n * 2) {
         const size_t most = trine_linear_workspace_bytes(op, dev.stream, n);
         for (int fewer = n > 20 ? n - 20 : 1; fewer < n; fewer++)

@@ -7,8 +7,9 @@
 #include "io/temp_files.h"
 #include "rt/tuning.h"
 #include "support/check_main.h"
+#include "support/device.h"
 #include "trine/cache.h"
-#include "trine/conv2d.h"
+#include "trine/linear.h"
 
 static const char *const cache_files[] = {"trine.db", "trine.db-wal", "trine.db-shm", NULL};
 static int warnings;
@@ -246,6 +247,76 @@ START_TEST(test_choice)
 }
 END_TEST
 
+/* A tile of the implicit matrix product, on devices that have them: by measurement and by name, never by itself. */
+START_TEST(test_variant_choice)
+{
+    begin();
+    trine_context *context = open_context();
+    trine_conv2d_desc d = trine_conv2d_desc_default(8, 8, 3);
+    char problem[TRINE_CONV2D_PROBLEM];
+    trine_conv2d_problem(&d, 9, 9, TRINE_FORWARD, problem);
+    record(context, problem, 8, "conv2d_gemm", 2.0);
+    record(context, problem, 8, "conv2d_gemm:16x4x8", 1.0);
+    record(context, problem, 8, "conv2d_gemm:8x4x4", -1);
+    trine_context_destroy(&context);
+    static const struct {
+        const char *tuning, *algorithms, *forced, *want;
+    } rows[] = {{"on", NULL, NULL, "conv2d_gemm:16x4x8"},
+                {"off", NULL, NULL, "conv2d_gemm"},
+                {"on", "conv2d_gemm:8*,*", NULL, "conv2d_gemm:8x4x4"},
+                {"on", "conv2d_gemm,*", NULL, "conv2d_gemm"},
+                {"on", NULL, "conv2d_gemm:16x4x4", "conv2d_gemm:16x4x4"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        trine_conv2d *op = NULL;
+        setenv("TRINE_TUNING", rows[i].tuning, 1);
+        if (rows[i].algorithms) setenv("TRINE_ALGORITHMS", rows[i].algorithms, 1);
+        context = open_context();
+        test_imitate(context, "gpu");
+        d.algorithm = rows[i].forced;
+        ASSERT_OK(trine_conv2d_create(context, &d, 9, 9, 1u << TRINE_FORWARD, &op));
+        ck_assert_str_eq(trine_conv2d_algorithm(op, TRINE_FORWARD), rows[i].want);
+        trine_conv2d_destroy(&op);
+        d.algorithm = "conv2d_gemm:1x1x1";
+        ASSERT_FAILS(TRINE_ERR_UNSUPPORTED, trine_conv2d_create(context, &d, 9, 9, 1u << TRINE_FORWARD, &op));
+        trine_context_destroy(&context);
+        unsetenv("TRINE_ALGORITHMS");
+    }
+    unsetenv("TRINE_TUNING");
+    remove_temp(cache_files);
+}
+END_TEST
+
+/* The fully connected layer, a direction at a time. */
+START_TEST(test_linear_choice)
+{
+    begin();
+    trine_context *context = open_context();
+    char forward[TRINE_LINEAR_PROBLEM], weights[TRINE_LINEAR_PROBLEM];
+    trine_linear_problem(64, 10, TRINE_FORWARD, forward);
+    trine_linear_problem(64, 10, TRINE_BACKWARD_WEIGHTS, weights);
+    record(context, forward, 8, "linear_plain", 2.0);
+    record(context, forward, 8, "linear_clblast", 1.0);
+    record(context, weights, 8, "linear_clblast", 1.0);
+    trine_context_destroy(&context);
+    for (int forced = 0; forced < 3; forced++) {
+        trine_linear *op = NULL;
+        if (forced == 2) setenv("TRINE_ALGORITHMS", "linear_clblast,*", 1);
+        context = open_context();
+        ASSERT_OK(trine_linear_create(context, 64, 10, 8, forced == 1 ? "linear_plain" : NULL, &op));
+        ck_assert_str_eq(trine_linear_algorithm(op, TRINE_FORWARD),
+                         forced == 1 ? "linear_plain" : "linear_clblast");
+        ck_assert_str_eq(trine_linear_algorithm(op, TRINE_BACKWARD_DATA),
+                         forced == 2 ? "linear_clblast" : "linear_plain");
+        ck_assert_str_eq(trine_linear_algorithm(op, TRINE_BACKWARD_WEIGHTS),
+                         forced == 2 ? "linear_clblast" : "linear_plain");
+        trine_linear_destroy(&op);
+        trine_context_destroy(&context);
+    }
+    unsetenv("TRINE_ALGORITHMS");
+    remove_temp(cache_files);
+}
+END_TEST
+
 int main(void)
 {
     const char *selector = getenv("TRINE_TEST_DEVICE");
@@ -263,6 +334,8 @@ int main(void)
     tcase_add_test(tc, test_texts);
     tcase_add_test(tc, test_damage);
     tcase_add_test(tc, test_choice);
+    tcase_add_test(tc, test_linear_choice);
+    tcase_add_test(tc, test_variant_choice);
     suite_add_tcase(suite, tc);
     return check_main(suite);
 }

@@ -47,6 +47,7 @@ void test_imitate(trine_context *context, const char *shape)
         caps->cpu ? trine__vector_registers(neon ? "aarch64" : "x86_64", caps->vector_width) : 16;
     caps->matrix_unit = caps->cpu ? TRINE__NO_MATRIX_UNIT : TRINE__MMA;
     caps->matrix_imitated = true;
+    caps->sub_groups = caps->cpu ? TRINE__NO_SUB_GROUPS : TRINE__SUB_GROUPS_IMITATED;
 }
 
 void test_device_open(void)
