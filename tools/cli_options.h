@@ -32,7 +32,9 @@ typedef struct cli_values {
     int negative, swap, memory_size, memory_start;
     double temperature, fraction, angle, alpha, beta, base, epsilon;
     int optimizer, nesterov, schedule, augment, feature_cache, feature_memory, checkpoint_activations;
-    double lr, momentum, weight_decay;
+    const char *lr; /* "X", "GLOB=X,..." or both */
+    int warmup;
+    double momentum, weight_decay;
     int save_every, resume;
     /* results */
     const char *out, *list;

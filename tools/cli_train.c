@@ -13,9 +13,12 @@ static const char augments[] = "none|flip|flip-crop";
 
 static const cli_option optimizer_options[] = {
     {"optimizer", CLI_CHOICE, CLI_AT(optimizer), optimizers, "sgd", 0, 0, "with PyTorch's formulas"},
-    {"lr", CLI_REAL, CLI_AT(lr), "X", NULL, 0, 1000,
-     "learning rate; sgd: 0.1 in train, 0.01 in finetune; adam: 1e-3, "
-     "1e-4"},
+    {"lr", CLI_TEXT, CLI_AT(lr), "X[,GLOB=X...]", NULL, 0, 0,
+     "learning rate, and rates of parameters by name, the last match wins, such as 1e-3,fc.*=1e-2; sgd: 0.1 "
+     "in "
+     "train, 0.01 in finetune; adam: 1e-3, 1e-4"},
+    {"warmup", CLI_INT, CLI_AT(warmup), "N", NULL, 0, 1000000000,
+     "steps in which the rate rises linearly; the schedule covers the rest [0]"},
     {"momentum", CLI_REAL, CLI_AT(momentum), "X", NULL, 0, 0.9999, "of sgd [0.9]"},
     {"nesterov", CLI_FLAG, CLI_AT(nesterov), NULL, NULL, 0, 0, "Nesterov's momentum"},
     {"weight-decay", CLI_REAL, CLI_AT(weight_decay), "X", NULL, 0, 1000,
@@ -30,6 +33,25 @@ static const cli_option optimizer_options[] = {
      "forward pass more time, the same results"},
 };
 const cli_section cli_optimizer_section = CLI_SECTION("Optimizer", optimizer_options);
+
+/* --lr: a number, "GLOB=X,...", or both. */
+static int choose_rates(const cli_run *run, trine_trainer_options *out)
+{
+    const char *text = run->v.lr;
+    if (text == NULL) return CLI_OK;
+    const size_t first = strcspn(text, ",");
+    if (memchr(text, '=', first) == NULL) {
+        char *end;
+        const double value = strtod(text, &end);
+        if (end == text || end != text + first || !(value >= 0 && value <= 1000))
+            return cli_usage(&run->command->syntax,
+                             "--lr: '%s', expected a number from 0 to 1000, GLOB=X,... or both", text);
+        out->lr = value;
+        text += first + (text[first] == ',');
+    }
+    out->lr_globs = text[0] != '\0' ? text : NULL;
+    return CLI_OK;
+}
 
 int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_trainer_options *out)
 {
@@ -46,7 +68,10 @@ int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_tr
     if (v->nesterov && !(out->optimizer.momentum > 0))
         return cli_usage(&run->command->syntax, "--nesterov needs a momentum above 0");
     if (!isnan(v->weight_decay)) out->optimizer.weight_decay = (float)v->weight_decay;
-    out->lr = !isnan(v->lr) ? v->lr : kind == TRINE_SGD ? defaults->sgd_lr : defaults->adam_lr;
+    out->lr = kind == TRINE_SGD ? defaults->sgd_lr : defaults->adam_lr;
+    const int code = choose_rates(run, out);
+    if (code != CLI_OK) return code;
+    out->warmup = v->warmup != CLI_UNSET ? v->warmup : 0;
     out->schedule = v->schedule != CLI_UNSET ? (trine_schedule)v->schedule : defaults->schedule;
     out->flip = v->augment != CLI_UNSET ? v->augment >= 1 : defaults->flip;
     out->crop = v->augment != CLI_UNSET ? v->augment >= 2 : defaults->crop;
@@ -63,11 +88,15 @@ void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *o, int 
 {
     const trine_optimizer_desc *d = &o->optimizer;
     char more[64] = "";
+    char warm[48] = "";
+    if (o->warmup > 0)
+        snprintf(warm, sizeof warm, " after %d step%s of warm-up", o->warmup, o->warmup == 1 ? "" : "s");
     if (d->kind == TRINE_SGD)
         snprintf(more, sizeof more, ", momentum %g%s", (double)d->momentum, d->nesterov ? " (Nesterov)" : "");
-    cli_talk(run, "optimizer    %s, lr %g%s, weight decay %g, schedule %s",
-             cli_choice_name(optimizers, (int)d->kind), o->lr, more, (double)d->weight_decay,
-             cli_choice_name(schedules, (int)o->schedule));
+    cli_talk(run, "optimizer    %s, lr %g%s%s%s, weight decay %g, schedule %s%s",
+             cli_choice_name(optimizers, (int)d->kind), o->lr, o->lr_globs != NULL ? "," : "",
+             o->lr_globs != NULL ? o->lr_globs : "", more, (double)d->weight_decay,
+             cli_choice_name(schedules, (int)o->schedule), warm);
     char epochs[32] = "";
     if (o->epochs > 0) snprintf(epochs, sizeof epochs, " (%d epoch%s)", o->epochs, o->epochs == 1 ? "" : "s");
     cli_talk(run, "run          %d step%s%s, augmentation %s, seed %llu", steps, steps == 1 ? "" : "s",

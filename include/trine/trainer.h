@@ -31,6 +31,12 @@ typedef enum trine_schedule {
 /** Learning rate of `step` (from 0) of `steps` for the schedules that depend on nothing else (not PLATEAU). */
 TRINE_API double trine_schedule_lr(trine_schedule schedule, double lr, int step, int steps);
 
+/** The same with a warm-up of `warmup` steps, in which the rate rises linearly: step k of them has (k+1)/(warmup+1) of `lr`, and the
+ *  schedule covers the steps that follow. torch SequentialLR of LinearLR(start_factor=1/(warmup+1), total_iters=warmup) and the
+ *  schedule over steps - warmup steps, milestones=[warmup]. */
+TRINE_API double trine_schedule_lr_warmed(trine_schedule schedule, double lr, int step, int steps,
+                                          int warmup);
+
 /** Where the features of a frozen trunk are kept. If everything before some point of the network is frozen and normalises with
  *  running statistics, it gives an image the same features at every step: it runs as inference, in micro-batches of one size, and
  *  once for each distinct image (mirrored or not) if the features are kept. The losses are the same bytes either way. */
@@ -51,6 +57,10 @@ typedef struct trine_trainer_options {
     trine_optimizer_desc optimizer;
     double lr;
     trine_schedule schedule;
+    int warmup; /**< steps in which the rate rises to the schedule's (trine_schedule_lr_warmed()), < steps; 0: none */
+    /** "GLOB=X,...": learning rates of the parameters whose names match, in order, the last match wins; others have `lr`. The
+     *  schedule acts on each alike. NULL or "": none. Copied. */
+    const char *lr_globs;
     int classes_per_batch; /**< triplet: P, >= 1 */
     int images_per_class;  /**< triplet: K, >= 1; classes with fewer images repeat some */
     int batch;             /**< classify: images a step, >= 2 */

@@ -28,6 +28,12 @@ double trine_schedule_lr(trine_schedule schedule, double lr, int step, int steps
     return lr;
 }
 
+double trine_schedule_lr_warmed(trine_schedule schedule, double lr, int step, int steps, int warmup)
+{
+    if (step < warmup) return lr * (step + 1.0) / (warmup + 1.0);
+    return trine_schedule_lr(schedule, lr, step - warmup, steps - warmup);
+}
+
 trine__plateau trine__plateau_start(double lr)
 {
     return (trine__plateau){lr, INFINITY, 0};

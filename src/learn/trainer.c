@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "learn/trainer_private.h"
+#include "net/session_private.h"
 #include "net/state_guard.h"
 
 enum { MAX_BLOCK = 16, PLATEAU_STEPS = 100 }; /* channels of the widest layout block; steps of a mean */
@@ -22,6 +23,8 @@ static trine_status check_options(const trine_trainer_options *o, bool array)
                 "trainer: unknown schedule %d", (int)o->schedule);
     TRINE_CHECK(isfinite(o->lr) && o->lr >= 0, TRINE_ERR_ARG,
                 "trainer: learning rate %g, expected a number >= 0", o->lr);
+    TRINE_CHECK(o->warmup >= 0, TRINE_ERR_ARG, "trainer: a warm-up of %d steps, expected 0 or more",
+                o->warmup);
     TRINE_CHECK(o->steps >= 0 && o->epochs >= 0, TRINE_ERR_ARG,
                 "trainer: %d steps and %d epochs, expected 0 or more", o->steps, o->epochs);
     TRINE_CHECK(o->steps > 0 || o->epochs > 0, TRINE_ERR_ARG, "trainer: neither steps nor epochs are given");
@@ -144,7 +147,9 @@ static trine_status open_network(trine_trainer *t)
     TRINE_TRY(trine_gradients_create(t->net, t->stream, &t->gradients));
     TRINE_TRY(trine_optimizer_create(context, &o->optimizer, trine_resnet_flat_count(t->net), &t->optimizer));
     TRINE_TRY(classify ? open_classify(t) : open_triplet(t));
-    t->plateau = trine__plateau_start(o->lr);
+    TRINE_TRY(trine__trainer_open_rates(t));
+    TRINE_CHECK(o->warmup < t->steps, TRINE_ERR_ARG, "trainer: a warm-up of %d steps in a run of %d",
+                o->warmup, t->steps);
     TRINE_TRY(trine__trainer_log_create(t));
     return warn_frozen(t);
 }
@@ -259,14 +264,7 @@ static trine_status run_step(trine_trainer *t, const trine_tensor *x, const trin
         TRINE_TRY(triplet_loss(t, &e, labels, slot, &d));
     trine_gradients_clear(t->gradients);
     TRINE_TRY(trine_session_backward(t->session, &d, t->gradients));
-    return trine_resnet_step(t->net, t->stream, t->optimizer, t->gradients, (float)lr);
-}
-
-static double learning_rate(const trine_trainer *t)
-{
-    const trine_trainer_options *o = &t->options;
-    return o->schedule == TRINE_SCHEDULE_PLATEAU ? t->plateau.lr
-                                                 : trine_schedule_lr(o->schedule, o->lr, t->step, t->steps);
+    return trine__resnet_step_rates(t->net, t->stream, t->optimizer, t->gradients, (float)lr, t->rates);
 }
 
 /* From the batch to the record. */
@@ -277,7 +275,7 @@ static trine_status next_step(trine_trainer *t, int slot)
     trine__feed_slot *fed;
     TRINE_TRY(trine__trainer_refresh_source(t));
     TRINE_TRY(trine__trainer_next(t, &x, &labels, &fed));
-    const double lr = learning_rate(t);
+    const double lr = trine__trainer_rate(t);
     TRINE_TRY(run_step(t, &x, labels, slot, lr));
     TRINE_TRY(trine__trainer_used(t, fed));
     TRINE_TRY(trine__trainer_log_end(t, x.shape.n, lr));
@@ -375,6 +373,7 @@ void trine_trainer_destroy(trine_trainer **trainer)
     trine__trainer_close_source(t);
     trine__sampler_destroy(&t->sampler);
     free(t->indices);
+    trine__trainer_close_rates(t);
     trine__trainer_log_free(t);
     trine_optimizer_destroy(&t->optimizer);
     trine_gradients_destroy(&t->gradients);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The trainer's parts: trainer.c checks, makes and steps; trainer_data.c says what the next batch is;
- * trainer_log.c brings what the steps measured back to the host; trainer_state.c saves and resumes,
+ * trainer_log.c brings what the steps measured back to the host; trainer_rates.c gives the learning
+ * rates; trainer_state.c saves and resumes,
  * trainer_settings.c says with which settings. */
 #ifndef TRINE_LEARN_TRAINER_PRIVATE_H
 #define TRINE_LEARN_TRAINER_PRIVATE_H
@@ -69,6 +70,10 @@ struct trine_trainer {
     trine_buffer *norms;     /* [batch] */
     trine_buffer *workspace; /* of the triplet loss */
     trine__trainer_log log;
+    char *lr_globs;    /* options.lr_globs, ours; NULL: none, and then no lrs and rates */
+    double *lrs;       /* [parameters] before the schedule */
+    float *rates;      /* [parameters] of the step */
+    double plateau_lr; /* where the plateau began */
     trine__plateau plateau;
     int steps, epoch_steps, step; /* in all, of an epoch, done */
     uint64_t skipped;             /* of them, for an overflow in half precision: those that were told of */
@@ -98,6 +103,14 @@ trine_status trine__trainer_next(trine_trainer *t, trine_tensor *x, const trine_
                                  trine__feed_slot **slot);
 /* The work that reads the batch has been enqueued. */
 trine_status trine__trainer_used(trine_trainer *t, trine__feed_slot *slot);
+
+/* ---- trainer_rates.c ---- */
+
+/* Parse the rates by glob; begins the plateau. */
+trine_status trine__trainer_open_rates(trine_trainer *t);
+/* The rate at t->step of parameters that no glob names; fills t->rates where globs are given. */
+double trine__trainer_rate(trine_trainer *t);
+void trine__trainer_close_rates(trine_trainer *t);
 
 /* ---- trainer_settings.c ---- */
 

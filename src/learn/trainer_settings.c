@@ -145,6 +145,11 @@ static void run_settings(settings *s, const trine_trainer *t)
     setting(s, "steps", "%d", t->steps);
     setting(s, "epochs", "%d", o->steps > 0 ? 0 : o->epochs);
     setting(s, "seed", "%llu", (unsigned long long)o->seed);
+    s->preset = "0";
+    setting(s, "warmup", "%d", o->warmup);
+    s->preset = "";
+    setting_text(s, "lr by name", t->lr_globs ? t->lr_globs : "");
+    s->preset = NULL;
 }
 
 /* Class numbers and file names, wherever the folder is by now. */

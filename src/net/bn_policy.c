@@ -87,6 +87,42 @@ cleanup:
     return status;
 }
 
+/* A number with a decimal point, whatever the program's locale. */
+static bool read_number(const char *text, size_t length, double *out)
+{
+    char number[TRINE__ITEM_BYTES], *end; /* with the decimal point of the program's locale, for strtod */
+    snprintf(number, sizeof number, "%.*s", (int)length, text);
+    char *point = strchr(number, '.');
+    if (point) *point = localeconv()->decimal_point[0];
+    *out = strtod(number, &end);
+    return *end == '\0' && end != number;
+}
+
+trine_status trine__parameter_numbers(const trine_resnet *net, const char *what, const char *list,
+                                      double *numbers)
+{
+    char item[TRINE__ITEM_BYTES], glob[TRINE__ITEM_BYTES];
+    TRINE_TRY(trine__list_check(what, list));
+    for (const char *text = list ? list : ""; trine__list_next(&text, item);) {
+        const char *equals = strrchr(item, '=');
+        double value = 0;
+        TRINE_CHECK(equals && read_number(equals + 1, strlen(equals + 1), &value) && isfinite(value) &&
+                        value >= 0,
+                    TRINE_ERR_ARG, "%s: '%s', expected GLOB=X, X being a number >= 0", what, item);
+        snprintf(glob, sizeof glob, "%.*s", (int)(equals - item), item);
+        TRINE_TRY(trine__glob_check(glob));
+        bool any = false;
+        for (int i = 0; i < net->parameter_count; i++) {
+            if (!parameter_matches(net, glob, i)) continue;
+            numbers[i] = value;
+            any = true;
+        }
+        TRINE_CHECK(any, TRINE_ERR_ARG, "%s: '%s' matches no parameter of %s (names are such as %s)", what,
+                    glob, net->spec.variant->name, net->params[2].name);
+    }
+    return TRINE_OK;
+}
+
 trine_status trine_resnet_set_precision(trine_resnet *net, trine_dtype precision)
 {
     TRINE_CHECK(precision == TRINE_F32 || precision == TRINE_F16, TRINE_ERR_ARG,
@@ -117,12 +153,8 @@ int trine_resnet_allows_tf32(const trine_resnet *net)
 /* "X" of "momentum=X" as a float with 0 <= X <= 1, of "eps=X" with X > 0. */
 static trine_status parse_number(const char *text, size_t length, bool positive, const char *what, float *out)
 {
-    char number[TRINE__ITEM_BYTES], *end; /* with the decimal point of the program's locale, for strtod */
-    snprintf(number, sizeof number, "%.*s", (int)length, text);
-    char *point = strchr(number, '.');
-    if (point) *point = localeconv()->decimal_point[0];
-    const double value = strtod(number, &end);
-    const bool good = *end == '\0' && end != number &&
+    double value;
+    const bool good = read_number(text, length, &value) &&
                       (positive ? (float)value > 0 && isfinite((float)value) : value >= 0 && value <= 1);
     TRINE_CHECK(good, TRINE_ERR_ARG, "bn: %s=%.*s: expected a number %s", what, (int)length, text,
                 positive ? "above 0" : "from 0 to 1");

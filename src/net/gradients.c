@@ -80,28 +80,30 @@ void trine_gradients_destroy(trine_gradients **gradients)
     *gradients = NULL;
 }
 
-/* Parameters [first, end) that train and were reached, and have taken as many steps, lie next to each other: mostly all of them. */
+/* Parameters [first, end) that train and were reached, have taken as many steps and (with rates) one learning rate, lie next to each
+ * other: mostly all of them. */
 typedef struct run {
     int first, end;
     size_t at, floats; /* in the flat buffers */
 } run;
 
 /* The next run from parameter `from` on. @return false: there is none */
-static bool next_run(const trine_resnet *net, const trine_gradients *g, const uint64_t *counts, int from,
-                     run *out)
+static bool next_run(const trine_resnet *net, const trine_gradients *g, const uint64_t *counts,
+                     const float *rates, int from, run *out)
 {
     const trine__parameter *p = net->params;
     while (from < net->parameter_count && !(p[from].trainable && g->reached[from])) from++;
     if (from == net->parameter_count) return false;
     int end = from;
-    while (end < net->parameter_count && p[end].trainable && g->reached[end] && counts[end] == counts[from])
+    while (end < net->parameter_count && p[end].trainable && g->reached[end] && counts[end] == counts[from] &&
+           (!rates || rates[end] == rates[from]))
         end++;
     *out = (run){from, end, p[from].offset, p[end - 1].offset + p[end - 1].stored - p[from].offset};
     return true;
 }
 
 static trine_status step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
-                         const trine_gradients *gradients, float lr)
+                         const trine_gradients *gradients, float lr, const float *rates)
 {
     TRINE_CHECK(isfinite(lr) && lr >= 0, TRINE_ERR_ARG, "step: learning rate %g, want a number >= 0",
                 (double)lr);
@@ -110,23 +112,23 @@ static trine_status step(trine_resnet *net, trine_stream *stream, trine_optimize
     run r = {0};
     TRINE_TRY(trine__optimizer_counts(optimizer, (size_t)net->parameter_count, net->flat_count, &counts));
     trine_optimizer_advance(optimizer);
-    while (scaling && next_run(net, gradients, counts, r.end, &r))
+    while (scaling && next_run(net, gradients, counts, NULL, r.end, &r))
         TRINE_TRY(trine__loss_scale_check(gradients->scale, stream, gradients->flat, r.at, r.floats));
     r.end = 0;
-    while (next_run(net, gradients, counts, r.end, &r)) {
+    while (next_run(net, gradients, counts, rates, r.end, &r)) {
         const uint64_t number = counts[r.first] + 1;
         for (int i = r.first; i < r.end; i++) {
             counts[i] = number;
             net->params[i].version = net->values_version = ++net->next_version;
         }
         TRINE_TRY(trine__optimizer_step_number(optimizer, stream, net->parameters, gradients->flat, scaling,
-                                               r.at, r.floats, lr, number));
+                                               r.at, r.floats, rates ? rates[r.first] : lr, number));
     }
     return scaling ? trine__loss_scale_update(gradients->scale, stream) : TRINE_OK;
 }
 
-trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
-                               const trine_gradients *gradients, float lr)
+trine_status trine__resnet_step_rates(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
+                                      const trine_gradients *gradients, float lr, const float *rates)
 {
     TRINE_CHECK(gradients->count == net->parameter_count &&
                     trine_buffer_bytes(gradients->flat) == net->flat_count * sizeof(float),
@@ -134,5 +136,11 @@ trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_op
     trine__guard guard;
     TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_resnet_step", TRINE__MAY_TRAIN));
     trine__guard_allow_reached(&guard, gradients->reached);
-    return trine__guard_end(&guard, step(net, stream, optimizer, gradients, lr));
+    return trine__guard_end(&guard, step(net, stream, optimizer, gradients, lr, rates));
+}
+
+trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
+                               const trine_gradients *gradients, float lr)
+{
+    return trine__resnet_step_rates(net, stream, optimizer, gradients, lr, NULL);
 }

@@ -85,6 +85,11 @@ typedef struct trine__bn_mode {
     bool batch, update, cumulative, frozen, tracked;
 } trine__bn_mode;
 trine__bn_mode trine__bn_resolve(const trine_resnet *net, int unit);
+/* "GLOB=X,..." over parameter names: in order, the last match wins. numbers[i] is set where a glob matches parameter i and stays as it
+ * is elsewhere; NULL is the empty list. TRINE_ERR_ARG, in a sentence that begins with `what`: a bad glob, one that matches nothing, or an
+ * X that is no number >= 0; `numbers` is undefined. */
+trine_status trine__parameter_numbers(const trine_resnet *net, const char *what, const char *list,
+                                      double *numbers);
 const char *trine__bn_policy_name(trine_bn_policy policy);
 const char *trine__bn_mode_name(trine__bn_mode mode);
 /* Gives a layer running statistics, or takes them away; sessions plan anew where that is news. */

@@ -136,6 +136,11 @@ void trine__plan_free(trine_session *session);
  * only, there is nothing to be had from the session afterwards. */
 trine_status trine__session_update(trine_session *session, const trine_tensor *x);
 
+/* trine_resnet_step() with a learning rate for each parameter (`lr` then only has to be valid). @param rates [parameter_count] >= 0; NULL:
+ * all have `lr` */
+trine_status trine__resnet_step_rates(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
+                                      const trine_gradients *gradients, float lr, const float *rates);
+
 struct trine_gradients {
     const trine_resnet *net;
     trine_buffer *flat;

@@ -20,6 +20,8 @@ typedef struct plan {
     int nesterov;
     trine_schedule schedule;
     double lr;
+    const char *lr_globs;
+    int warmup;
     int array, augment, steps, epochs;             /* augment 1: flip and crop, 2: flip; steps or epochs */
     trine_feature_cache cache_before, cache_after; /* the first break */
     trine_mining mining;
@@ -36,7 +38,9 @@ static inline trine_trainer_options options_for(const plan *p)
         .memory_size = p->memory_size,
         .memory_start = p->memory_start,
         .lr = p->lr,
+        .lr_globs = p->lr_globs,
         .schedule = p->schedule,
+        .warmup = p->warmup,
         .classes_per_batch = 3,
         .images_per_class = 3,
         .batch = 7, /* 24 images: 7 + 7 + 7 + 3 */

@@ -8,9 +8,11 @@
 enum { MAX_STEPS = 64 };
 
 static const plan plans[] = {
-    {.name = "sgd with momentum, flip-crop",
+    {.name = "sgd with momentum, flip-crop, rates by name, warm-up",
      .momentum = 0.9f,
      .lr = 0.02,
+     .lr_globs = "layer2.*=0.01",
+     .warmup = 5,
      .augment = 1,
      .steps = 9,
      .breaks = {4}},

@@ -57,8 +57,12 @@ START_TEST(what_was_on_is_not_forgotten)
     plan remembers = plain;
     remembers.memory_size = 20;
     remembers.memory_start = 2;
+    remembers.warmup = 3;
+    remembers.lr_globs = "layer1.*=0.01";
     const plan *p = &remembers;
     save_first_steps(p);
+    REFUSE(o.warmup = 0, TRINE_ERR_ARG, "warmup is 0 here, but 3");
+    REFUSE(o.lr_globs = NULL, TRINE_ERR_ARG, "lr by name is  here, but layer1.*=0.01");
     REFUSE(o.memory_size = 0, TRINE_ERR_ARG, "memory-size is 0 here, but 20");
     REFUSE(o.memory_start = 1, TRINE_ERR_ARG, "memory-start is 0 here, but 2");
 }

@@ -51,6 +51,29 @@ START_TEST(cosine)
 }
 END_TEST
 
+/* SequentialLR([LinearLR(start_factor=1/4, total_iters=3), S], milestones=[3]) over 10 steps, S being CosineAnnealingLR(T_max=7),
+ * MultiStepLR([4, 6], gamma=0.1) and ConstantLR(factor=1). */
+START_TEST(warmup)
+{
+    const double rise[] = {0.075, 0.15, 0.225};
+    const trine_schedule schedules[] = {TRINE_SCHEDULE_CONSTANT, TRINE_SCHEDULE_STEP, TRINE_SCHEDULE_COSINE,
+                                        TRINE_SCHEDULE_PLATEAU};
+    for (size_t s = 0; s < TRINE_COUNTOF(schedules); s++) {
+        for (int step = 0; step < 3; step++)
+            assert_near(trine_schedule_lr_warmed(schedules[s], 0.3, step, 10, 3), rise[step]);
+        for (int step = 3; step < 10; step++)
+            assert_near(trine_schedule_lr_warmed(schedules[s], 0.3, step, 10, 3),
+                        trine_schedule_lr(schedules[s], 0.3, step - 3, 7));
+        assert_near(trine_schedule_lr_warmed(schedules[s], 0.3, 4, 10, 0),
+                    trine_schedule_lr(schedules[s], 0.3, 4, 10));
+    }
+    assert_near(trine_schedule_lr_warmed(TRINE_SCHEDULE_COSINE, 0.3, 4, 10, 3), 0.28514533018536287);
+    assert_near(trine_schedule_lr_warmed(TRINE_SCHEDULE_STEP, 0.3, 6, 10, 3), 0.3);
+    assert_near(trine_schedule_lr_warmed(TRINE_SCHEDULE_STEP, 0.3, 7, 10, 3), 0.03);
+    assert_near(trine_schedule_lr_warmed(TRINE_SCHEDULE_STEP, 0.3, 9, 10, 3), 0.003);
+}
+END_TEST
+
 /* ReduceLROnPlateau over runs of (loss, times). */
 START_TEST(plateau)
 {
@@ -88,6 +111,7 @@ int main(void)
     tcase_add_test(tc, constant);
     tcase_add_test(tc, steps);
     tcase_add_test(tc, cosine);
+    tcase_add_test(tc, warmup);
     tcase_add_test(tc, plateau);
     suite_add_tcase(suite, tc);
     return check_main(suite);
