@@ -61,6 +61,8 @@ typedef struct trine_trainer_options {
     /** "GLOB=X,...": learning rates of the parameters whose names match, in order, the last match wins; others have `lr`. The
      *  schedule acts on each alike. NULL or "": none. Copied. */
     const char *lr_globs;
+    double
+        clip_norm; /**< gradients are scaled down to this norm of all of them together, as torch clip_grad_norm_; 0: no */
     int classes_per_batch; /**< triplet: P, >= 1 */
     int images_per_class;  /**< triplet: K, >= 1; classes with fewer images repeat some */
     int batch;             /**< classify: images a step, >= 2 */

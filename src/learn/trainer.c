@@ -25,6 +25,8 @@ static trine_status check_options(const trine_trainer_options *o, bool array)
                 "trainer: learning rate %g, expected a number >= 0", o->lr);
     TRINE_CHECK(o->warmup >= 0, TRINE_ERR_ARG, "trainer: a warm-up of %d steps, expected 0 or more",
                 o->warmup);
+    TRINE_CHECK(isfinite(o->clip_norm) && o->clip_norm >= 0, TRINE_ERR_ARG,
+                "trainer: gradients clipped to %g, expected a number > 0, or 0 for none", o->clip_norm);
     TRINE_CHECK(o->steps >= 0 && o->epochs >= 0, TRINE_ERR_ARG,
                 "trainer: %d steps and %d epochs, expected 0 or more", o->steps, o->epochs);
     TRINE_CHECK(o->steps > 0 || o->epochs > 0, TRINE_ERR_ARG, "trainer: neither steps nor epochs are given");
@@ -264,7 +266,8 @@ static trine_status run_step(trine_trainer *t, const trine_tensor *x, const trin
         TRINE_TRY(triplet_loss(t, &e, labels, slot, &d));
     trine_gradients_clear(t->gradients);
     TRINE_TRY(trine_session_backward(t->session, &d, t->gradients));
-    return trine__resnet_step_rates(t->net, t->stream, t->optimizer, t->gradients, (float)lr, t->rates);
+    const trine__step_options options = {.rates = t->rates, .clip_norm = (float)t->options.clip_norm};
+    return trine__resnet_step_with(t->net, t->stream, t->optimizer, t->gradients, (float)lr, &options);
 }
 
 /* From the batch to the record. */

@@ -147,6 +147,7 @@ static void run_settings(settings *s, const trine_trainer *t)
     setting(s, "seed", "%llu", (unsigned long long)o->seed);
     s->preset = "0";
     setting(s, "warmup", "%d", o->warmup);
+    setting_real(s, "clip-norm", o->clip_norm, false);
     s->preset = "";
     setting_text(s, "lr by name", t->lr_globs ? t->lr_globs : "");
     s->preset = NULL;

@@ -74,6 +74,7 @@ void trine_gradients_destroy(trine_gradients **gradients)
     if (!gradients || !*gradients) return;
     trine__buffer_set_release(&(*gradients)->views);
     trine__loss_scale_destroy(&(*gradients)->scale);
+    trine__gradient_norm_destroy(&(*gradients)->norm);
     free((*gradients)->view);
     free((*gradients)->reached);
     free(*gradients);
@@ -102,18 +103,34 @@ static bool next_run(const trine_resnet *net, const trine_gradients *g, const ui
     return true;
 }
 
+/* The factor that clips what was reached, on the device; then it is what optimizers follow. */
+static trine_status clip(const trine_resnet *net, trine_stream *stream, trine_gradients *g,
+                         const uint64_t *counts, float most, const trine_buffer **scaling)
+{
+    run r = {0};
+    if (!g->norm) TRINE_TRY(trine__gradient_norm_create(net->context, net->parameter_count, &g->norm));
+    trine__gradient_norm_clear(g->norm);
+    while (next_run(net, g, counts, NULL, r.end, &r))
+        TRINE_TRY(trine__gradient_norm_add(g->norm, stream, g->flat, r.at, r.floats));
+    TRINE_TRY(trine__gradient_norm_clip(g->norm, stream, *scaling, 1.0f, most));
+    *scaling = trine__gradient_norm_buffer(g->norm);
+    return TRINE_OK;
+}
+
 static trine_status step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
-                         const trine_gradients *gradients, float lr, const float *rates)
+                         trine_gradients *gradients, float lr, const trine__step_options *options)
 {
     TRINE_CHECK(isfinite(lr) && lr >= 0, TRINE_ERR_ARG, "step: learning rate %g, want a number >= 0",
                 (double)lr);
     uint64_t *counts;
+    const float *rates = options->rates;
     const trine_buffer *scaling = gradients->scaled ? trine__loss_scale_buffer(gradients->scale) : NULL;
     run r = {0};
     TRINE_TRY(trine__optimizer_counts(optimizer, (size_t)net->parameter_count, net->flat_count, &counts));
     trine_optimizer_advance(optimizer);
     while (scaling && next_run(net, gradients, counts, NULL, r.end, &r))
         TRINE_TRY(trine__loss_scale_check(gradients->scale, stream, gradients->flat, r.at, r.floats));
+    if (options->clip_norm > 0) TRINE_TRY(clip(net, stream, gradients, counts, options->clip_norm, &scaling));
     r.end = 0;
     while (next_run(net, gradients, counts, rates, r.end, &r)) {
         const uint64_t number = counts[r.first] + 1;
@@ -124,11 +141,11 @@ static trine_status step(trine_resnet *net, trine_stream *stream, trine_optimize
         TRINE_TRY(trine__optimizer_step_number(optimizer, stream, net->parameters, gradients->flat, scaling,
                                                r.at, r.floats, rates ? rates[r.first] : lr, number));
     }
-    return scaling ? trine__loss_scale_update(gradients->scale, stream) : TRINE_OK;
+    return gradients->scaled ? trine__loss_scale_update(gradients->scale, stream) : TRINE_OK;
 }
 
-trine_status trine__resnet_step_rates(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
-                                      const trine_gradients *gradients, float lr, const float *rates)
+trine_status trine__resnet_step_with(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
+                                     trine_gradients *gradients, float lr, const trine__step_options *options)
 {
     TRINE_CHECK(gradients->count == net->parameter_count &&
                     trine_buffer_bytes(gradients->flat) == net->flat_count * sizeof(float),
@@ -136,11 +153,13 @@ trine_status trine__resnet_step_rates(trine_resnet *net, trine_stream *stream, t
     trine__guard guard;
     TRINE_TRY(trine__guard_begin(&guard, net, stream, "trine_resnet_step", TRINE__MAY_TRAIN));
     trine__guard_allow_reached(&guard, gradients->reached);
-    return trine__guard_end(&guard, step(net, stream, optimizer, gradients, lr, rates));
+    return trine__guard_end(&guard, step(net, stream, optimizer, gradients, lr, options));
 }
 
 trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
                                const trine_gradients *gradients, float lr)
 {
-    return trine__resnet_step_rates(net, stream, optimizer, gradients, lr, NULL);
+    const trine__step_options plain = {0};
+    /* Without clipping the gradients are only read. */
+    return trine__resnet_step_with(net, stream, optimizer, (trine_gradients *)gradients, lr, &plain);
 }

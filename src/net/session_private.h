@@ -4,6 +4,7 @@
 #define TRINE_NET_SESSION_PRIVATE_H
 
 #include "net/resnet_private.h"
+#include "op/gradient_norm.h"
 #include "op/loss_scale.h"
 #include "trine/batchnorm.h"
 #include "trine/conv2d.h"
@@ -136,10 +137,15 @@ void trine__plan_free(trine_session *session);
  * only, there is nothing to be had from the session afterwards. */
 trine_status trine__session_update(trine_session *session, const trine_tensor *x);
 
-/* trine_resnet_step() with a learning rate for each parameter (`lr` then only has to be valid). @param rates [parameter_count] >= 0; NULL:
- * all have `lr` */
-trine_status trine__resnet_step_rates(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
-                                      const trine_gradients *gradients, float lr, const float *rates);
+/* What trine_resnet_step() does not have. Zeroed: nothing. */
+typedef struct trine__step_options {
+    const float *
+        rates; /* [parameter_count] >= 0, a learning rate for each parameter (`lr` then only has to be valid); or NULL */
+    float clip_norm; /* > 0: gradients are clipped to this norm of all that were reached and train */
+} trine__step_options;
+trine_status trine__resnet_step_with(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
+                                     trine_gradients *gradients, float lr,
+                                     const trine__step_options *options);
 
 struct trine_gradients {
     const trine_resnet *net;
@@ -150,6 +156,7 @@ struct trine_gradients {
     int count;
     bool scaled; /* what is reached is `scale` times the gradient */
     trine__loss_scale *scale;
+    trine__gradient_norm *norm; /* from the first step that clips on */
 };
 
 #endif

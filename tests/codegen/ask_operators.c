@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "codegen/ask.h"
+#include "op/gradient_norm.h"
 #include "trine/elementwise.h"
 #include "trine/knn.h"
 #include "trine/linear.h"
@@ -124,6 +125,16 @@ static void ask_optimizers(asker *a, const operands *o)
         }
 }
 
+static void ask_gradient_norm(asker *a, const operands *o)
+{
+    trine__gradient_norm *norm = NULL;
+    snprintf(a->what, sizeof a->what, "gradient norm");
+    must(trine__gradient_norm_create(a->context, 1, &norm));
+    must(trine__gradient_norm_add(norm, a->stream, o->a, 0, FEATURES));
+    must(trine__gradient_norm_clip(norm, a->stream, NULL, 1.0f, 1.0f));
+    trine__gradient_norm_destroy(&norm);
+}
+
 static void ask_elementwise(asker *a, const operands *o)
 {
     const int cb = trine__trunk_block(a->context), other = cb == 1 ? 16 : 1;
@@ -188,6 +199,7 @@ void ask_operators(asker *a)
     ask_losses(a, &o);
     ask_knn(a, &o);
     ask_optimizers(a, &o);
+    ask_gradient_norm(a, &o);
     ask_elementwise(a, &o);
     ask_pools(a, &o);
     ask_linear(a, &o, NULL);

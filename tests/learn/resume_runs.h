@@ -22,6 +22,7 @@ typedef struct plan {
     double lr;
     const char *lr_globs;
     int warmup;
+    double clip_norm;
     int array, augment, steps, epochs;             /* augment 1: flip and crop, 2: flip; steps or epochs */
     trine_feature_cache cache_before, cache_after; /* the first break */
     trine_mining mining;
@@ -41,6 +42,7 @@ static inline trine_trainer_options options_for(const plan *p)
         .lr_globs = p->lr_globs,
         .schedule = p->schedule,
         .warmup = p->warmup,
+        .clip_norm = p->clip_norm,
         .classes_per_batch = 3,
         .images_per_class = 3,
         .batch = 7, /* 24 images: 7 + 7 + 7 + 3 */

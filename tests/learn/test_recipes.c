@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What a recipe adds to plain steps: rates by name, warm-up. Each against the plain steps that it is made of, to the last bit. */
+/* What a recipe adds to plain steps: rates by name, warm-up, clipping. Each against the plain steps that it is made of, to the last bit. */
 #include <math.h>
 
 #include "learn/learn_data.h"
+#include "op/gradient_norm.h"
 
 enum { BATCH = 12, MAX_FLOATS = 1 << 16 };
 
@@ -117,6 +118,77 @@ START_TEST(rates_by_name_follow_the_schedule)
 }
 END_TEST
 
+/* The norm's stages against double, over ranges that are no multiples of anything, and the clipped step against a step with gradients
+ * that were multiplied on the host. Bound: eps * (additions of one work-item and of the last stage). */
+START_TEST(clipping)
+{
+    enum { COUNT = 70001, RANGES = 2 };
+    static const size_t first[RANGES] = {0, 5003}, count[RANGES] = {4999, COUNT - 5003};
+    static float g[COUNT];
+    trine__random r = trine__random_stream(1, 2, 3);
+    double sum = 0;
+    for (int i = 0; i < COUNT; i++) g[i] = (float)trine__random_normal(&r);
+    for (int k = 0; k < RANGES; k++)
+        for (size_t i = first[k]; i < first[k] + count[k]; i++) sum += (double)g[i] * g[i];
+    trine__gradient_norm *norm = NULL;
+    trine_buffer *gradients = NULL;
+    ASSERT_OK(trine_buffer_create(dev.context, sizeof g, &gradients));
+    ASSERT_OK(trine_buffer_write(dev.stream, gradients, 0, g, sizeof g));
+    ASSERT_OK(trine__gradient_norm_create(dev.context, RANGES, &norm));
+    for (int limit = 0; limit <= 1; limit++) {
+        trine__gradient_factor got;
+        const double want = 0.5 * sqrt(sum), most = limit ? 3 : 2 * want;
+        trine__gradient_norm_clear(norm);
+        for (int k = 0; k < RANGES; k++)
+            ASSERT_OK(trine__gradient_norm_add(norm, dev.stream, gradients, first[k], count[k]));
+        ASSERT_OK(trine__gradient_norm_clip(norm, dev.stream, NULL, 0.5f, (float)most));
+        ASSERT_OK(trine_buffer_read(dev.stream, trine__gradient_norm_buffer(norm), 0, &got, sizeof got));
+        const double bound = 6e-8 * 4200;
+        ck_assert_double_eq_tol(got.norm, want, bound * want);
+        ck_assert_double_eq_tol(got.factor, 0.5 * (limit ? most / (want + 1e-6) : 1), bound);
+        ck_assert_float_eq(got.overflow, 0);
+    }
+    trine__gradient_norm_destroy(&norm);
+    trine_buffer_release(&gradients);
+}
+END_TEST
+
+/* SGD's step is linear in the gradient: clipped to half and a quarter of a small norm, a parameter moves half as far. A large limit
+ * changes no bit. */
+START_TEST(clipped_steps)
+{
+    static float start[MAX_FLOATS], moved[2][MAX_FLOATS];
+    trine_trainer_options o = options_for(1);
+    o.lr = 1;
+    trine_resnet *net = train(&o, NULL);
+    o.clip_norm = 1e6;
+    trine_resnet *loose = train(&o, NULL);
+    ck_assert_uint_eq(parameters_hash(net), parameters_hash(loose));
+    trine_resnet_destroy(&net);
+    trine_resnet_destroy(&loose);
+    net = make_network(CLASSES);
+    trine_parameter_info info = {0};
+    int at = -1;
+    do ASSERT_OK(trine_resnet_parameter(net, ++at, &info));
+    while (strcmp(info.name, "conv1.weight") != 0);
+    ASSERT_OK(trine_resnet_parameter_read(net, dev.stream, at, start));
+    trine_resnet_destroy(&net);
+    const int floats = info.dims[0] * info.dims[1] * info.dims[2] * info.dims[3];
+    for (int k = 0; k < 2; k++) {
+        o.clip_norm = k ? 1e-2 : 2e-2;
+        net = train(&o, NULL);
+        ASSERT_OK(trine_resnet_parameter_read(net, dev.stream, at, moved[k]));
+        trine_resnet_destroy(&net);
+    }
+    double most = 0;
+    for (int i = 0; i < floats; i++) most = fmax(most, fabs((double)moved[0][i] - start[i]));
+    ck_assert_double_gt(most, 0);
+    for (int i = 0; i < floats; i++)
+        ck_assert_double_eq_tol((double)moved[0][i] - start[i], 2 * ((double)moved[1][i] - start[i]),
+                                1e-5 * most + 4 * 6e-8 * fabs(start[i]));
+}
+END_TEST
+
 START_TEST(bad_recipes_are_refused)
 {
     static const struct {
@@ -151,6 +223,8 @@ int main(void)
     tcase_set_timeout(tc, 600);
     tcase_add_test(tc, rates_by_name);
     tcase_add_test(tc, rates_by_name_follow_the_schedule);
+    tcase_add_test(tc, clipping);
+    tcase_add_test(tc, clipped_steps);
     tcase_add_test(tc, bad_recipes_are_refused);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);

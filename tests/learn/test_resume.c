@@ -13,6 +13,7 @@ static const plan plans[] = {
      .lr = 0.02,
      .lr_globs = "layer2.*=0.01",
      .warmup = 5,
+     .clip_norm = 0.5,
      .augment = 1,
      .steps = 9,
      .breaks = {4}},

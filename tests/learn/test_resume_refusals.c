@@ -61,6 +61,7 @@ START_TEST(what_was_on_is_not_forgotten)
     remembers.lr_globs = "layer1.*=0.01";
     const plan *p = &remembers;
     save_first_steps(p);
+    REFUSE(o.clip_norm = 2, TRINE_ERR_ARG, "clip-norm is 2 here, but 0");
     REFUSE(o.warmup = 0, TRINE_ERR_ARG, "warmup is 0 here, but 3");
     REFUSE(o.lr_globs = NULL, TRINE_ERR_ARG, "lr by name is  here, but layer1.*=0.01");
     REFUSE(o.memory_size = 0, TRINE_ERR_ARG, "memory-size is 0 here, but 20");
