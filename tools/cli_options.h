@@ -34,7 +34,7 @@ typedef struct cli_values {
     int optimizer, nesterov, schedule, augment, feature_cache, feature_memory, checkpoint_activations;
     const char *lr; /* "X", "GLOB=X,..." or both */
     int warmup;
-    double momentum, weight_decay;
+    double momentum, weight_decay, clip_norm;
     int save_every, resume;
     /* results */
     const char *out, *list;

@@ -12,11 +12,15 @@ static const char schedules[] = "constant|step|cosine|plateau";
 static const char augments[] = "none|flip|flip-crop";
 
 static const cli_option optimizer_options[] = {
-    {"optimizer", CLI_CHOICE, CLI_AT(optimizer), optimizers, "sgd", 0, 0, "with PyTorch's formulas"},
+    {"optimizer", CLI_CHOICE, CLI_AT(optimizer), optimizers, NULL, 0, 0,
+     "with PyTorch's formulas; train: sgd; finetune: adamw, or sgd where --momentum or --nesterov is given"},
     {"lr", CLI_TEXT, CLI_AT(lr), "X[,GLOB=X...]", NULL, 0, 0,
      "learning rate, and rates of parameters by name, the last match wins, such as 1e-3,fc.*=1e-2; sgd: 0.1 "
      "in "
-     "train, 0.01 in finetune; adam: 1e-3, 1e-4"},
+     "train, 0.01 in finetune; adam, adamw: 1e-3, and 1e-4 in finetune for networks of larger images than "
+     "32x32"},
+    {"clip-norm", CLI_REAL, CLI_AT(clip_norm), "X", "0", 0, 1e9,
+     "scale gradients down to this norm of all of them together; 0: no"},
     {"warmup", CLI_INT, CLI_AT(warmup), "N", NULL, 0, 1000000000,
      "steps in which the rate rises linearly; the schedule covers the rest [0]"},
     {"momentum", CLI_REAL, CLI_AT(momentum), "X", NULL, 0, 0.9999, "of sgd [0.9]"},
@@ -24,15 +28,22 @@ static const cli_option optimizer_options[] = {
     {"weight-decay", CLI_REAL, CLI_AT(weight_decay), "X", NULL, 0, 1000,
      "sgd: 5e-4 in train, 1e-4 in finetune; adam: 0; adamw: 0.01"},
     {"schedule", CLI_CHOICE, CLI_AT(schedule), schedules, NULL, 0, 0,
-     "of the learning rate: constant, x 0.1 at 1/2 and 3/4, cosine to 0, or x 0.1 when the loss stands; "
-     "train: cosine, "
-     "finetune: constant"},
-    {"augment", CLI_CHOICE, CLI_AT(augment), augments, NULL, 0, 0, "train: flip-crop, finetune: none"},
+     "of the learning rate: constant, x 0.1 at 1/2 and 3/4, cosine to 0 (the default), or x 0.1 when the "
+     "loss "
+     "stands"},
+    {"augment", CLI_CHOICE, CLI_AT(augment), augments, NULL, 0, 0,
+     "[flip-crop; finetune: none with --freeze, so that features can be kept, and with --input]"},
     {"checkpoint-activations", CLI_FLAG, CLI_AT(checkpoint_activations), NULL, NULL, 0, 0,
      "keep only what goes into each block and run blocks again on the way back: less memory, about one "
      "forward pass more time, the same results"},
 };
 const cli_section cli_optimizer_section = CLI_SECTION("Optimizer", optimizer_options);
+
+int cli_rate_given(const cli_run *run)
+{
+    const char *text = run->v.lr;
+    return text != NULL && memchr(text, '=', strcspn(text, ",")) == NULL;
+}
 
 /* --lr: a number, "GLOB=X,...", or both. */
 static int choose_rates(const cli_run *run, trine_trainer_options *out)
@@ -40,7 +51,7 @@ static int choose_rates(const cli_run *run, trine_trainer_options *out)
     const char *text = run->v.lr;
     if (text == NULL) return CLI_OK;
     const size_t first = strcspn(text, ",");
-    if (memchr(text, '=', first) == NULL) {
+    if (cli_rate_given(run)) {
         char *end;
         const double value = strtod(text, &end);
         if (end == text || end != text + first || !(value >= 0 && value <= 1000))
@@ -56,8 +67,11 @@ static int choose_rates(const cli_run *run, trine_trainer_options *out)
 int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_trainer_options *out)
 {
     const cli_values *v = &run->v;
-    const trine_optimizer_kind kind = (trine_optimizer_kind)v->optimizer;
-    if (kind != TRINE_SGD && (!isnan(v->momentum) || v->nesterov))
+    const int sgd = !isnan(v->momentum) || v->nesterov;
+    const trine_optimizer_kind kind = v->optimizer != CLI_UNSET ? (trine_optimizer_kind)v->optimizer
+                                      : sgd                     ? TRINE_SGD
+                                                                : defaults->optimizer;
+    if (kind != TRINE_SGD && sgd)
         return cli_usage(&run->command->syntax, "--momentum and --nesterov belong to --optimizer sgd");
     out->optimizer = trine_optimizer_desc_default(kind);
     if (kind == TRINE_SGD) {
@@ -71,6 +85,7 @@ int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_tr
     out->lr = kind == TRINE_SGD ? defaults->sgd_lr : defaults->adam_lr;
     const int code = choose_rates(run, out);
     if (code != CLI_OK) return code;
+    out->clip_norm = v->clip_norm;
     out->warmup = v->warmup != CLI_UNSET ? v->warmup : 0;
     out->schedule = v->schedule != CLI_UNSET ? (trine_schedule)v->schedule : defaults->schedule;
     out->flip = v->augment != CLI_UNSET ? v->augment >= 1 : defaults->flip;
@@ -88,15 +103,16 @@ void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *o, int 
 {
     const trine_optimizer_desc *d = &o->optimizer;
     char more[64] = "";
-    char warm[48] = "";
+    char warm[48] = "", clip[48] = "";
+    if (o->clip_norm > 0) snprintf(clip, sizeof clip, ", gradients clipped to norm %g", o->clip_norm);
     if (o->warmup > 0)
         snprintf(warm, sizeof warm, " after %d step%s of warm-up", o->warmup, o->warmup == 1 ? "" : "s");
     if (d->kind == TRINE_SGD)
         snprintf(more, sizeof more, ", momentum %g%s", (double)d->momentum, d->nesterov ? " (Nesterov)" : "");
-    cli_talk(run, "optimizer    %s, lr %g%s%s%s, weight decay %g, schedule %s%s",
+    cli_talk(run, "optimizer    %s, lr %g%s%s%s, weight decay %g, schedule %s%s%s",
              cli_choice_name(optimizers, (int)d->kind), o->lr, o->lr_globs != NULL ? "," : "",
              o->lr_globs != NULL ? o->lr_globs : "", more, (double)d->weight_decay,
-             cli_choice_name(schedules, (int)o->schedule), warm);
+             cli_choice_name(schedules, (int)o->schedule), warm, clip);
     char epochs[32] = "";
     if (o->epochs > 0) snprintf(epochs, sizeof epochs, " (%d epoch%s)", o->epochs, o->epochs == 1 ? "" : "s");
     cli_talk(run, "run          %d step%s%s, augmentation %s, seed %llu", steps, steps == 1 ? "" : "s",

@@ -10,6 +10,7 @@ extern const cli_section cli_optimizer_section;
 
 /* What a command takes where the options say nothing. */
 typedef struct cli_train_defaults {
+    trine_optimizer_kind optimizer;
     double sgd_lr, adam_lr, sgd_weight_decay;
     trine_schedule schedule;
     int flip, crop;
@@ -17,6 +18,8 @@ typedef struct cli_train_defaults {
 
 /* Optimizer, schedule, augmentation, seed, threads and log of the options. */
 int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_trainer_options *out);
+/* Does --lr give the rate of parameters that no glob names? */
+int cli_rate_given(const cli_run *run);
 /* Lines on optimizer, schedule, augmentation and device memory: "planned_bytes" of run->json, all that training takes. */
 void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *options, int steps);
 /* Lines on device, network, parameters that train and BatchNorm; fills run->json's "batchnorm". */

@@ -43,7 +43,7 @@ static const cli_option batch_options[] = {
      "[8, or as many as there are]"},
     {"images-per-class", CLI_INT, CLI_AT(images_per_class), "K", NULL, 1, 65536,
      "of each class in a batch [8]; classes with fewer repeat some"},
-    {"steps", CLI_INT, CLI_AT(steps), "N", NULL, 1, 1000000000, "steps to take [200]"},
+    {"steps", CLI_INT, CLI_AT(steps), "N", NULL, 1, 1000000000, "steps to take [400]"},
     {"epochs", CLI_INT, CLI_AT(epochs), "N", NULL, 1, 1000000, "instead of --steps: passes over the images"},
 };
 static const cli_option policy_options[] = {
@@ -130,8 +130,11 @@ static int each_step(void *user, const trine_step_record *r, int steps)
 /* What the options say without a look at any file. */
 static int choose(cli_run *run, trine_trainer_options *options)
 {
-    static const cli_train_defaults defaults = {0.01, 1e-4, 1e-4, TRINE_SCHEDULE_CONSTANT, 0, 0};
     cli_values *v = &run->v;
+    /* Chosen by measurement: docs/recipes.md. A frozen trunk runs once for each image if nothing is cropped at random. */
+    const int augment = v->freeze == NULL && v->input == NULL;
+    const cli_train_defaults defaults = {TRINE_ADAMW,           0.01,    1e-3,   1e-4,
+                                         TRINE_SCHEDULE_COSINE, augment, augment};
     int code = CLI_OK;
     if (v->steps != CLI_UNSET && v->epochs != CLI_UNSET)
         return cli_usage(&run->command->syntax, "--steps and --epochs exclude each other");
@@ -155,7 +158,7 @@ static int choose(cli_run *run, trine_trainer_options *options)
     options->images_per_class = v->images_per_class;
     options->feature_cache = (trine_feature_cache)v->feature_cache;
     options->feature_memory = (size_t)v->feature_memory << 20;
-    options->steps = v->steps != CLI_UNSET ? v->steps : v->epochs == CLI_UNSET ? 200 : 0;
+    options->steps = v->steps != CLI_UNSET ? v->steps : v->epochs == CLI_UNSET ? 400 : 0;
     options->epochs = options->steps > 0 ? 0 : v->epochs;
     CLI_RUN(cli_choose_loss(run, options));
     CLI_RUN(cli_train_options(run, &defaults, options));
@@ -185,12 +188,36 @@ static int choose_batch(cli_run *run, const cli_source *source, trine_trainer_op
     return code;
 }
 
+static int recipe_is_default(const cli_run *run)
+{
+    const cli_values *v = &run->v;
+    return v->bn == NULL && v->freeze == NULL && v->optimizer == CLI_UNSET && v->lr == NULL &&
+           isnan(v->momentum) && isnan(v->weight_decay) && !v->nesterov && v->schedule == CLI_UNSET &&
+           v->augment == CLI_UNSET && v->warmup == CLI_UNSET && v->clip_norm <= 0 && v->steps == CLI_UNSET &&
+           v->epochs == CLI_UNSET && v->classes_per_batch == CLI_UNSET;
+}
+
+/* Does no class of --val train? By name, as folders may hold different classes. */
+static int all_new(const trine_dataset *trained, const trine_dataset *val)
+{
+    cJSON *known = cli_class_names(trained), *asked = cli_class_names(val);
+    const cJSON *a, *b;
+    int none = 1;
+    cJSON_ArrayForEach(a, asked) cJSON_ArrayForEach(b, known) none =
+        none && !(cJSON_IsString(a) && cJSON_IsString(b) && strcmp(a->valuestring, b->valuestring) == 0);
+    cJSON_Delete(known);
+    cJSON_Delete(asked);
+    return none;
+}
+
 static void talk(const cli_run *run, const cli_source *source, const trine_dataset *val,
                  const trine_preprocess *preprocess, const trine_trainer_options *o,
                  const trine_trainer *trainer)
 {
     const char *kept = trine_weights_metadata(run->weights, "freeze");
     const char *freeze = run->v.freeze != NULL ? run->v.freeze : kept != NULL ? kept : "";
+    cli_talk(run, "recipe       %s, docs/recipes.md",
+             recipe_is_default(run) ? "the default" : "the default where no option says otherwise");
     cli_talk_network(run, run->v.weights, o->embedding);
     cli_talk(run, "freeze       %s%s", freeze[0] != '\0' ? freeze : "nothing",
              run->v.freeze == NULL && freeze[0] != '\0' ? ", from the weights file" : "");
@@ -200,6 +227,11 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
         cli_talk(run, "training     %d images of %s, all of them in every step", source->shape.n,
                  source->name);
     if (val != NULL) cli_talk_data(run, "validation", run->v.val, val);
+    if (val != NULL && source->dataset != NULL && run->v.bn == NULL && all_new(source->dataset, val))
+        cli_talk(
+            run,
+            "             none of its classes is trained on: for such, --bn eval --optimizer sgd generalised "
+            "better (docs/recipes.md)");
     if (source->dataset != NULL || val != NULL) cli_talk_images(run, preprocess);
     if (source->dataset != NULL)
         cli_talk(
@@ -246,6 +278,7 @@ static int evaluate(cli_run *run, const trine_dataset *val, const trine_preproce
                                     &by, &euclidean));
     cli_progress_end(&progress);
     cJSON *object = cJSON_AddObjectToObject(run->json, when);
+    cli_set_text(object, "distance", "cosine"); /* of the figures beside it */
     cli_set_retrieval(object, &cosine);
     cli_print(run, "%-6s  %-9s  %11s  %11s  %11s  %8s\n", "", "distance", "recall_at_1", "recall_at_5",
               "r_precision", "map_at_r");
@@ -339,6 +372,9 @@ static int open_trainer(cli_run *run, const finetune_data *d, trine_trainer_opti
     CLI_RUN(choose_batch(run, source, options));
     options->embedding = cli_embedding(run);
     options->preprocess = d->preprocess;
+    if (!cli_rate_given(run) && options->optimizer.kind != TRINE_SGD &&
+        !cli_has_ending(trine_resnet_arch(run->net), "_cifar"))
+        options->lr = 1e-4;
     if (source->dataset != NULL)
         CLI_TRY(trine_trainer_create(run->net, run->stream, options, source->dataset, trainer));
     else
@@ -392,9 +428,10 @@ cleanup:
     return code;
 }
 
-const cli_command cmd_finetune = {{"finetune", "", "fine-tune pretrained weights with a metric loss", 0, 0,
-                                   sections, CLI_COUNTOF(sections),
-                                   "Everything that was chosen is printed before the first step. With --val, "
-                                   "retrieval is measured in evaluation mode "
-                                   "before and after, by cosine and by Euclidean distance."},
-                                  finetune};
+const cli_command cmd_finetune = {
+    {"finetune", "", "fine-tune pretrained weights with a metric loss", 0, 0, sections, CLI_COUNTOF(sections),
+     "Everything that was chosen is printed before the first step. With --val, "
+     "retrieval is measured in evaluation mode "
+     "before and after, by cosine and by Euclidean distance; in --json the figures of `before` and "
+     "`after` themselves are by cosine. Without --out nothing is kept."},
+    finetune};

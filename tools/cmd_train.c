@@ -171,7 +171,7 @@ cleanup:
 static int prepare(cli_run *run, const trine_dataset *data, const trine_dataset *val, cli_resume *resume,
                    trine_preprocess *preprocess, trine_trainer **trainer)
 {
-    static const cli_train_defaults defaults = {0.1, 1e-3, 5e-4, TRINE_SCHEDULE_COSINE, 1, 1};
+    static const cli_train_defaults defaults = {TRINE_SGD, 0.1, 1e-3, 5e-4, TRINE_SCHEDULE_COSINE, 1, 1};
     const cli_values *v = &run->v;
     int code = CLI_OK;
     trine_trainer_options options = {.objective = TRINE_OBJECTIVE_CLASSIFY,

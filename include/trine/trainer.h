@@ -64,10 +64,10 @@ typedef struct trine_trainer_options {
     double
         clip_norm; /**< gradients are scaled down to this norm of all of them together, as torch clip_grad_norm_; 0: no */
     int classes_per_batch; /**< triplet: P, >= 1 */
-    int images_per_class;  /**< triplet: K, >= 1; classes with fewer images repeat some */
-    int batch;             /**< classify: images a step, >= 2 */
-    int steps;             /**< > 0; or 0 and epochs */
-    int epochs;            /**< > 0 if steps is 0; an epoch of triplets is ceil(images / (P*K)) steps */
+    int images_per_class; /**< triplet: K, >= 1; a class with fewer gives all before any of them again, which the log is told once */
+    int batch;      /**< classify: images a step, >= 2 */
+    int steps;      /**< > 0; or 0 and epochs */
+    int epochs;     /**< > 0 if steps is 0; an epoch of triplets is ceil(images / (P*K)) steps */
     int flip, crop; /**< augmentation: horizontal flip; random crop, with which features are not kept */
     trine_feature_cache feature_cache;
     size_t feature_memory;      /**< bytes that features may take in memory; 0: a quarter of the machine's */

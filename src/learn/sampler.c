@@ -122,6 +122,16 @@ trine_status trine__sampler_create_epochs(size_t count, int batch, uint64_t seed
     return TRINE_OK;
 }
 
+void trine__sampler_small_classes(const trine__sampler *s, int *fewer, int *single)
+{
+    *fewer = *single = 0;
+    for (int c = 0; s->images_per_class && c < s->class_count; c++) {
+        const size_t size = s->starts[c + 1] - s->starts[c];
+        *fewer += size < (size_t)s->images_per_class;
+        *single += size == 1 && s->images_per_class > 1;
+    }
+}
+
 int trine__sampler_capacity(const trine__sampler *s)
 {
     return s->images_per_class || s->count > (size_t)s->batch ? s->batch : (int)s->count;

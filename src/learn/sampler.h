@@ -21,6 +21,8 @@ trine_status trine__sampler_create_classes(const int *labels, size_t count, int 
  * that is one image, which sits the epoch out (BatchNorm has no variance of one). TRINE_ERR_DATA: fewer than
  * 2 images. */
 trine_status trine__sampler_create_epochs(size_t count, int batch, uint64_t seed, trine__sampler **out);
+/* P x K: how many classes have fewer than K images, and how many of those one; 0 for epochs. */
+void trine__sampler_small_classes(const trine__sampler *sampler, int *fewer, int *single);
 /* Images of the largest batch. */
 int trine__sampler_capacity(const trine__sampler *sampler);
 /* Batches of an epoch. */

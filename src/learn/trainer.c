@@ -75,6 +75,26 @@ static trine_status warn_frozen(const trine_trainer *t)
     return TRINE_OK;
 }
 
+/* Classes that cannot give K different images. */
+static void tell_small_classes(const trine_trainer *t)
+{
+    const trine_trainer_options *o = &t->options;
+    const int k = o->images_per_class;
+    int fewer, single;
+    char text[256], ones[160] = "";
+    trine__sampler_small_classes(t->sampler, &fewer, &single);
+    if (fewer == 0) return;
+    if (single > 0)
+        snprintf(ones, sizeof ones, "; %d %s one image, whose only positives are %s", single,
+                 single == 1 ? "has" : "have",
+                 o->flip || o->crop ? "its own copies, augmented in other ways"
+                                    : "copies of itself at distance 0");
+    snprintf(text, sizeof text,
+             "%d class%s fewer than the %d images of a batch: all of them come before one comes again%s",
+             fewer, fewer == 1 ? " has" : "es have", k, ones);
+    tell(t, text);
+}
+
 /* Batches in which no triplet can be formed. */
 static void warn_degenerate(const trine_trainer *t, const int *labels)
 {
@@ -184,6 +204,7 @@ trine_status trine_trainer_create(trine_resnet *net, trine_stream *stream,
     TRINE_TRY_GOTO(trine__trainer_open_data(t));
     TRINE_TRY_GOTO(open_network(t));
     warn_degenerate(t, NULL);
+    tell_small_classes(t);
     *out = t;
     return TRINE_OK;
 cleanup:

@@ -29,7 +29,7 @@ def finetune(folder, *more, steps=STEPS):
     if not os.path.exists(data):
         make_base(folder, make_folder(data))
     return ["finetune", "--weights", base, "--data", data, "--steps", steps, "--images-per-class", 2, "--augment",
-            "flip-crop", "--seed", 5, *more]
+            "flip-crop", "--optimizer", "sgd", "--schedule", "constant", "--seed", 5, *more]
 
 
 def start(arguments):

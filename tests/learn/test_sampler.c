@@ -138,6 +138,39 @@ START_TEST(epochs_differ_and_repeat)
 }
 END_TEST
 
+/* Classes of 50, 30, 15 and 2 images; then the last of one: a batch is level all the same, and its image comes K times. */
+START_TEST(small_classes)
+{
+    const struct {
+        int k, one, fewer, single;
+    } rows[] = {{2, 0, 0, 0}, {3, 0, 1, 0}, {16, 0, 2, 0}, {3, 1, 1, 1}, {1, 1, 0, 0}};
+    for (size_t i = 0; i < TRINE_COUNTOF(rows); i++) {
+        int labels[IMAGES], batch[64], fewer, single;
+        trine__sampler *s = NULL;
+        make_labels(labels);
+        for (int j = 0, seen = 0; j < IMAGES && rows[i].one; j++)
+            if (labels[j] == 40 && seen++ == 0) labels[j] = 11;
+        ASSERT_OK(trine__sampler_create_classes(labels, IMAGES, 4, rows[i].k, 7, &s));
+        trine__sampler_small_classes(s, &fewer, &single);
+        ck_assert_int_eq(fewer, rows[i].fewer);
+        ck_assert_int_eq(single, rows[i].single);
+        ck_assert_int_eq(trine__sampler_batch(s, 0, batch), 4 * rows[i].k);
+        for (int label = 0; label < 41; label++) {
+            int drawn = 0;
+            for (int j = 0; j < 4 * rows[i].k; j++) drawn += labels[batch[j]] == label;
+            ck_assert(drawn == 0 || drawn == rows[i].k);
+        }
+        trine__sampler_destroy(&s);
+    }
+    trine__sampler *s = NULL;
+    int fewer = 9, single = 9;
+    ASSERT_OK(trine__sampler_create_epochs(10, 4, 0, &s));
+    trine__sampler_small_classes(s, &fewer, &single);
+    ck_assert_int_eq(fewer + single, 0);
+    trine__sampler_destroy(&s);
+}
+END_TEST
+
 START_TEST(refusals)
 {
     int labels[IMAGES];
@@ -165,6 +198,7 @@ int main(void)
     tcase_add_test(tc, batches_depend_on_seed_and_number);
     tcase_add_test(tc, epochs_take_every_image);
     tcase_add_test(tc, epochs_differ_and_repeat);
+    tcase_add_test(tc, small_classes);
     tcase_add_test(tc, refusals);
     suite_add_tcase(suite, tc);
     return check_main(suite);

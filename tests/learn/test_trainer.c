@@ -348,6 +348,39 @@ START_TEST(folders_train_alike_on_any_threads)
 }
 END_TEST
 
+START_TEST(small_classes_are_told)
+{
+    char root[PATH_BYTES];
+    make_root(root);
+    make_folders(root);
+    make_folder(root, "e");
+    write_ppm(root, "e/00.ppm", SIDE, SIDE, 7);
+    trine_dataset *data = NULL;
+    ASSERT_OK(trine_dataset_open(root, NULL, &data));
+    trine_resnet *net = make_network(CLASSES);
+    for (int k = 1; k <= 7; k++) {
+        trine_trainer *t = NULL;
+        trine_trainer_options o = options_for(TRINE_OBJECTIVE_TRIPLET, 1);
+        o.images_per_class = k;
+        o.flip = k == 7;
+        ASSERT_OK(trine_trainer_create(net, dev.stream, &o, data, &t));
+        const char *want =
+            k == 7   ? "5 classes have fewer than the 7 images of a batch: all of them come before one comes "
+                       "again; 1 has one image, whose only positives are its own copies, augmented in "
+                       "other ways"
+            : k == 3 ? "1 class has fewer than the 3 images of a batch: all of them come before one comes "
+                       "again; 1 has one image, whose only positives are copies of itself at distance 0"
+                     : NULL;
+        if (want) ck_assert_str_eq(last_log, want);
+        if (k == 1) ck_assert_ptr_null(strstr(last_log, "fewer"));
+        trine_trainer_destroy(&t);
+    }
+    trine_resnet_destroy(&net);
+    trine_dataset_destroy(&data);
+    remove_root(root);
+}
+END_TEST
+
 START_TEST(unsuitable_data_are_refused)
 {
     char root[PATH_BYTES];
@@ -436,6 +469,7 @@ int main(void)
     tcase_add_test(tc, the_callback_stops_and_the_run_goes_on);
     tcase_add_test(tc, plateau_counts_epochs);
     tcase_add_test(tc, folders_train_alike_on_any_threads);
+    tcase_add_test(tc, small_classes_are_told);
     tcase_add_test(tc, unsuitable_data_are_refused);
     tcase_add_test(tc, state_assertion);
     suite_add_tcase(suite, tc);
