@@ -197,19 +197,6 @@ static int recipe_is_default(const cli_run *run)
            v->epochs == CLI_UNSET && v->classes_per_batch == CLI_UNSET;
 }
 
-/* Does no class of --val train? By name, as folders may hold different classes. */
-static int all_new(const trine_dataset *trained, const trine_dataset *val)
-{
-    cJSON *known = cli_class_names(trained), *asked = cli_class_names(val);
-    const cJSON *a, *b;
-    int none = 1;
-    cJSON_ArrayForEach(a, asked) cJSON_ArrayForEach(b, known) none =
-        none && !(cJSON_IsString(a) && cJSON_IsString(b) && strcmp(a->valuestring, b->valuestring) == 0);
-    cJSON_Delete(known);
-    cJSON_Delete(asked);
-    return none;
-}
-
 static void talk(const cli_run *run, const cli_source *source, const trine_dataset *val,
                  const trine_preprocess *preprocess, const trine_trainer_options *o,
                  const trine_trainer *trainer)
@@ -227,11 +214,6 @@ static void talk(const cli_run *run, const cli_source *source, const trine_datas
         cli_talk(run, "training     %d images of %s, all of them in every step", source->shape.n,
                  source->name);
     if (val != NULL) cli_talk_data(run, "validation", run->v.val, val);
-    if (val != NULL && source->dataset != NULL && run->v.bn == NULL && all_new(source->dataset, val))
-        cli_talk(
-            run,
-            "             none of its classes is trained on: for such, --bn eval --optimizer sgd generalised "
-            "better (docs/recipes.md)");
     if (source->dataset != NULL || val != NULL) cli_talk_images(run, preprocess);
     if (source->dataset != NULL)
         cli_talk(
