@@ -173,7 +173,8 @@ def line(what, unit, ours, theirs, variant, higher_is_better):
 def finetune(o, folder):
     command = [o.trine, "finetune", "--weights", os.path.join(o.shared, "data/weights/resnet20-cifar10.th"), "--data",
                os.path.join(o.shared, "data/cifar10/train"), "--classes-per-batch", CLASSES, "--images-per-class", EACH, "--steps",
-               o.steps, "--lr", LEARNING_RATE, "--margin", MARGIN, "--quiet", "--out", os.path.join(folder, "tuned.safetensors")]
+               o.steps, "--optimizer", "sgd", "--lr", LEARNING_RATE, "--weight-decay", 1e-4, "--schedule", "constant", "--augment", "none",
+               "--margin", MARGIN, "--quiet", "--out", os.path.join(folder, "tuned.safetensors")]
     process_seconds(*command)  # programs into the cache
     ours, theirs = [], {}
     for _ in range(o.rounds):
