@@ -188,6 +188,21 @@ cleanup:
     return code;
 }
 
+/* Networks for 32x32 images take others, too, when nothing says how they were meant: what fills 32x32 best. */
+static void fit_cifar(cli_run *run, const trine_dataset *data, trine_preprocess *p)
+{
+    enum { SIDE = 32 };
+    int width = 0, height = 0;
+    if (data == NULL || run->v.resize != CLI_UNSET || run->v.crop != CLI_UNSET ||
+        (trine_dataset_one_size(data, &width, &height) && width == SIDE && height == SIDE))
+        return;
+    p->resize = p->crop = SIDE;
+    cli_talk(
+        run,
+        "images that are not %dx%d are resized and cropped to it; --preprocess cifar takes them as they are",
+        SIDE, SIDE);
+}
+
 int cli_choose_preprocess(cli_run *run, const trine_dataset *data, const char *arch, int training,
                           trine_preprocess *out)
 {
@@ -205,6 +220,7 @@ int cli_choose_preprocess(cli_run *run, const trine_dataset *data, const char *a
     } else {
         CLI_TRY(trine_preprocess_named(name, &p));
         if (strcmp(name, "idx") == 0) CLI_RUN(fill_idx_statistics(run, data, said, training, &p));
+        if (strcmp(name, "cifar") == 0 && v->preprocess == NULL) fit_cifar(run, data, &p);
     }
     if (v->resize != CLI_UNSET) p.resize = v->resize;
     if (v->crop != CLI_UNSET) p.crop = v->crop;

@@ -103,6 +103,9 @@ TRINE_API int trine_dataset_class_count(const trine_dataset *ds);
 TRINE_API const char *trine_dataset_class_name(const trine_dataset *ds, int class_number);
 /** 1 if the source is IDX. */
 TRINE_API int trine_dataset_is_idx(const trine_dataset *ds);
+/** The size that all images have, as their headers tell; what cannot be read is left out.
+ *  @return 1; 0 where sizes differ or none can be read, and the results are left alone */
+TRINE_API int trine_dataset_one_size(const trine_dataset *ds, int *width, int *height);
 /** Decode image i (a folder's file is read each time). */
 TRINE_API trine_status trine_dataset_image(const trine_dataset *ds, size_t i, trine_image *out);
 /** Mean and population standard deviation per channel over all pixels of all images (before any padding),

@@ -73,9 +73,29 @@ bool trine__image_header_size(const unsigned char *data, size_t bytes, int *widt
 bool trine__dataset_image_size(const trine_dataset *ds, size_t i, int *width, int *height)
 {
     trine__map map;
-    if (ds->pixels.channels || trine__map_open(trine_dataset_name(ds, i), &map) != TRINE_OK)
-        return false;
+    if (ds->pixels.channels || trine__map_open(trine_dataset_name(ds, i), &map) != TRINE_OK) return false;
     const bool known = trine__image_header_size(map.data, map.bytes, width, height);
     trine__map_close(&map);
     return known;
+}
+
+int trine_dataset_one_size(const trine_dataset *ds, int *width, int *height)
+{
+    int w0 = 0, h0 = 0;
+    if (ds->pixels.channels) {
+        *width = (int)ds->pixels.width;
+        *height = (int)ds->pixels.height;
+        return 1;
+    }
+    for (size_t i = 0; i < ds->count; i++) {
+        int w, h;
+        if (!trine__dataset_image_size(ds, i, &w, &h)) continue;
+        if (w0 && (w != w0 || h != h0)) return 0;
+        w0 = w;
+        h0 = h;
+    }
+    if (!w0) return 0;
+    *width = w0;
+    *height = h0;
+    return 1;
 }

@@ -71,5 +71,19 @@ def test_report(folder):
     finetune(base, "--data", data, "--min-per-class", 100).fails(4, "no class has 100 images")
 
 
+def test_odd_sizes(folder):
+    """Images of other sizes than a small network's are brought to it where nothing says how they were meant."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = os.path.join(folder, "base.pth")  # which says nothing of preprocessing
+    Run("convert", make_base(folder, data), base).ok()
+    for k, side in enumerate((20, 45, 70)):
+        write_ppm(os.path.join(data, f"class{k}", "odd.ppm"), 50 + k, side)
+    got = finetune(base, "--data", data, "--val", data, quiet=False).ok()
+    assert "resize 32, crop 32" in got.err and "20 to 70 wide" in got.err, got
+    assert Run("eval", "--weights", base, "--data", data, "--json", "-").json()["count"] == 15
+    Run("eval", "--weights", base, "--data", data, "--preprocess", "cifar").fails(4)
+    Run("eval", "--weights", base, "--data", data, "--crop", 16).ok()
+
+
 if __name__ == "__main__":
-    sys.exit(main([test_sources, test_report]))
+    sys.exit(main([test_sources, test_report, test_odd_sizes]))
