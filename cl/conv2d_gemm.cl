@@ -70,7 +70,7 @@ static inline void fetch_pixels(float part[TN], __global const x_t *restrict x, 
     }
 }
 
-__attribute__((reqd_work_group_size(SIDE, SIDE, 1))) SUB_GROUP
+__attribute__((reqd_work_group_size(SIDE, SIDE, 1))) UNIT_SUB_GROUP
 __kernel void conv2d_gemm(
     __global const x_t *restrict x, __global const float *restrict w, __global const int4 *restrict taps,
     __global const float *restrict scale, __global const float *restrict shift, __global const y_t *residual, __global y_t *y,

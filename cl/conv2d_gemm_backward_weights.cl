@@ -32,7 +32,7 @@ static inline void fetch(float a_part[TM], float b_part[TN], __global const x_t 
     }
 }
 
-__attribute__((reqd_work_group_size(SIDE, SIDE, 1))) SUB_GROUP
+__attribute__((reqd_work_group_size(SIDE, SIDE, 1))) UNIT_SUB_GROUP
 __kernel void conv2d_gemm_backward_weights(
     __global const x_t *restrict x, __global const y_t *restrict dy, __global float *restrict to, __global const int4 *restrict taps,
     const int groups, const int sources, const int results, const int tap_count, const int in_h, const int in_w, const int p, const int q,

@@ -15,7 +15,8 @@ SHARED = os.environ.get("TRINE_TEST_SHARED", "")
 WEIGHTS = os.path.join(SHARED, "data", "weights", "resnet20-cifar10.th")
 IMAGES = os.path.join(SHARED, "data", "cifar10", "train")
 REAL = ["finetune", "--weights", WEIGHTS, "--data", IMAGES, "--preprocess", "cifar", "--classes-per-batch", 10,
-        "--images-per-class", 8, "--bn", "eval", "--seed", 1, "--json", "-"]
+        "--images-per-class", 8, "--bn", "eval", "--optimizer", "sgd", "--momentum", 0.9, "--weight-decay", 1e-4, "--schedule", "constant",
+        "--augment", "none", "--seed", 1, "--json", "-"]
 COLLAPSING = ["--no-normalize", "--margin", 0.5, "--lr", 0.01]
 
 

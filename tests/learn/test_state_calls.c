@@ -99,6 +99,14 @@ static void call_gradients(void)
     trine_gradients_destroy(&g);
 }
 
+static void call_collapse_guard(void)
+{
+    const trine_trainer_options options = {.objective = TRINE_OBJECTIVE_TRIPLET, .triplet = {.margin = 0.2f}};
+    trine_collapse_guard *guard = NULL;
+    ASSERT_OK(trine_collapse_guard_create(&options, on.look, &guard));
+    trine_collapse_guard_destroy(&guard);
+}
+
 static trine_embed_options embed_options(void)
 {
     return (trine_embed_options){
@@ -297,6 +305,7 @@ static const struct row {
     {"trine_resnet_state_hash trine_resnet_parameter_hashes", call_hashes, 0, 0},
     {"trine_session_create_inference trine_session_forward", call_inference, 0, 0},
     {"trine_gradients_create", call_gradients, 0, 0},
+    {"trine_collapse_guard_create", call_collapse_guard, 0, 0},
     {"trine_embed_array", call_embed_array, 0, 0},
     {"trine_onnx_write", call_onnx, 0, 0},
     {"trine_embed_dataset", call_embed_dataset, 0, 0},
