@@ -4,7 +4,7 @@
  *   lower < d_an - d_ap < upper, if there is none the farthest (no term where upper is finite); 2 the farthest
  * ws: distances of the anchors first, first + 1, ... in; the anchors' sums and what triplet_select_gradient needs out.
  * global (LOCAL, rows), local (LOCAL, 1): a work-group is an anchor; a work-item owns the columns j = lid mod LOCAL.
- * -D CB (floats of a vector)
+ * -D CB (floats of a vector) LEARN (1: ROW_TURN out)
  * host src/op/triplet.c   ref tests/ref/ref_loss.c   sources: Hermans et al. 2017, eq. 5 (hardest); Xuan et al. 2020 (easy positive);
  * Schroff et al. 2015, section 3.2 (semi-hard); Balntas et al. 2016, section 3.2 (swap) */
 #include "block.clh"
@@ -18,7 +18,7 @@ __kernel void triplet_select(__global const float *restrict e, __global const fl
                              __global float *ws, const int n, const int m, const int d, const int ld,
                              const int distance, const int first, const int easy, const int negatives,
                              const float lower, const float upper, const int swap, const float margin,
-                             const float temperature)
+                             const float fixed_temperature, __global const float *restrict learned)
 {
     __local float values[LOCAL];
     __local int indices[LOCAL];
@@ -26,6 +26,7 @@ __kernel void triplet_select(__global const float *restrict e, __global const fl
     __global const int *labels = (__global const int *)ws + WS_LABELS(n, m);
     __global const float *dist = ws + WS_MATRIX(n, m) + (size_t)r * m;
     const int label = labels[i];
+    const float temperature = temperature_now(fixed_temperature, learned);
     float best_p = 0.0f, near = 0.0f, far = 0.0f;
     int p = -1, closest = -1, farthest = -1;
     for (int j = lid; j < m; j += LOCAL) {
@@ -68,6 +69,7 @@ __kernel void triplet_select(__global const float *restrict e, __global const fl
     chosen[WS_ROW(ROW_NEGATIVE, n, m) + i] = -1;
     if (p < 0 || q < 0) {
         store_row(ws, n, m, i, 0.0f, 0.0f, 0.0f, 0, 0);
+        store_turn(ws, n, m, i, 0.0f);
         return;
     }
     float d_an = dist[q], share = 1.0f, slope;
@@ -79,6 +81,9 @@ __kernel void triplet_select(__global const float *restrict e, __global const fl
     }
     const float loss = term(dist[p] - d_an, margin, temperature, &slope);
     store_row(ws, n, m, i, loss, dist[p], d_an, temperature > 0.0f || loss > 0.0f, 1);
+#if LEARN
+    store_turn(ws, n, m, i, by_temperature(dist[p] - d_an, temperature));
+#endif
     ws[WS_ROW(ROW_SLOPE, n, m) + i] = slope;
     ws[WS_ROW(ROW_SHARE, n, m) + i] = share;
     if (slope == 0.0f) return;

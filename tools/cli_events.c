@@ -19,7 +19,8 @@ enum { MOST = 1000, PROJECTOR = 10000, NAME_BYTES = 64 };
 struct cli_events {
     FILE *file;
     const char *folder;
-    int error; /* the first errno; 0: none */
+    char name[128]; /* of the file in it */
+    int error;      /* the first errno; 0: none */
     cli_text config;
 };
 
@@ -106,43 +107,117 @@ static void write_histogram(cli_events *e, int64_t step, const char *tag, double
     free(limits);
 }
 
-int cli_events_open(cli_run *run, cli_events **out)
+/* Go on in the file that a saved run wrote, from where it was then. @return 0: it is not there any more, or shorter */
+static int go_on(cli_events *e, const char *mark)
 {
-    const char *folder = run->v.log_dir;
+    const char *space = mark != NULL ? strchr(mark, ' ') : NULL;
     cli_text path = {0};
-    if (folder == NULL) return CLI_OK;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return cli_error(CLI_FAILED, "--log-dir %s: cannot be made: %s", folder, strerror(errno));
-    cli_events *e = calloc(1, sizeof *e);
-    /* The name that TensorBoard looks for; the process, so that two runs in one second have two files. */
-    cli_text_add(&path, "%s/events.out.tfevents.%lld.trine.%ld", folder, (long long)time(NULL),
-                 (long)getpid());
-    if (e != NULL && !path.failed) e->file = fopen(path.text, "wb");
-    if (e == NULL || path.failed || e->file == NULL) {
-        const int code =
-            cli_error(CLI_FAILED, "--log-dir %s: no file can be made in it: %s", folder, strerror(errno));
-        cli_text_free(&path);
-        free(e);
-        return code;
-    }
+    struct stat is;
+    if (space == NULL || memchr(mark, '/', (size_t)(space - mark)) != NULL) return 0;
+    const long long bytes = atoll(space + 1);
+    cli_text_add(&path, "%s/%.*s", e->folder, (int)(space - mark), mark);
+    if (!path.failed && bytes > 0 && stat(path.text, &is) == 0 && S_ISREG(is.st_mode) &&
+        is.st_size >= bytes && truncate(path.text, (off_t)bytes) == 0)
+        e->file = fopen(path.text, "ab");
+    snprintf(e->name, sizeof e->name, "%.*s", (int)(space - mark), mark);
     cli_text_free(&path);
-    e->folder = folder;
+    return e->file != NULL;
+}
+
+/* What the projector has of the saved run: all before the vectors of its end. */
+static void recall_projector(cli_events *e)
+{
+    cli_text path = {0};
+    char text[4096];
+    cli_text_add(&path, "%s/projector_config.pbtxt", e->folder);
+    FILE *file = path.failed ? NULL : fopen(path.text, "rb");
+    cli_text_free(&path);
+    if (file == NULL) return;
+    const size_t size = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[size] = '\0';
+    const char *after = strstr(text, "embeddings {\n  tensor_name: \"after\"");
+    cli_text_append(&e->config, text, after != NULL ? (size_t)(after - text) : size);
+}
+
+/* The name that TensorBoard looks for; the process, so that two runs in one second have two files. */
+static void begin(cli_events *e)
+{
+    cli_text path = {0};
+    snprintf(e->name, sizeof e->name, "events.out.tfevents.%lld.trine.%ld", (long long)time(NULL),
+             (long)getpid());
+    cli_text_add(&path, "%s/%s", e->folder, e->name);
+    if (!path.failed) e->file = fopen(path.text, "wb");
+    cli_text_free(&path);
+    if (e->file == NULL) return;
     TrineEvents__Event first = TRINE_EVENTS__EVENT__INIT;
     first.what_case = TRINE_EVENTS__EVENT__WHAT_FILE_VERSION;
     first.file_version = (char *)"brain.Event:2";
     write_event(e, &first);
-    *out = e;
+}
+
+int cli_events_open(cli_watch *w, const trine_weights *history)
+{
+    const char *folder = w->run->v.log_dir;
+    if (folder == NULL) return CLI_OK;
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return cli_error(CLI_FAILED, "--log-dir %s: cannot be made: %s", folder, strerror(errno));
+    cli_events *e = calloc(1, sizeof *e);
+    if (e == NULL) return cli_error(CLI_FAILED, "out of memory");
+    e->folder = folder;
+    if (history != NULL) recall_projector(e);
+    const int goes_on = history != NULL && go_on(e, trine_weights_metadata(history, "events"));
+    if (!goes_on) begin(e);
+    if (e->file == NULL) {
+        const int code =
+            cli_error(CLI_FAILED, "--log-dir %s: no file can be made in it: %s", folder, strerror(errno));
+        cli_text_free(&e->config);
+        free(e);
+        return code;
+    }
+    w->events = e;
+    for (size_t i = 0; i < w->count && !goes_on; i++) cli_events_step(e, w, &w->records[i]);
+    for (size_t i = 0; i < w->row_count && !goes_on; i++) cli_events_drift(e, w->run, &w->rows[i], w->layers);
     return CLI_OK;
 }
 
-void cli_events_step(cli_events *e, const trine_step_record *r)
+int cli_events_mark(cli_events *e, char *text, size_t size)
 {
-    static const char *const tags[] = {"train/loss", "train/active_fraction", "train/d_ap",
-                                       "train/d_an", "train/embedding_norm",  "train/lr"};
+    if (e == NULL || e->error != 0) return 0;
+    if (fflush(e->file) != 0 || fsync(fileno(e->file)) != 0) {
+        remember(e);
+        return 0;
+    }
+    fseek(e->file, 0, SEEK_END);
+    snprintf(text, size, "%s %lld", e->name, (long long)ftell(e->file));
+    return 1;
+}
+
+void cli_events_step(cli_events *e, const cli_watch *w, const trine_step_record *r)
+{
+    static const char *const mined[] = {"train/loss",       "train/embedding_norm", "train/lr",
+                                        "train/d_ap",       "train/d_an",           "train/active_fraction",
+                                        "train/temperature"};
+    static const char *const classes[] = {"train/loss", "train/embedding_norm", "train/lr", "train/accuracy"};
     if (e == NULL) return;
-    const double numbers[] = {(double)r->loss, (double)r->active_fraction, (double)r->d_ap,
-                              (double)r->d_an, (double)r->embedding_norm,  r->lr};
-    write_scalars(e, r->step, tags, numbers, CLI_COUNTOF(tags));
+    const double numbers[] = {(double)r->loss,
+                              (double)r->embedding_norm,
+                              r->lr,
+                              w->classifies ? (double)r->accuracy : (double)r->d_ap,
+                              (double)r->d_an,
+                              (double)r->active_fraction,
+                              (double)r->temperature};
+    if (w->classifies)
+        write_scalars(e, r->step, classes, numbers, CLI_COUNTOF(classes));
+    else
+        write_scalars(e, r->step, mined, numbers, CLI_COUNTOF(mined) - !w->learns_temperature);
+}
+
+void cli_events_scalar(cli_events *e, int step, const char *tag, double value)
+{
+    if (e == NULL) return;
+    write_scalars(e, step, &tag, &value, 1);
+    if (fflush(e->file) != 0) remember(e);
 }
 
 void cli_events_drift(cli_events *e, const cli_run *run, const cli_bn_row *row, int layers)
@@ -192,7 +267,7 @@ void cli_events_vectors(cli_events *e, const cli_run *run, const char *when, int
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(figures, keys[i]);
         numbers[i] = cJSON_IsNumber(item) ? item->valuedouble : NAN;
     }
-    write_scalars(e, step, tags, numbers, CLI_COUNTOF(tags));
+    if (figures != NULL) write_scalars(e, step, tags, numbers, CLI_COUNTOF(tags));
     if (cli_view_open(vectors, MOST, &view) == 0) {
         write_distances(e, &view, step);
         cli_view_close(&view);
@@ -275,16 +350,27 @@ int cli_events_close(cli_events **events)
 
 #else
 
-int cli_events_open(cli_run *run, cli_events **out)
+int cli_events_open(cli_watch *w, const trine_weights *history)
 {
-    *out = NULL;
-    if (run->v.log_dir == NULL) return CLI_OK;
+    (void)history;
+    if (w->run->v.log_dir == NULL) return CLI_OK;
     return cli_error(CLI_USAGE, "--log-dir: this build has no event files (protobuf-c was missing)");
 }
 
-void cli_events_step(cli_events *e, const trine_step_record *r)
+int cli_events_mark(cli_events *e, char *text, size_t size)
 {
-    (void)e, (void)r;
+    (void)e, (void)text, (void)size;
+    return 0;
+}
+
+void cli_events_step(cli_events *e, const cli_watch *w, const trine_step_record *r)
+{
+    (void)e, (void)w, (void)r;
+}
+
+void cli_events_scalar(cli_events *e, int step, const char *tag, double value)
+{
+    (void)e, (void)step, (void)tag, (void)value;
 }
 
 void cli_events_drift(cli_events *e, const cli_run *run, const cli_bn_row *row, int layers)

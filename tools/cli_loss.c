@@ -23,7 +23,10 @@ static const cli_option loss_options[] = {
      "triplet: a number >= 0, or soft for T log(1 + exp((d_ap - d_an) / T)) [0.2]"},
     {"swap", CLI_FLAG, CLI_AT(swap), NULL, NULL, 0, 0,
      "triplet: d_an is the smaller of the negative's distances to the anchor and to the positive"},
-    {"temperature", CLI_REAL, CLI_AT(temperature), "T", NULL, 1e-6, 1e6, "nt-xent [0.1], --margin soft [1]"},
+    {"temperature", CLI_TEXT, CLI_AT(temperature), "T|learn[:T]", NULL, 0, 0,
+     "nt-xent [0.1], --margin soft [1]; learn: a parameter that begins there, not below 0.01, with a rate "
+     "that "
+     "--lr may give by the name temperature"},
     {"negative", CLI_CHOICE, CLI_AT(negative), negatives, NULL, 0, 0,
      "easy-positive: the negative of an anchor [hardest]"},
     {"window", CLI_TEXT, CLI_AT(window), "LOW[,HIGH]", NULL, 0, 0,
@@ -86,6 +89,27 @@ static int parse_margin(const cli_run *run, trine_triplet_desc *triplet)
     return CLI_OK;
 }
 
+/* A number, learn, or learn:NUMBER. */
+static int parse_temperature(const cli_run *run, trine_triplet_desc *triplet)
+{
+    const char *text = run->v.temperature;
+    char *end;
+    if (text == NULL) return CLI_OK;
+    const int learn = strncmp(text, "learn", 5) == 0 && (text[5] == '\0' || text[5] == ':');
+    triplet->learn_temperature = learn;
+    if (learn && text[5] == '\0') return CLI_OK;
+    const char *number = learn ? text + 6 : text;
+    const double value = strtod(number, &end), least = learn ? (double)TRINE_LEAST_TEMPERATURE : 1e-6;
+    if (end == number || *end != '\0' || !(value >= (learn ? 0.01 : 1e-6) && value <= 1e6))
+        return cli_usage(
+            &run->command->syntax,
+            "--temperature wants a number from 1e-6 to 1e6, learn or learn:T with T from 0.01 to "
+            "1e6, not '%s'",
+            text);
+    triplet->temperature = (float)fmax(value, least);
+    return CLI_OK;
+}
+
 /* An option that was given says nothing without what it belongs to. */
 static int check_company(const cli_run *run, const trine_triplet_desc *d)
 {
@@ -99,7 +123,7 @@ static int check_company(const cli_run *run, const trine_triplet_desc *d)
         {"mining", v->mining != CLI_UNSET, triplet, "--loss triplet"},
         {"margin", v->margin != NULL, triplet, "--loss triplet"},
         {"swap", v->swap, triplet, "--loss triplet"},
-        {"temperature", !isnan(v->temperature), d->loss == TRINE_LOSS_NT_XENT || (triplet && d->soft),
+        {"temperature", v->temperature != NULL, d->loss == TRINE_LOSS_NT_XENT || (triplet && d->soft),
          "--loss nt-xent or --margin soft"},
         {"negative", v->negative != CLI_UNSET, triplet && d->mining == TRINE_EASY_POSITIVE,
          "--mining easy-positive"},
@@ -121,11 +145,6 @@ static int check_company(const cli_run *run, const trine_triplet_desc *d)
     for (size_t i = 0; i < CLI_COUNTOF(rules); i++)
         if (rules[i].given && !rules[i].fits)
             return cli_usage(&run->command->syntax, "--%s goes with %s", rules[i].name, rules[i].with);
-    if (v->memory_size > 0 && (v->swap || d->loss == TRINE_LOSS_ANGULAR))
-        return cli_usage(&run->command->syntax,
-                         "--memory-size does not go with %s, which needs distances "
-                         "between positives and negatives",
-                         v->swap ? "--swap" : "--loss angular");
     if ((similar || d->loss == TRINE_LOSS_ANGULAR) && d->distance != TRINE_COSINE)
         return cli_usage(&run->command->syntax,
                          "--loss %s is one of cosine distances: --distance %s does not go with it",
@@ -142,13 +161,8 @@ int cli_choose_loss(cli_run *run, trine_trainer_options *options)
     const struct {
         double value;
         float *to;
-    } reals[] = {{v->temperature, &d->temperature},
-                 {v->fraction, &d->fraction},
-                 {v->angle, &d->angle},
-                 {v->alpha, &d->alpha},
-                 {v->beta, &d->beta},
-                 {v->base, &d->base},
-                 {v->epsilon, &d->epsilon}};
+    } reals[] = {{v->fraction, &d->fraction}, {v->angle, &d->angle}, {v->alpha, &d->alpha},
+                 {v->beta, &d->beta},         {v->base, &d->base},   {v->epsilon, &d->epsilon}};
     for (size_t i = 0; i < CLI_COUNTOF(reals); i++)
         if (!isnan(reals[i].value)) *reals[i].to = (float)reals[i].value;
     if (v->mining != CLI_UNSET) d->mining = (trine_mining)v->mining;
@@ -156,6 +170,7 @@ int cli_choose_loss(cli_run *run, trine_trainer_options *options)
     if (v->distance != CLI_UNSET) d->distance = (trine_distance)v->distance;
     d->swap = v->swap;
     CLI_RUN(parse_margin(run, d));
+    CLI_RUN(parse_temperature(run, d));
     CLI_RUN(check_company(run, d));
     if (v->window != NULL)
         CLI_RUN(parse_range(run, "window", v->window, 1, &d->window_lower, &d->window_upper));
@@ -178,9 +193,10 @@ static void triplet_words(const trine_triplet_desc *d, char *text, size_t size)
 {
     char more[64] = "", margin[64];
     const int window = d->window_upper > d->window_lower;
+    const char *learnt = d->learn_temperature ? ", learnt" : "";
     snprintf(margin, sizeof margin, "margin %g", (double)d->margin);
-    if (d->soft && d->temperature != 1)
-        snprintf(margin, sizeof margin, "soft margin of temperature %g", (double)d->temperature);
+    if (d->soft && (d->temperature != 1 || d->learn_temperature))
+        snprintf(margin, sizeof margin, "soft margin of temperature %g%s", (double)d->temperature, learnt);
     else if (d->soft)
         snprintf(margin, sizeof margin, "soft margin");
     if (d->mining == TRINE_HARDEST_FRACTION)
@@ -206,8 +222,8 @@ void cli_talk_loss(const cli_run *run, const trine_trainer_options *options)
     else if (d->loss == TRINE_LOSS_ANGULAR)
         snprintf(text, sizeof text, "angle %g, cosine distance", (double)d->angle);
     else if (d->loss == TRINE_LOSS_NT_XENT)
-        snprintf(text, sizeof text, "temperature %g, %s distance", (double)d->temperature,
-                 cli_choice_name(distances, (int)d->distance));
+        snprintf(text, sizeof text, "temperature %g%s, %s distance", (double)d->temperature,
+                 d->learn_temperature ? ", learnt" : "", cli_choice_name(distances, (int)d->distance));
     else
         snprintf(text, sizeof text, "alpha %g, beta %g, base %g, epsilon %g, cosine distance",
                  (double)d->alpha, (double)d->beta, (double)d->base, (double)d->epsilon);

@@ -28,9 +28,9 @@ typedef struct cli_values {
     float mean[3], std[3];
     /* training */
     int loss, mining, distance, classes_per_batch, images_per_class, steps, epochs;
-    const char *margin, *window, *draw_range;
+    const char *margin, *window, *draw_range, *temperature;
     int negative, swap, memory_size, memory_start;
-    double temperature, fraction, angle, alpha, beta, base, epsilon;
+    double fraction, angle, alpha, beta, base, epsilon;
     int optimizer, nesterov, schedule, augment, feature_cache, feature_memory, checkpoint_activations;
     const char *lr; /* "X", "GLOB=X,..." or both */
     int warmup;

@@ -82,6 +82,14 @@ static void figures(cli_text *out, const cli_run *run)
 {
     static const char *const keys[] = {"recall_at_1", "recall_at_5", "r_precision", "map_at_r"};
     static const char *const names[] = {"Recall@1", "Recall@5", "R-precision", "MAP@R"};
+    const double accuracy = number_of(run->json, "accuracy");
+    if (isfinite(accuracy)) {
+        cli_text_add(out,
+                     "<section><h2>Validation</h2>\n<p>Of %.0f images, <b>%.2f %%</b> are given their own "
+                     "class.</p></section>\n",
+                     number_of(run->json, "count"), 100 * accuracy);
+        return;
+    }
     const cJSON *before = cJSON_GetObjectItemCaseSensitive(run->json, "before");
     const cJSON *after = cJSON_GetObjectItemCaseSensitive(run->json, "after");
     if (after == NULL) {
@@ -111,7 +119,8 @@ static void head(cli_text *out, const cli_run *run, const cli_watch *w)
     if (localtime_r(&now, &local) != NULL) strftime(when, sizeof when, "%Y-%m-%d %H:%M", &local);
     cli_text_add(out,
                  "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-                 "content=\"width=device-width,initial-scale=1\"><title>trine finetune: ");
+                 "content=\"width=device-width,initial-scale=1\"><title>trine %s: ",
+                 run->command->syntax.name);
     cli_text_escape(out, trine_resnet_arch(run->net));
     cli_text_add(out, "</title>\n<link rel=\"icon\" href=\"data:,\"><style>");
     cli_text_append(out, style, sizeof style - 1);
@@ -119,7 +128,7 @@ static void head(cli_text *out, const cli_run *run, const cli_watch *w)
         cli_text_add(out,
                      ".s%d{stroke:var(--c%d)}.area.s%d,.f%d{fill:var(--c%d)}.k%d{background:var(--c%d)}\n", i,
                      i, i, i, i, i, i);
-    cli_text_add(out, "</style></head><body>\n<header><h1>Fine-tuning ");
+    cli_text_add(out, "</style></head><body>\n<header><h1>%s ", w->classifies ? "Training" : "Fine-tuning");
     cli_text_escape(out, trine_resnet_arch(run->net));
     cli_text_add(out, "</h1><p>%s, trine %s, %zu step%s</p></header>\n", when, trine_version(), w->count,
                  w->count == 1 ? "" : "s");
@@ -152,6 +161,14 @@ static double norm_of(const trine_step_record *r)
 {
     return (double)r->embedding_norm;
 }
+static double accuracy_of(const trine_step_record *r)
+{
+    return (double)r->accuracy;
+}
+static double temperature_of(const trine_step_record *r)
+{
+    return (double)r->temperature;
+}
 static double lr_of(const trine_step_record *r)
 {
     return r->lr;
@@ -175,16 +192,24 @@ static double step_of(const trine_step_record *r)
     return r->step;
 }
 
+/* Which runs a chart is of. */
+enum { MINED = 1, CLASSES = 2, LEARNT_TEMPERATURE = 4 };
+static const struct chart {
+    const char *title, *names[2];
+    double (*value[2])(const trine_step_record *);
+    int of;
+} charts[] = {{"Loss", {"loss"}, {loss_of}, MINED | CLASSES},
+              {"Accuracy on the batches", {"accuracy"}, {accuracy_of}, CLASSES},
+              {"Distances to positives and negatives", {"d_ap", "d_an"}, {ap_of, an_of}, MINED},
+              {"Active fraction", {"active"}, {active_of}, MINED},
+              {"Norm of the embeddings, before normalisation", {"norm"}, {norm_of}, MINED},
+              {"Norm of the logits", {"norm"}, {norm_of}, CLASSES},
+              {"Temperature", {"temperature"}, {temperature_of}, LEARNT_TEMPERATURE},
+              {"Learning rate", {"lr"}, {lr_of}, MINED | CLASSES}};
+
 static void curves(cli_text *out, const cli_watch *w)
 {
-    static const struct {
-        const char *title, *names[2];
-        double (*value[2])(const trine_step_record *);
-    } charts[] = {{"Loss", {"loss"}, {loss_of}},
-                  {"Distances to positives and negatives", {"d_ap", "d_an"}, {ap_of, an_of}},
-                  {"Active fraction", {"active"}, {active_of}},
-                  {"Norm of the embeddings, before normalisation", {"norm"}, {norm_of}},
-                  {"Learning rate", {"lr"}, {lr_of}}};
+    const int kinds = (w->classifies ? CLASSES : MINED) | (w->learns_temperature ? LEARNT_TEMPERATURE : 0);
     const size_t bucket = (w->count + MOST_POINTS - 1) / MOST_POINTS;
     const double mark = w->collapse.sign != TRINE_COLLAPSE_NONE ? w->collapse.record.step : NAN;
     double *memory = malloc(3 * MOST_POINTS * sizeof *memory);
@@ -198,6 +223,7 @@ static void curves(cli_text *out, const cli_watch *w)
     for (size_t c = 0; c < CLI_COUNTOF(charts); c++) {
         cli_series series[2];
         size_t lines = 0;
+        if ((charts[c].of & kinds) == 0) continue;
         const size_t points = reduce(w, bucket, step_of, memory);
         for (; lines < 2 && charts[c].value[lines] != NULL; lines++) {
             double *y = memory + (lines + 1) * MOST_POINTS;
@@ -251,16 +277,19 @@ static void settings(cli_text *out, const cli_run *run, const cli_watch *w, cons
     cli_text_add(out, "</pre>\n<pre>");
     if (run->talked != NULL && run->talked->text != NULL) cli_text_escape(out, run->talked->text);
     cli_text_add(out, "</pre></section>\n<section><h2>Times</h2>\n<div class=\"table\"><table>\n");
-    cli_text_add(out, "<tr><td>steps</td><td>%.2f s</td></tr>\n", r->steps_seconds);
-    if (r->steps_seconds > 0)
+    cli_text_add(out, "<tr><td>steps</td><td>%.2f s</td></tr>\n", w->steps_seconds);
+    if (w->steps_seconds > 0)
         cli_text_add(out, "<tr><td>steps a second</td><td>%.2f</td></tr>\n",
-                     (double)w->count / r->steps_seconds);
-    if (r->steps_seconds > 0 && r->batch > 0)
+                     (double)w->count / w->steps_seconds);
+    if (w->steps_seconds > 0 && r->batch > 0)
         cli_text_add(out, "<tr><td>images a second</td><td>%.1f</td></tr>\n",
-                     (double)w->count * r->batch / r->steps_seconds);
-    cli_text_add(out, "<tr><td>evaluation</td><td>%.2f s</td></tr>\n", r->evaluate_seconds);
-    cli_text_add(out, "<tr><td>whole run</td><td>%.2f s</td></tr>\n</table></div></section>\n",
-                 cli_seconds() - run->start);
+                     (double)w->count * r->batch / w->steps_seconds);
+    cli_text_add(out, "<tr><td>evaluation</td><td>%.2f s</td></tr>\n<tr><td>", w->evaluate_seconds);
+    if (w->first > 0)
+        cli_text_add(out, "since it was resumed after step %zu", w->first);
+    else
+        cli_text_add(out, "whole run");
+    cli_text_add(out, "</td><td>%.2f s</td></tr>\n</table></div></section>\n", cli_seconds() - run->start);
 }
 
 int cli_report_write(cli_run *run, const cli_watch *watch, const cli_report *report)
@@ -272,7 +301,7 @@ int cli_report_write(cli_run *run, const cli_watch *watch, const cli_report *rep
     head(&out, run, watch);
     figures(&out, run);
     curves(&out, watch);
-    cli_report_views(&out, report);
+    cli_report_views(&out, watch, report);
     batchnorm(&out, run, watch);
     settings(&out, run, watch, report);
     cli_text_add(&out, "</body></html>\n");

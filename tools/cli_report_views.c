@@ -124,16 +124,17 @@ static void strips(cli_text *out, const cli_report *r, const cli_view *before, c
     cli_text_add(out, "</div></section>\n");
 }
 
-void cli_report_views(cli_text *out, const cli_report *r)
+void cli_report_views(cli_text *out, const cli_watch *w, const cli_report *r)
 {
     cli_view before = {0}, after = {0};
     if (r->after.count < 2 || cli_view_open(&r->after, MOST, &after) != 0) return;
-    if (r->before.count >= 2 && cli_view_open(&r->before, MOST, &before) != 0) before = (cli_view){0};
+    if (w->before.count >= 2 && cli_view_open(&w->before, MOST, &before) != 0) before = (cli_view){0};
     cli_text_add(
         out,
-        "<section><h2>Distances</h2>\n<p>Of all pairs among %zu images of the validation set.%s</p>\n"
+        "<section><h2>Distances</h2>\n<p>Of all pairs among %zu images of the validation set%s.%s</p>\n"
         "<div class=\"charts\">\n",
-        after.count, before.count > 0 ? "" : " Before: not measured, the run was resumed.");
+        after.count, w->classifies ? ", between their pooled features" : "",
+        before.count > 0 || w->classifies ? "" : " Before: not measured, the run was resumed.");
     if (before.count > 0) histograms(out, &before, "Before");
     histograms(out, &after, "After");
     cli_text_add(out, "</div></section>\n<section><h2>Map of the embeddings</h2>\n");

@@ -2,6 +2,8 @@
 /* The file of a run's state, and the loop of steps that writes it. */
 #include "cli_resume.h"
 
+#include "cli_history.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,9 +32,15 @@ static char *join(const char *a, const char *b)
 
 /* ---- the file ---- */
 
-static int is_of_network(const char *name)
+/* The parts of the file, and how their names begin. */
+typedef enum part { PART_TRAINER, PART_NETWORK, PART_HISTORY } part;
+static const char *const prefixes[] = {"", network_prefix, CLI_HISTORY_PREFIX};
+
+static part part_of(const char *name)
 {
-    return strncmp(name, network_prefix, sizeof network_prefix - 1) == 0;
+    for (part p = PART_NETWORK; p <= PART_HISTORY; p++)
+        if (strncmp(name, prefixes[p], strlen(prefixes[p])) == 0) return p;
+    return PART_TRAINER;
 }
 
 /* Add the network's list to the state, under names of its own. */
@@ -54,27 +62,27 @@ cleanup:
     return code;
 }
 
-/* The reverse: either the network's part under its own names or the rest. */
-static int take_part(const trine_weights *file, int network, trine_weights **out)
+/* The reverse: one part under its own names. */
+static int take_part(const trine_weights *file, part wanted, trine_weights **out)
 {
-    const size_t skip = network ? sizeof network_prefix - 1 : 0;
-    trine_weights *part = NULL;
+    const size_t skip = strlen(prefixes[wanted]);
+    trine_weights *found = NULL;
     int code = CLI_OK;
-    CLI_TRY(trine_weights_create(&part));
+    CLI_TRY(trine_weights_create(&found));
     for (size_t i = 0; i < trine_weights_count(file); i++) {
         const trine_weights_tensor *t = trine_weights_at(file, i);
-        if (is_of_network(t->name) == network)
-            CLI_TRY(trine_weights_add(part, t->name + skip, t->dtype, t->rank, t->dims, t->data));
+        if (part_of(t->name) == wanted)
+            CLI_TRY(trine_weights_add(found, t->name + skip, t->dtype, t->rank, t->dims, t->data));
     }
     for (size_t i = 0; i < trine_weights_metadata_count(file); i++) {
         const char *key = trine_weights_metadata_key(file, i);
-        if (is_of_network(key) == network)
-            CLI_TRY(trine_weights_set_metadata(part, key + skip, trine_weights_metadata(file, key)));
+        if (part_of(key) == wanted)
+            CLI_TRY(trine_weights_set_metadata(found, key + skip, trine_weights_metadata(file, key)));
     }
-    *out = part;
-    part = NULL;
+    *out = found;
+    found = NULL;
 cleanup:
-    trine_weights_destroy(&part);
+    trine_weights_destroy(&found);
     return code;
 }
 
@@ -104,6 +112,7 @@ static int write_state(cli_run *run, const cli_resume *resume, const cli_trainin
     CLI_RUN(cli_make_checkpoint(run, &checkpoint, &net));
     CLI_RUN(add_network(state, net));
     if (weights != NULL) CLI_RUN(cli_set_note(state, "weights", weights));
+    CLI_RUN(cli_history_save(training->watch, state));
     if (training->note != NULL) CLI_RUN(training->note(training->user, state));
     CLI_TRY(trine_weights_write(state, resume->path));
 cleanup:
@@ -167,8 +176,9 @@ int cli_resume_open(cli_run *run, cli_resume *resume)
         code = cli_error(CLI_BAD_INPUT, "--resume: %s is not the state of a run", resume->path);
         goto cleanup;
     }
-    CLI_RUN(take_part(file, 1, &run->weights));
-    CLI_RUN(take_part(file, 0, &resume->state));
+    CLI_RUN(take_part(file, PART_NETWORK, &run->weights));
+    CLI_RUN(take_part(file, PART_HISTORY, &resume->history));
+    CLI_RUN(take_part(file, PART_TRAINER, &resume->state));
     CLI_RUN(check_beginning(run, resume));
     run->v.weights = resume->path;
 cleanup:
@@ -210,6 +220,7 @@ void cli_resume_close(cli_resume *resume)
 {
     free(resume->path);
     trine_weights_destroy(&resume->state);
+    trine_weights_destroy(&resume->history);
     *resume = (cli_resume){0};
 }
 
@@ -268,18 +279,26 @@ cleanup:
     return code;
 }
 
-/* The steps up to the next save, or to the end. */
+/* The steps up to the next save, or to the end; the watch sees the network at those that it wants to. */
 static int run_some(cli_run *run, cli_training *training)
 {
-    const int every = run->v.save_every, steps = trine_trainer_steps(training->trainer);
-    const int done = trine_trainer_step(training->trainer);
-    const int next = every != CLI_UNSET && every < steps - done ? done - done % every + every : steps;
-    const trine_status status = trine_trainer_run_to(training->trainer, next < steps ? next : steps,
-                                                     training->each_step, training->user);
-    if (status != TRINE_OK) return cli_fail(status);
-    if (training->failed_step == 0) return CLI_OK;
+    trine_trainer *trainer = training->trainer;
+    const int every = run->v.save_every, steps = trine_trainer_steps(trainer);
+    const int done = trine_trainer_step(trainer);
+    const int save = every != CLI_UNSET && every < steps - done ? done - done % every + every : steps;
+    cli_watch *watch = training->watch;
+    int step = done, before = done - 1;
+    while (step < save && step > before && !watch->stop && watch->failed_step == 0 && caught == 0) {
+        int next = step + 1;
+        while (next < save && !cli_watch_is_due(next, steps)) next++;
+        const trine_status status = trine_trainer_run_to(trainer, next, training->each_step, training->user);
+        if (status != TRINE_OK) return cli_fail(status);
+        before = step;
+        step = trine_trainer_step(trainer);
+    }
+    if (watch->failed_step == 0) return CLI_OK;
     return cli_error(CLI_FAILED, "the loss is not a number at step %d: a smaller --lr may help; %s",
-                     training->failed_step,
+                     watch->failed_step,
                      every != CLI_UNSET ? "what was saved before stays" : "nothing was saved");
 }
 
@@ -303,7 +322,7 @@ int cli_run_training(cli_run *run, const cli_resume *resume, cli_training *train
     catches = keeps;
     while (trine_trainer_step(trainer) < steps) {
         CLI_RUN(run_some(run, training));
-        if (trine_trainer_step(trainer) == steps || (training->ended != NULL && *training->ended)) break;
+        if (trine_trainer_step(trainer) == steps || training->watch->stop) break;
         CLI_RUN(save_between(run, resume, training));
         if (caught == 0) continue;
         code = cli_error(CLI_FAILED, "stopped after step %d of %d: the same command with --resume goes on",

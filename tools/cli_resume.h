@@ -3,20 +3,22 @@
  *
  * A saved run is two files, each written atomically, the checkpoint OUT first: whoever uses OUT never waits
  * for it, and a state at the last step means that OUT is complete. Only OUT.state is read to go on: it holds
- * the network, the trainer's state and what the command wants back, so that there are no two files that could
+ * the network, the trainer's state, what was seen of the run and what the command wants back, so that there are no two files that could
  * be of different steps after a kill. */
 #ifndef TRINE_TOOLS_CLI_RESUME_H
 #define TRINE_TOOLS_CLI_RESUME_H
 
 #include "cli_train.h"
+#include "cli_watch.h"
 
 extern const cli_section cli_resume_section;
 
 /* What --resume goes on from. Zeroed: nothing. */
 typedef struct cli_resume {
-    char *path;           /* OUT.state; NULL without --out */
-    trine_weights *state; /* of the trainer, and metadata "cli.*"; NULL without --resume */
-    int from;             /* steps of the saved run */
+    char *path;             /* OUT.state; NULL without --out */
+    trine_weights *state;   /* of the trainer, and metadata "cli.*"; NULL without --resume */
+    trine_weights *history; /* cli_history.h, without the prefix; NULL without --resume */
+    int from;               /* steps of the saved run */
 } cli_resume;
 
 /* Before anything is read: the options, and with --resume the saved run, whose network becomes run->weights (and the
@@ -36,13 +38,11 @@ void cli_resume_close(cli_resume *resume);
 typedef struct cli_training {
     trine_trainer *trainer;
     cli_checkpoint checkpoint; /* its steps are filled in */
-    trine_step_fn each_step;   /* sets failed_step and returns 1 where the loss is not finite */
+    cli_watch *watch; /* which ends the run where it says so; a run that it stops is saved as if complete */
+    trine_step_fn each_step; /* calls cli_watch_step(), and returns what that does */
     /* Leave what the command wants back with cli_resume_note(), by cli_set_note(); may be NULL. */
     int (*note)(void *user, trine_weights *state);
     void *user;
-    int failed_step; /* 0: none */
-    int *
-        ended; /* not NULL: each_step leaves 1 here where it ends the run, which is then saved as if complete */
 } cli_training;
 
 /* For note(). */

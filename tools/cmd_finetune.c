@@ -72,15 +72,13 @@ static const cli_section *const sections[] = {
 
 typedef struct finetune_job {
     cli_run *run;
-    cli_progress progress;
-    cJSON *steps, *epochs;
+    cJSON *epochs;
     int epoch_steps;
     double epoch_start, loss_sum; /* of the epoch */
     cli_training training;
     int told_empty; /* that a batch had no triplets */
     cli_watch watch;
     cli_report report;
-    cli_events *events;
 } finetune_job;
 
 /* Time and mean loss of an epoch that is over; printed where the run goes by epochs. */
@@ -102,35 +100,15 @@ static void end_epoch(finetune_job *job, const trine_step_record *r)
 static int each_step(void *user, const trine_step_record *r, int steps)
 {
     finetune_job *job = user;
-    char note[48];
-    cJSON *row = cJSON_CreateObject();
-    cli_set(row, "step", r->step);
-    cli_set(row, "loss", (double)r->loss);
-    cli_set(row, "active_fraction", (double)r->active_fraction);
-    cli_set(row, "d_ap", (double)r->d_ap);
-    cli_set(row, "d_an", (double)r->d_an);
-    cli_set(row, "embedding_norm", (double)r->embedding_norm);
-    cli_set(row, "lr", r->lr);
-    cJSON_AddItemToArray(job->steps, row);
-    if (!isfinite(r->loss)) {
-        if (job->training.failed_step == 0) job->training.failed_step = r->step;
-        return 1;
-    }
-    if (!job->told_empty && !(r->loss > 0) && !(r->d_ap > 0) && !(r->d_an > 0)) {
+    if (!job->told_empty && !(r->loss > 0) && !(r->d_ap > 0) && !(r->d_an > 0) && isfinite(r->loss)) {
         cli_talk(job->run, "warning: no triplets in the batch of step %d: the loss is 0", r->step);
         job->told_empty = 1;
     }
-    const int every = steps >= 20 ? steps / 20 : 1;
-    if (r->step == 1 || r->step == steps || r->step % every == 0)
-        cli_print(job->run, "step %d  loss %.4f  active %.2f  d_ap %.4f  d_an %.4f  norm %.3f  bn %.4f\n",
-                  r->step, (double)r->loss, (double)r->active_fraction, (double)r->d_ap, (double)r->d_an,
-                  (double)r->embedding_norm,
-                  cli_watch_drift(&job->watch, trine_trainer_step(job->training.trainer)));
+    const int ends = cli_watch_step(&job->watch, r, steps);
+    if (job->watch.failed_step > 0) return ends;
     job->loss_sum += (double)r->loss;
     if (r->step % job->epoch_steps == 0) end_epoch(job, r);
-    snprintf(note, sizeof note, "loss %.4f  active %.2f", (double)r->loss, (double)r->active_fraction);
-    cli_progress_update(&job->progress, (size_t)r->step, (size_t)steps, note);
-    return cli_watch_step(&job->watch, r);
+    return ends;
 }
 
 /* What the options say without a look at any file. */
@@ -279,9 +257,9 @@ static int evaluate(finetune_job *job, const finetune_data *d, const char *when,
               "r_precision", "map_at_r");
     report_distance(run, object, when, "cosine", &cosine);
     report_distance(run, object, when, "euclidean", &euclidean);
-    job->report.evaluate_seconds += cli_seconds() - start;
-    cli_events_vectors(job->events, run, when, step, out);
-    CLI_RUN(cli_events_projector(job->events, when, d->val, out));
+    job->watch.evaluate_seconds += cli_seconds() - start;
+    cli_events_vectors(job->watch.events, run, when, step, out);
+    CLI_RUN(cli_events_projector(job->watch.events, when, d->val, out));
     if (run->v.report == NULL) trine_vectors_free(out); /* nobody looks at them */
 cleanup:
     cli_progress_end(&progress);
@@ -311,7 +289,7 @@ static void recall_epoch(finetune_job *job, const cli_resume *resume)
 static int measure_before(finetune_job *job, const cli_resume *resume, const finetune_data *d)
 {
     if (resume->state == NULL)
-        return d->val != NULL ? evaluate(job, d, "before", 0, &job->report.before) : CLI_OK;
+        return d->val != NULL ? evaluate(job, d, "before", 0, &job->watch.before) : CLI_OK;
     const char *text = cli_resume_note(resume, "before");
     cJSON *before = text != NULL ? cJSON_Parse(text) : NULL;
     if (before != NULL) cJSON_AddItemToObject(job->run->json, "before", before);
@@ -321,24 +299,18 @@ static int measure_before(finetune_job *job, const cli_resume *resume, const fin
 static int run_steps(cli_run *run, const cli_resume *resume, const trine_trainer_options *options,
                      finetune_job *job)
 {
-    const double start = cli_seconds();
     int code = CLI_OK;
-    job->steps = cJSON_AddArrayToObject(run->json, "steps");
     job->epochs = cJSON_AddArrayToObject(run->json, "epochs");
     job->epoch_steps = trine_trainer_epoch_steps(job->training.trainer);
     job->epoch_start = cli_seconds();
     recall_epoch(job, resume);
     /* The trainer has said so where every batch is like that; an array (no classes_per_batch) it has seen. */
     job->told_empty = options->classes_per_batch <= 1 || options->images_per_class == 1;
-    cli_progress_begin(&job->progress, "fine-tuning", "steps", run->v.quiet);
-    job->progress.first = (size_t)resume->from;
-    CLI_RUN(cli_watch_open(run, options, resume->from, &job->watch));
+    cli_watch_begin(&job->watch, "fine-tuning");
     CLI_RUN(cli_run_training(run, resume, &job->training));
-    job->report.steps_seconds = cli_seconds() - start;
-    cli_watch_json(&job->watch);
+    cli_watch_end(&job->watch);
     cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(job->training.trainer));
 cleanup:
-    cli_progress_end(&job->progress);
     return code;
 }
 
@@ -409,27 +381,24 @@ static int finetune(cli_run *run)
     talk(run, &d.source, d.val, &d.preprocess, &options, trainer);
     cli_talk_resume(run, &resume);
     if (resume.state == NULL) CLI_RUN(cli_survey_data(run, d.source.dataset, d.val));
-    CLI_RUN(cli_events_open(run, &job.events));
-    job.watch.events = job.events;
+    CLI_RUN(cli_watch_open(run, &options, d.source.dataset, resume.history, resume.from, &job.watch));
     CLI_RUN(measure_before(&job, &resume, &d));
     job.training = (cli_training){.trainer = trainer,
                                   .checkpoint = checkpoint_of(run, &d, &options),
+                                  .watch = &job.watch,
                                   .each_step = each_step,
                                   .note = note_figures,
-                                  .user = &job,
-                                  .ended = &job.watch.stop};
+                                  .user = &job};
     CLI_RUN(run_steps(run, &resume, &options, &job));
     if (d.val != NULL) CLI_RUN(evaluate(&job, &d, "after", trine_trainer_step(trainer), &job.report.after));
     job.report.val = d.val;
     job.report.batch =
         d.source.dataset != NULL ? options.classes_per_batch * options.images_per_class : d.source.shape.n;
     CLI_RUN(cli_report_write(run, &job.watch, &job.report));
-    CLI_RUN(cli_events_close(&job.events));
+    CLI_RUN(cli_events_close(&job.watch.events));
     code = cli_watch_verdict(&job.watch);
 cleanup:
     cli_watch_close(&job.watch);
-    cli_events_close(&job.events);
-    trine_vectors_free(&job.report.before);
     trine_vectors_free(&job.report.after);
     cli_text_free(&talked);
     run->talked = NULL;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* trine train: classification from random initial values, for a base to fine-tune. */
+#include "cli_events.h"
 #include "cli_network.h"
+#include "cli_report.h"
 #include "cli_resume.h"
 #include "cli_survey.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,13 +26,14 @@ static const cli_option own_options[] = {
     {"out", CLI_TEXT, CLI_AT(out), "FILE", NULL, 0, 0, "weights to write (.safetensors or .pth)"},
 };
 static const cli_section own_section = CLI_SECTION("Training", own_options);
-static const cli_section *const sections[] = {&own_section,           &cli_training_data_section,
-                                              &cli_precision_section, &cli_resume_section,
-                                              &cli_optimizer_section, &cli_preprocess_section};
+static const cli_section *const sections[] = {
+    &own_section,       &cli_training_data_section, &cli_precision_section, &cli_resume_section,
+    &cli_watch_section, &cli_optimizer_section,     &cli_preprocess_section};
 
 typedef struct train_job {
     cli_run *run;
-    cli_progress progress;
+    cli_watch watch;
+    cli_report report;
     cJSON *epochs;
     cli_training training;
     int epoch, epoch_steps;
@@ -56,7 +58,6 @@ static void end_epoch(train_job *job)
 static int each_step(void *user, const trine_step_record *record, int steps)
 {
     train_job *job = user;
-    char note[48];
     if (record->epoch != job->epoch) end_epoch(job);
     const double left = job->images - job->epoch_steps * job->batch;
     const double images = left < job->batch ? left : job->batch; /* an epoch's last batch may be smaller */
@@ -65,14 +66,9 @@ static int each_step(void *user, const trine_step_record *record, int steps)
     job->seen += images;
     job->loss += images * (double)record->loss;
     job->accuracy += images * (double)record->accuracy;
-    if (!isfinite(record->loss)) {
-        if (job->training.failed_step == 0) job->training.failed_step = record->step;
-        return 1;
-    }
-    snprintf(note, sizeof note, "loss %.4f", (double)record->loss);
-    cli_progress_update(&job->progress, (size_t)record->step, (size_t)steps, note);
+    const int ends = cli_watch_step(&job->watch, record, steps);
     if (record->step == steps) end_epoch(job);
-    return 0;
+    return ends;
 }
 
 /* The epoch that a saved run was in. */
@@ -94,8 +90,26 @@ static void recall_epoch(train_job *job, const cli_resume *resume)
         *job = saved;
 }
 
-static int validate(cli_run *run, const trine_dataset *val, const trine_preprocess *preprocess)
+/* The pooled features of the validation images, for the report and event files alone. */
+static int look_at_features(train_job *job, const trine_dataset *val, trine_embed_options *options)
 {
+    cli_run *run = job->run;
+    const int step = trine_trainer_step(job->training.trainer);
+    trine_vectors *vectors = &job->report.after;
+    int code = CLI_OK;
+    if (run->v.report == NULL && run->v.log_dir == NULL) return CLI_OK;
+    options->embedding = TRINE_EMBED_POOL;
+    CLI_TRY(trine_embed_dataset(run->net, run->stream, val, options, vectors));
+    cli_events_vectors(job->watch.events, run, "after", step, vectors);
+    CLI_RUN(cli_events_projector(job->watch.events, "after", val, vectors));
+cleanup:
+    return code;
+}
+
+static int validate(train_job *job, const trine_dataset *val, const trine_preprocess *preprocess)
+{
+    cli_run *run = job->run;
+    const double start = cli_seconds();
     cli_progress progress;
     cli_progress_begin(&progress, "validating", "images", run->v.quiet);
     trine_embed_options options = cli_embed_options(run, preprocess, &progress);
@@ -106,10 +120,13 @@ static int validate(cli_run *run, const trine_dataset *val, const trine_preproce
     options.normalize = 0;
     CLI_TRY(trine_embed_dataset(run->net, run->stream, val, &options, &vectors));
     CLI_TRY(trine_classify_accuracy(vectors.data, vectors.labels, vectors.count, vectors.dim, &accuracy));
+    CLI_RUN(look_at_features(job, val, &options));
     cli_progress_end(&progress);
     cli_set(run->json, "count", (double)vectors.count);
     cli_set(run->json, "accuracy", accuracy);
     cli_print(run, "accuracy on %zu validation images %.4f\n", vectors.count, accuracy);
+    cli_events_scalar(job->watch.events, trine_trainer_step(job->training.trainer), "val/accuracy", accuracy);
+    job->watch.evaluate_seconds += cli_seconds() - start;
 cleanup:
     cli_progress_end(&progress);
     trine_vectors_free(&vectors);
@@ -140,6 +157,7 @@ static int open_data(cli_run *run, trine_dataset **data, trine_dataset **val)
     if (v->arch == NULL) return cli_usage(&run->command->syntax, "--arch A is needed");
     if (v->data == NULL) return cli_usage(&run->command->syntax, "--data D is needed");
     CLI_RUN(cli_check_out(run));
+    CLI_RUN(cli_report_check(run));
     CLI_RUN(cli_open_data(run, data));
     if (v->val == NULL) goto cleanup;
     CLI_RUN(cli_open_val(run, val));
@@ -168,10 +186,11 @@ cleanup:
 }
 
 /* Network and trainer, and what was chosen for them. */
-static int prepare(cli_run *run, const trine_dataset *data, const trine_dataset *val, cli_resume *resume,
+static int prepare(train_job *job, const trine_dataset *data, const trine_dataset *val, cli_resume *resume,
                    trine_preprocess *preprocess, trine_trainer **trainer)
 {
     static const cli_train_defaults defaults = {TRINE_SGD, 0.1, 1e-3, 5e-4, TRINE_SCHEDULE_COSINE, 1, 1};
+    cli_run *run = job->run;
     const cli_values *v = &run->v;
     int code = CLI_OK;
     trine_trainer_options options = {.objective = TRINE_OBJECTIVE_CLASSIFY,
@@ -194,6 +213,8 @@ static int prepare(cli_run *run, const trine_dataset *data, const trine_dataset 
     cli_talk_resume(run, resume);
     if (trine_dataset_class_count(data) == 1)
         cli_talk(run, "warning: one class only: there is nothing to learn, the loss is 0");
+    if (resume->state == NULL) CLI_RUN(cli_survey_data(run, data, val));
+    CLI_RUN(cli_watch_open(run, &options, data, resume->history, resume->from, &job->watch));
 cleanup:
     return code;
 }
@@ -204,12 +225,12 @@ static int run_epochs(cli_run *run, const cli_resume *resume, train_job *job)
     int code = CLI_OK;
     job->epochs = cJSON_AddArrayToObject(run->json, "epochs");
     recall_epoch(job, resume);
-    cli_progress_begin(&job->progress, "training", "steps", run->v.quiet);
-    job->progress.first = (size_t)resume->from;
+    cli_watch_begin(&job->watch, "training");
     CLI_RUN(cli_run_training(run, resume, &job->training));
+    if (job->watch.stop) end_epoch(job);
+    cli_watch_end(&job->watch);
     cli_set(run->json, "bad_images", (double)trine_trainer_bad_images(job->training.trainer));
 cleanup:
-    cli_progress_end(&job->progress);
     return code;
 }
 
@@ -220,11 +241,12 @@ static int train(cli_run *run)
     trine_preprocess preprocess;
     cli_resume resume = {0};
     train_job job = {.run = run};
+    cli_text talked = {0};
     int code = CLI_OK;
+    run->talked = &talked;
     CLI_RUN(open_data(run, &data, &val));
     CLI_RUN(cli_resume_open(run, &resume));
-    CLI_RUN(prepare(run, data, val, &resume, &preprocess, &trainer));
-    if (resume.state == NULL) CLI_RUN(cli_survey_data(run, data, val));
+    CLI_RUN(prepare(&job, data, val, &resume, &preprocess, &trainer));
     job.images = (double)trine_dataset_count(data);
     job.batch = run->v.batch;
     job.training = (cli_training){.trainer = trainer,
@@ -232,12 +254,22 @@ static int train(cli_run *run)
                                                  .classes = data,
                                                  .embedding = TRINE_EMBED_POOL,
                                                  .torchvision_names = 1},
+                                  .watch = &job.watch,
                                   .each_step = each_step,
                                   .note = note_epoch,
                                   .user = &job};
     CLI_RUN(run_epochs(run, &resume, &job));
-    if (val != NULL) CLI_RUN(validate(run, val, &preprocess));
+    if (val != NULL) CLI_RUN(validate(&job, val, &preprocess));
+    job.report.val = val;
+    job.report.batch = run->v.batch;
+    CLI_RUN(cli_report_write(run, &job.watch, &job.report));
+    CLI_RUN(cli_events_close(&job.watch.events));
+    code = cli_watch_verdict(&job.watch);
 cleanup:
+    cli_watch_close(&job.watch);
+    trine_vectors_free(&job.report.after);
+    cli_text_free(&talked);
+    run->talked = NULL;
     trine_trainer_destroy(&trainer);
     trine_dataset_destroy(&val);
     trine_dataset_destroy(&data);

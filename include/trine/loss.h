@@ -3,6 +3,7 @@
 #ifndef TRINE_LOSS_H
 #define TRINE_LOSS_H
 
+#include "trine/optimizer.h"
 #include "trine/tensor.h"
 
 #ifdef __cplusplus
@@ -93,7 +94,9 @@ typedef struct trine_triplet_desc {
     trine_negative negative; /**< easy-positive */
     int swap; /**< triplet: 1: d_an = min(d(a,n), d(p,n)) in the loss, not in the mining (Balntas et al. 2016) */
     float temperature; /**< soft, nt-xent: > 0; 0: 1 */
-    float fraction;    /**< hardest-fraction: in (0, 1] */
+    int learn_temperature; /**< soft, nt-xent: 1: the temperature is a parameter that begins there, at TRINE_LEAST_TEMPERATURE or above,
+                                and that trine_triplet_step_temperature() moves */
+    float fraction; /**< hardest-fraction: in (0, 1] */
     float window_lower,
         window_upper; /**< semi-hard: offsets from d_ap; no upper one where it is not above the lower */
     float weight_lower, weight_upper; /**< distance-weighted: 0 < lower < upper < 2 */
@@ -107,7 +110,10 @@ typedef struct trine_triplet_desc {
 TRINE_API trine_triplet_desc trine_triplet_desc_default(trine_triplet_loss loss);
 
 /** Floats per slot of trine_triplet_run()'s stats. */
-enum { TRINE_TRIPLET_STATS = 6 };
+enum { TRINE_TRIPLET_STATS = 7 };
+
+/** A temperature that is learnt falls no lower: similarities are then scaled by 100, CLIP's bound (Radford et al. 2021). */
+#define TRINE_LEAST_TEMPERATURE 0.01f
 
 /** Embeddings and classes of earlier batches on the device, which are candidates beside a batch and get no gradient: a ring in which
  *  the newest take the place of the oldest. Source: Wang et al. 2020 (cross-batch memory). */
@@ -124,13 +130,13 @@ TRINE_API int trine_triplet_memory_count(const trine_triplet_memory *memory);
 TRINE_API void trine_triplet_memory_destroy(trine_triplet_memory **memory);
 
 /** One of the losses, mined within a batch. Extra memory: two float matrices of N anchors x candidates, semi-hard and
- *  distance-weighted three, batch-hard and easy-positive one of at most 2^20 elements or 16 anchors. */
+ *  distance-weighted three (with swap and a memory four), angular with a memory three, batch-hard and easy-positive one of at most 2^20 elements or 16 anchors. */
 typedef struct trine_triplet trine_triplet;
 /** @return TRINE_ERR_ARG (a value out of the ranges above; angular or multi-similarity without cosine distance) */
 TRINE_API trine_status trine_triplet_create(trine_context *context, const trine_triplet_desc *desc,
                                             trine_triplet **out);
-/** Candidates of the runs from now on beside the batch; NULL: none. Not owned. The workspace grows.
- *  @return TRINE_ERR_ARG: with swap or angular, which need distances between candidates */
+/** Candidates of the runs from now on beside the batch; NULL: none. Not owned. The workspace grows. With swap and angular, distances
+ *  between remembered positives and remembered negatives are measured as they are needed, and not kept. */
 TRINE_API trine_status trine_triplet_set_memory(trine_triplet *op, const trine_triplet_memory *memory);
 /** Number of the next run, which decides what distance-weighted mining draws. */
 TRINE_API void trine_triplet_set_step(trine_triplet *op, uint64_t step);
@@ -141,13 +147,23 @@ TRINE_API size_t trine_triplet_workspace_bytes(const trine_triplet *op, int n);
  *  @param labels  [N] 32-bit integers
  *  @param de      like e, written (padding channels zero); NULL: loss only
  *  @param stats   TRINE_TRIPLET_STATS floats at float offset slot * TRINE_TRIPLET_STATS, written: loss (0 if there is no term);
- *                 active terms; terms in all; mean d_ap and mean d_an over the terms in all; mean |e|.
+ *                 active terms; terms in all; mean d_ap and mean d_an over the terms in all; mean |e|; the
+ *                 temperature (0: the loss has none).
  *                 triplet: active with positive loss, d_an as the loss takes it; angular, nt-xent: a pair is active if exp() of a negative
  *                 is above 1, its d_an is the mean over the negatives; multi-similarity: an anchor is active if pairs are left, distances
  *                 are means over those of the active */
 TRINE_API trine_status trine_triplet_run(trine_triplet *op, trine_stream *stream, const trine_tensor *e,
                                          const trine_buffer *labels, trine_tensor *de, trine_buffer *stats,
                                          int slot, trine_buffer *workspace);
+/** With learn_temperature, after a run: enqueue a step of log(temperature) down its gradient by that run's loss (nothing moves where
+ *  that is not finite), then hold the temperature at TRINE_LEAST_TEMPERATURE or above. A soft margin's gradient is never negative: its
+ *  temperature only falls.
+ *  @param optimizer made for one float; the step is counted here  @return TRINE_ERR_ARG: no temperature is learnt */
+TRINE_API trine_status trine_triplet_step_temperature(trine_triplet *op, trine_stream *stream,
+                                                      trine_optimizer *optimizer, float lr);
+/** What it has come to, and d loss / d log(temperature) of the last run; each may be NULL. Waits. */
+TRINE_API trine_status trine_triplet_read_temperature(const trine_triplet *op, trine_stream *stream,
+                                                      float *temperature, float *gradient);
 TRINE_API void trine_triplet_destroy(trine_triplet **op);
 
 typedef enum trine_reduction {

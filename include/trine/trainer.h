@@ -59,7 +59,7 @@ typedef struct trine_trainer_options {
     trine_schedule schedule;
     int warmup; /**< steps in which the rate rises to the schedule's (trine_schedule_lr_warmed()), < steps; 0: none */
     /** "GLOB=X,...": learning rates of the parameters whose names match, in order, the last match wins; others have `lr`. The
-     *  schedule acts on each alike. NULL or "": none. Copied. */
+     *  schedule acts on each alike. NULL or "": none. Copied. A temperature that the loss learns has the name "temperature". */
     const char *lr_globs;
     double
         clip_norm; /**< gradients are scaled down to this norm of all of them together, as torch clip_grad_norm_; 0: no */
@@ -87,7 +87,8 @@ typedef struct trine_step_record {
     float loss;
     float active_fraction; /**< triplet: share of the terms that are active (trine_triplet_run()) */
     float d_ap, d_an;      /**< triplet: mean distance to positives and negatives of the terms */
-    float embedding_norm;  /**< triplet: mean norm before normalisation */
+    float embedding_norm;  /**< mean norm before normalisation; classify: of the logits */
+    float temperature;     /**< triplet: what the loss took; 0: it has none */
     float accuracy;        /**< classify: share of the batch that is right before the step */
     double lr;
 } trine_step_record;
@@ -134,6 +135,7 @@ TRINE_API void trine_trainer_stop(trine_trainer *trainer);
  *  trine_resnet_to_weights() gives it at the same moment. Tensors: "optimizer.P.S" (F32, shaped as P) and "optimizer.P.step" (I64)
  *  for each parameter P that has taken a step, S being PyTorch's name of the moment ("momentum_buffer"; "exp_avg", "exp_avg_sq");
  *  with a memory "memory.count", "memory.next" (I64) and, unless it is empty, "memory.rows" (F32 [count][D]), "memory.labels" (I32);
+ *  where the loss learns a temperature "temperature.log" (F32), "temperature.step" (I64) and the moments "temperature.S" (F32);
  *  "optimizer.step" (I64) and "schedule" (F64: plateau's learning rate, best mean, bad means; loss sum and count). Metadata: "step",
  *  the network's state hash, the device, and under "run." every setting that decides the arithmetic, measured choices
  *  (trine_trainer_tuning()) where there are any. Equal states give equal

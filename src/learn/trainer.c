@@ -126,6 +126,7 @@ static trine_status open_triplet(trine_trainer *t)
     trine_triplet_desc desc = o->triplet;
     desc.seed = o->seed;
     TRINE_TRY(trine_triplet_create(context, &desc, &t->triplet));
+    TRINE_TRY(trine__trainer_open_temperature(t));
     if (o->memory_size > 0) {
         const trine_tensor e = trine_session_embedding(t->session);
         TRINE_TRY(trine_triplet_memory_create(context, o->memory_size, e.shape.c, e.cb, &t->memory));
@@ -145,6 +146,8 @@ static trine_status open_classify(trine_trainer *t)
     trine_context *context = t->stream->context;
     const size_t floats = (size_t)t->shape.n * (size_t)trine_resnet_outputs(t->net);
     TRINE_TRY(trine_cross_entropy_create(context, &t->cross_entropy));
+    TRINE_TRY(trine_l2norm_create(context, &t->l2norm));
+    TRINE_TRY(trine_buffer_create(context, (size_t)t->shape.n * sizeof(float), &t->norms));
     return trine_buffer_create(context, floats * sizeof(float), &t->gradient);
 }
 
@@ -273,6 +276,14 @@ static trine_status triplet_loss(trine_trainer *t, const trine_tensor *e, const 
     return trine_l2norm_backward(t->l2norm, t->stream, &unit, t->norms, d, d);
 }
 
+/* The same of logits, whose norms are measured on the way. */
+static trine_status classify_loss(trine_trainer *t, const trine_tensor *e, const trine_buffer *labels,
+                                  int slot, trine_tensor *d)
+{
+    TRINE_TRY(trine_l2norm_forward(t->l2norm, t->stream, e, d, t->norms)); /* *d is about to be written */
+    return trine_cross_entropy_run(t->cross_entropy, t->stream, e, labels, d, t->log.stats, slot);
+}
+
 /* Forward, loss, backward, update over one batch. */
 static trine_status run_step(trine_trainer *t, const trine_tensor *x, const trine_buffer *labels, int slot,
                              double lr)
@@ -281,10 +292,9 @@ static trine_status run_step(trine_trainer *t, const trine_tensor *x, const trin
     const trine_tensor e = trine_session_embedding(t->session);
     trine_tensor d = e;
     d.buffer = t->gradient;
-    if (t->cross_entropy)
-        TRINE_TRY(trine_cross_entropy_run(t->cross_entropy, t->stream, &e, labels, &d, t->log.stats, slot));
-    else
-        TRINE_TRY(triplet_loss(t, &e, labels, slot, &d));
+    TRINE_TRY(t->cross_entropy ? classify_loss(t, &e, labels, slot, &d)
+                               : triplet_loss(t, &e, labels, slot, &d));
+    TRINE_TRY(trine__trainer_step_temperature(t));
     trine_gradients_clear(t->gradients);
     TRINE_TRY(trine_session_backward(t->session, &d, t->gradients));
     const trine__step_options options = {.rates = t->rates, .clip_norm = (float)t->options.clip_norm};
@@ -400,6 +410,7 @@ void trine_trainer_destroy(trine_trainer **trainer)
     trine__trainer_close_rates(t);
     trine__trainer_log_free(t);
     trine_optimizer_destroy(&t->optimizer);
+    trine_optimizer_destroy(&t->temperature);
     trine_gradients_destroy(&t->gradients);
     trine_triplet_destroy(&t->triplet);
     trine_triplet_memory_destroy(&t->memory);

@@ -15,7 +15,7 @@ trine_status trine__trainer_log_create(trine_trainer *t)
     log->floats = triplet ? TRINE_TRIPLET_STATS : 2;
     TRINE_TRY(
         trine_buffer_create(context, TRINE__LOG_SLOTS * (size_t)log->floats * sizeof(float), &log->stats));
-    if (!triplet || !t->options.normalize) return TRINE_OK;
+    if (!t->norms) return TRINE_OK;
     TRINE_TRY(trine_buffer_create(context, TRINE__LOG_SLOTS * batch * sizeof(float), &log->norms));
     for (int h = 0; h < 2; h++) {
         void *memory;
@@ -39,11 +39,13 @@ static trine_step_record make_record(const trine_trainer *t, const trine__log_ha
     r.epoch = (r.step - 1) / t->epoch_steps + 1;
     if (t->options.objective == TRINE_OBJECTIVE_CLASSIFY) {
         r.accuracy = stats[1];
+        r.embedding_norm = mean(half->norms + (size_t)i * (size_t)t->shape.n, half->images[i]);
         return r;
     }
     r.active_fraction = stats[2] > 0 ? stats[1] / stats[2] : 0;
     r.d_ap = stats[3];
     r.d_an = stats[4];
+    r.temperature = stats[6];
     r.embedding_norm =
         half->norms ? mean(half->norms + (size_t)i * (size_t)t->shape.n, half->images[i]) : stats[5];
     return r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The trainer's parts: trainer.c checks, makes and steps; trainer_data.c says what the next batch is;
  * trainer_log.c brings what the steps measured back to the host; trainer_rates.c gives the learning
- * rates; trainer_state.c saves and resumes,
+ * rates; trainer_temperature.c moves a temperature that is learnt; trainer_state.c saves and resumes,
  * trainer_settings.c says with which settings. */
 #ifndef TRINE_LEARN_TRAINER_PRIVATE_H
 #define TRINE_LEARN_TRAINER_PRIVATE_H
@@ -25,7 +25,7 @@ typedef struct trine__log_half {
     int images[TRINE__LOG_HALF];
     double lr[TRINE__LOG_HALF];
     float stats[TRINE__LOG_HALF * TRINE_TRIPLET_STATS];
-    float *norms; /* [TRINE__LOG_HALF][batch]; NULL unless the embeddings are normalised */
+    float *norms; /* [TRINE__LOG_HALF][batch]; NULL where the loss measures them */
 } trine__log_half;
 
 typedef struct trine__trainer_log {
@@ -63,6 +63,8 @@ struct trine_trainer {
     trine_optimizer *optimizer;
     trine_triplet *triplet;
     trine_triplet_memory *memory; /* or NULL */
+    trine_optimizer *temperature; /* its optimizer, where the loss learns one, or NULL */
+    double temperature_lr;        /* before the schedule */
     trine_l2norm *l2norm;
     trine_cross_entropy *cross_entropy;
     trine_buffer *unit;      /* normalised embeddings, like the embedding in the session's layout */
@@ -110,7 +112,27 @@ trine_status trine__trainer_used(trine_trainer *t, trine__feed_slot *slot);
 trine_status trine__trainer_open_rates(trine_trainer *t);
 /* The rate at t->step of parameters that no glob names; fills t->rates where globs are given. */
 double trine__trainer_rate(trine_trainer *t);
+/* Of what the options give as `lr`, at t->step. */
+double trine__trainer_rate_of(const trine_trainer *t, double lr);
 void trine__trainer_close_rates(trine_trainer *t);
+
+/* ---- trainer_temperature.c: all do nothing where the loss learns no temperature ---- */
+
+/* Take its rate out of a list of rates by name, which is rewritten. */
+trine_status trine__trainer_temperature_rate(trine_trainer *t, char *globs);
+trine_status trine__trainer_open_temperature(trine_trainer *t);
+/* After the step's loss: down its gradient. */
+trine_status trine__trainer_step_temperature(trine_trainer *t);
+/* What a saved run says of it. */
+typedef struct trine__saved_temperature {
+    float log, moments[2];
+    int64_t steps;
+} trine__saved_temperature;
+trine_status trine__trainer_save_temperature(const trine_trainer *t, trine_weights *out);
+/* *used counts the tensors that were asked for. */
+trine_status trine__trainer_find_temperature(const trine_trainer *t, const trine_weights *state, int step,
+                                             size_t *used, trine__saved_temperature *out);
+trine_status trine__trainer_load_temperature(trine_trainer *t, const trine__saved_temperature *saved);
 
 /* ---- trainer_settings.c ---- */
 

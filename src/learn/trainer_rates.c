@@ -12,6 +12,7 @@ trine_status trine__trainer_open_rates(trine_trainer *t)
     const size_t count = (size_t)t->net->parameter_count;
     const char *globs = t->options.lr_globs;
     double most = t->options.lr;
+    t->temperature_lr = t->options.lr;
     void *memory;
     t->options.lr_globs = NULL; /* the caller's */
     if (globs && globs[0]) {
@@ -20,6 +21,8 @@ trine_status trine__trainer_open_rates(trine_trainer *t)
         t->lr_globs = copy;
         TRINE_TRY(trine__calloc(count, sizeof *t->lrs, &memory));
         t->lrs = memory;
+        TRINE_TRY(trine__trainer_temperature_rate(t, copy));
+        globs = copy;
         TRINE_TRY(trine__calloc(count, sizeof *t->rates, &memory));
         t->rates = memory;
         for (size_t i = 0; i < count; i++) t->lrs[i] = t->options.lr;
@@ -31,8 +34,7 @@ trine_status trine__trainer_open_rates(trine_trainer *t)
     return TRINE_OK;
 }
 
-/* Of a parameter whose rate the options give as `lr`. */
-static double rate_now(const trine_trainer *t, double lr)
+double trine__trainer_rate_of(const trine_trainer *t, double lr)
 {
     const trine_trainer_options *o = &t->options;
     /* A plateau cuts the largest rate; the others keep their part of it. */
@@ -43,8 +45,9 @@ static double rate_now(const trine_trainer *t, double lr)
 
 double trine__trainer_rate(trine_trainer *t)
 {
-    for (int i = 0; t->rates && i < t->net->parameter_count; i++) t->rates[i] = (float)rate_now(t, t->lrs[i]);
-    return rate_now(t, t->options.lr);
+    for (int i = 0; t->rates && i < t->net->parameter_count; i++)
+        t->rates[i] = (float)trine__trainer_rate_of(t, t->lrs[i]);
+    return trine__trainer_rate_of(t, t->options.lr);
 }
 
 void trine__trainer_close_rates(trine_trainer *t)

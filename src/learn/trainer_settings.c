@@ -111,6 +111,8 @@ static void later_loss_settings(settings *s, const trine_trainer_options *o)
         s->preset = reals[i].preset;
         setting_real(s, reals[i].name, reals[i].value, true);
     }
+    s->preset = "off";
+    setting_text(s, "learn temperature", d->learn_temperature ? "on" : "off");
     s->preset = "0";
     setting(s, "memory-size", "%d", o->memory_size);
     setting(s, "memory-start", "%d", o->memory_size > 0 && o->memory_start > 1 ? o->memory_start : 0);
@@ -151,6 +153,8 @@ static void run_settings(settings *s, const trine_trainer *t)
     setting_real(s, "clip-norm", o->clip_norm, false);
     s->preset = "";
     setting_text(s, "lr by name", t->lr_globs ? t->lr_globs : "");
+    s->preset = "0";
+    setting_real(s, "lr of the temperature", t->temperature ? t->temperature_lr : 0, false);
     s->preset = NULL;
 }
 

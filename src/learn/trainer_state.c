@@ -128,6 +128,7 @@ static trine_status save(trine_trainer *t, trine_weights **out)
     TRINE_TRY_GOTO(trine_weights_add(w, "schedule", TRINE_F64, 1, &length, schedule));
     if (t->net->precision == TRINE_F16) TRINE_TRY_GOTO(save_loss_scale(t, w));
     if (t->memory) TRINE_TRY_GOTO(save_memory(t, w));
+    TRINE_TRY_GOTO(trine__trainer_save_temperature(t, w));
     TRINE_TRY_GOTO(save_metadata(t, w));
     *out = w;
     return TRINE_OK;
@@ -290,7 +291,8 @@ static trine_status find_memory(const trine_triplet_memory *m, const trine_weigh
 /* Everything that a state must have and nothing else; fills counts [parameter_count + 1], *schedule and, in half precision, *scale,
  * with a memory *memory. */
 static trine_status check_state(trine_trainer *t, const trine_weights *state, int step, uint64_t *counts,
-                                const double **schedule, trine__loss_scale_state *scale, remembered *memory)
+                                const double **schedule, trine__loss_scale_state *scale, remembered *memory,
+                                trine__saved_temperature *temperature)
 {
     const int64_t length = SCHEDULE_VALUES;
     const void *data;
@@ -301,6 +303,7 @@ static trine_status check_state(trine_trainer *t, const trine_weights *state, in
     TRINE_TRY(find(state, "schedule", TRINE_F64, 1, &length, &used, &data));
     if (t->net->precision == TRINE_F16) TRINE_TRY(find_loss_scale(state, &used, scale));
     if (t->memory) TRINE_TRY(find_memory(t->memory, state, &used, memory));
+    TRINE_TRY(trine__trainer_find_temperature(t, state, step, &used, temperature));
     TRINE_CHECK(used == trine_weights_count(state), TRINE_ERR_FORMAT,
                 "the saved run has %zu tensors, expected %zu", trine_weights_count(state), used);
     *schedule = data; /* aligned to 8 */
@@ -331,13 +334,14 @@ static trine_status resume(trine_trainer *t, const trine_weights *state)
     const double *schedule = NULL;
     trine__loss_scale_state scale;
     remembered past = {0};
+    trine__saved_temperature temperature = {0};
     void *memory;
     trine_status status;
     TRINE_TRY(trine__trainer_settings(t, NULL, state));
     TRINE_TRY(read_step(t, state, &step));
     TRINE_TRY(trine__calloc((size_t)t->net->parameter_count + 1, sizeof(uint64_t), &memory));
     uint64_t *counts = memory;
-    TRINE_TRY_GOTO(check_state(t, state, step, counts, &schedule, &scale, &past));
+    TRINE_TRY_GOTO(check_state(t, state, step, counts, &schedule, &scale, &past, &temperature));
     t->failed = true; /* until all of it is in place */
     TRINE_TRY_GOTO(load_optimizer(t, state, counts));
     if (t->net->precision == TRINE_F16)
@@ -345,6 +349,7 @@ static trine_status resume(trine_trainer *t, const trine_weights *state)
     if (t->memory)
         TRINE_TRY_GOTO(
             trine__triplet_memory_write(t->memory, t->stream, past.rows, past.labels, past.count, past.next));
+    TRINE_TRY_GOTO(trine__trainer_load_temperature(t, &temperature));
     t->plateau = (trine__plateau){schedule[0], schedule[1], (int)schedule[2]};
     t->log.loss_sum = schedule[3];
     t->log.loss_count = (int)schedule[4];

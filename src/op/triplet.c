@@ -31,7 +31,8 @@ struct trine_triplet {
     way way;
     bool cpu;
     int vector; /* floats of the kernels' vectors */
-    trine__kernel *rows, *distance, *threshold, *mine, *terms, *reduce, *weights, *gradient;
+    trine__kernel *rows, *distance, *threshold, *mine, *swap, *terms, *past, *reduce, *weights, *gradient;
+    trine__temperature learnt; /* zeroed: none */
     const trine_triplet_memory *memory;
     uint64_t step;
 };
@@ -44,6 +45,11 @@ static bool has_mining(const trine_triplet_desc *d, trine_mining mining)
 static bool sums_triplets(const trine_triplet_desc *d)
 {
     return has_mining(d, TRINE_BATCH_ALL) || has_mining(d, TRINE_HARDEST_FRACTION);
+}
+
+static bool has_temperature(const trine_triplet_desc *d)
+{
+    return d->loss == TRINE_LOSS_NT_XENT || (d->loss == TRINE_LOSS_TRIPLET && d->soft);
 }
 
 trine_triplet_desc trine_triplet_desc_default(trine_triplet_loss loss)
@@ -90,6 +96,11 @@ static trine_status check_desc(const trine_triplet_desc *d)
                 (int)d->distance);
     TRINE_CHECK(isfinite(d->temperature) && d->temperature >= 0, TRINE_ERR_ARG,
                 "triplet: temperature %g, want a number above 0, or 0 for 1", (double)d->temperature);
+    TRINE_CHECK(!d->learn_temperature || has_temperature(d), TRINE_ERR_ARG,
+                "triplet: a loss that has no temperature cannot learn one");
+    TRINE_CHECK(!d->learn_temperature || d->temperature == 0 || d->temperature >= TRINE_LEAST_TEMPERATURE,
+                TRINE_ERR_ARG, "triplet: temperature %g, want at least %g where it is learnt",
+                (double)d->temperature, (double)TRINE_LEAST_TEMPERATURE);
     if (d->loss == TRINE_LOSS_TRIPLET) return check_triplet(d);
     if (d->loss == TRINE_LOSS_NT_XENT) return TRINE_OK;
     const char *name = d->loss == TRINE_LOSS_ANGULAR ? "angular" : "multi-similarity";
@@ -116,7 +127,7 @@ static void complete(trine_triplet *op)
 {
     trine_triplet_desc *d = &op->desc;
     if (d->temperature == 0) d->temperature = 1;
-    if (d->loss == TRINE_LOSS_TRIPLET && !d->soft) d->temperature = 0; /* the hinge: cl/triplet.clh */
+    if (!has_temperature(d)) d->temperature = 0; /* the hinge: cl/triplet.clh */
     if (d->window_upper <= d->window_lower) d->window_upper = INFINITY;
     if (d->mining == TRINE_BATCH_ALL) d->fraction = 1;
     if (d->mining == TRINE_BATCH_HARD) d->negative = TRINE_HARDEST_NEGATIVE;
@@ -141,21 +152,27 @@ static const char *mine_stem(const trine_triplet_desc *d)
 
 static trine_status create_kernels(trine_context *context, trine_triplet *op)
 {
-    char vectors[64], tiles[64], weights[32];
+    char vectors[64], learns[64], tiles[64], weights[32];
+    const trine_triplet_desc *d = &op->desc;
+    const char *learn = d->learn_temperature ? " -DLEARN=1" : "";
     snprintf(vectors, sizeof vectors, "-DCB=%d -DCH=%d", op->vector, op->cpu ? VECTORS_CPU : 1);
+    snprintf(learns, sizeof learns, "-DCB=%d%s", op->vector, learn);
     snprintf(tiles, sizeof tiles, "-DCB=%d -DIT=%d -DJT=%d", op->vector, op->cpu ? TILE_CPU : 1,
              op->cpu ? TILE_CPU : 1);
     snprintf(weights, sizeof weights, "-DTILE=%d", op->cpu ? WEIGHTS_CPU : 1);
-    const char *options = op->way == WAY_SELECT ? vectors : "";
     TRINE_TRY(trine__kernel_create(context, "triplet_rows", "", &op->rows));
     TRINE_TRY(trine__kernel_create(context, "triplet_distance", tiles, &op->distance));
-    TRINE_TRY(trine__kernel_create(context, mine_stem(&op->desc), options, &op->mine));
-    TRINE_TRY(trine__kernel_create(context, "triplet_reduce", "", &op->reduce));
+    TRINE_TRY(trine__kernel_create(context, mine_stem(d), learns, &op->mine));
+    TRINE_TRY(trine__kernel_create(context, "triplet_reduce", learn, &op->reduce));
+    if (d->learn_temperature) TRINE_TRY(trine__temperature_create(context, d->temperature, &op->learnt));
     if (op->way == WAY_SELECT)
         return trine__kernel_create(context, "triplet_select_gradient", vectors, &op->gradient);
-    if (sums_triplets(&op->desc))
-        TRINE_TRY(trine__kernel_create(context, "triplet_threshold", "", &op->threshold));
-    if (op->way == WAY_CHOOSE) TRINE_TRY(trine__kernel_create(context, "triplet_terms", "", &op->terms));
+    if (sums_triplets(d)) TRINE_TRY(trine__kernel_create(context, "triplet_threshold", "", &op->threshold));
+    if (op->way == WAY_CHOOSE) TRINE_TRY(trine__kernel_create(context, "triplet_terms", learn, &op->terms));
+    if (op->way == WAY_CHOOSE && d->swap)
+        TRINE_TRY(trine__kernel_create(context, "triplet_swap", learns, &op->swap));
+    if (d->loss == TRINE_LOSS_ANGULAR)
+        TRINE_TRY(trine__kernel_create(context, "triplet_angular_past", "", &op->past));
     TRINE_TRY(trine__kernel_create(context, "triplet_weights", weights, &op->weights));
     return trine__kernel_create(context, "triplet_gradient", vectors, &op->gradient);
 }
@@ -182,14 +199,13 @@ trine_status trine_triplet_create(trine_context *context, const trine_triplet_de
 trine_status trine_triplet_set_memory(trine_triplet *op, const trine_triplet_memory *memory)
 {
     TRINE_CHECK(op, TRINE_ERR_ARG, "triplet: missing");
-    TRINE_CHECK(!memory || op->desc.loss != TRINE_LOSS_ANGULAR, TRINE_ERR_ARG,
-                "triplet: the angular loss needs distances between positives and negatives, and does not go "
-                "with a memory");
-    TRINE_CHECK(
-        !memory || op->desc.loss != TRINE_LOSS_TRIPLET || !op->desc.swap, TRINE_ERR_ARG,
-        "triplet: swap needs distances between positives and negatives, and does not go with a memory");
     op->memory = memory;
     return TRINE_OK;
+}
+
+const trine__temperature *trine__triplet_temperature(const trine_triplet *op)
+{
+    return op->desc.learn_temperature ? &op->learnt : NULL;
 }
 
 void trine_triplet_set_step(trine_triplet *op, uint64_t step)
@@ -208,9 +224,11 @@ static int strip_rows(const trine_triplet *op, int n, int m)
 /* The layout is cl/triplet.clh's. */
 static size_t workspace_floats(const trine_triplet *op, int n, int m)
 {
-    const size_t matrix = (size_t)n * (size_t)m, rows = 2 * (size_t)m + 9 * (size_t)n + 16;
+    const size_t matrix = (size_t)n * (size_t)m, rows = 2 * (size_t)m + 10 * (size_t)n + 16;
     if (op->way == WAY_SELECT) return rows + (size_t)strip_rows(op, n, m) * (size_t)m;
-    return rows + (op->way == WAY_CHOOSE ? 3 : 2) * matrix;
+    const bool apart =
+        m > n && (op->desc.loss == TRINE_LOSS_ANGULAR || op->swap); /* positives without a row */
+    return rows + ((op->way == WAY_CHOOSE ? 3U : 2U) + apart) * matrix;
 }
 
 size_t trine_triplet_workspace_bytes(const trine_triplet *op, int n)
@@ -274,11 +292,22 @@ static trine_status run_select(trine_triplet *op, trine_stream *stream, const ba
                                    trine__arg_f32(d->window_upper),
                                    trine__arg_i32(d->swap != 0),
                                    trine__arg_f32(d->margin),
-                                   trine__arg_f32(d->temperature)};
+                                   trine__arg_f32(d->temperature),
+                                   trine__arg_buffer(op->learnt.log)};
         TRINE_TRY(run_distance(op, stream, b, first, here));
         TRINE_TRY(trine__launch(stream, op->mine, args, TRINE_COUNTOF(args), trine__grid_rows(here), NULL));
     }
     return TRINE_OK;
+}
+
+static trine_status run_swap(trine_triplet *op, trine_stream *stream, const batch *b)
+{
+    const trine__arg args[] = {trine__arg_tensor(b->e),  trine__arg_buffer(b->memory),
+                               trine__arg_buffer(b->ws), trine__arg_i32(b->n),
+                               trine__arg_i32(b->m),     trine__arg_i32(b->d),
+                               trine__arg_i32(b->ld),    trine__arg_i32(b->distance)};
+    return trine__launch(stream, op->swap, args, TRINE_COUNTOF(args),
+                         trine__grid_lines((size_t)b->m, (size_t)b->n, 1, TRINE__LOCAL), NULL);
 }
 
 /* A negative for each pair, then the terms. */
@@ -303,33 +332,60 @@ static trine_status run_choose(trine_triplet *op, trine_stream *stream, const ba
                                    trine__arg_i32((int32_t)(uint32_t)(key >> 32))};
         TRINE_TRY(trine__launch(stream, op->mine, args, TRINE_COUNTOF(args), trine__grid_rows(b->n), NULL));
     }
-    const trine__arg args[] = {trine__arg_buffer(b->ws),  trine__arg_i32(b->n),
-                               trine__arg_i32(b->m),      trine__arg_i32(d->swap != 0),
-                               trine__arg_f32(d->margin), trine__arg_f32(d->temperature)};
+    if (op->swap && b->m > b->n) TRINE_TRY(run_swap(op, stream, b));
+    const trine__arg args[] = {
+        trine__arg_buffer(b->ws),         trine__arg_i32(b->n),      trine__arg_i32(b->m),
+        trine__arg_i32(d->swap != 0),     trine__arg_f32(d->margin), trine__arg_f32(d->temperature),
+        trine__arg_buffer(op->learnt.log)};
     return trine__launch(stream, op->terms, args, TRINE_COUNTOF(args), trine__grid_rows(b->n), NULL);
+}
+
+/* Every triplet, or those with the hardest of an anchor's negatives. */
+static trine_status run_triplets(trine_triplet *op, trine_stream *stream, const batch *b)
+{
+    const trine_triplet_desc *d = &op->desc;
+    const trine__arg share[] = {trine__arg_buffer(b->ws), trine__arg_i32(b->n), trine__arg_i32(b->m),
+                                trine__arg_f32(d->fraction)};
+    TRINE_TRY(
+        trine__launch(stream, op->threshold, share, TRINE_COUNTOF(share), trine__grid_rows(b->n), NULL));
+    const trine__arg args[] = {
+        trine__arg_tensor(b->e),   trine__arg_buffer(b->memory),   trine__arg_buffer(b->ws),
+        trine__arg_i32(b->n),      trine__arg_i32(b->m),           trine__arg_i32(b->d),
+        trine__arg_i32(b->ld),     trine__arg_i32(b->distance),    trine__arg_i32(d->swap != 0),
+        trine__arg_f32(d->margin), trine__arg_f32(d->temperature), trine__arg_buffer(op->learnt.log)};
+    return trine__launch(stream, op->mine, args, TRINE_COUNTOF(args), trine__grid_rows(b->n), NULL);
+}
+
+static trine_status run_angular(trine_triplet *op, trine_stream *stream, const batch *b)
+{
+    const double tangent = tan((double)op->desc.angle * (3.14159265358979323846 / 180));
+    const float factor = (float)(tangent * tangent);
+    const trine__arg args[] = {trine__arg_tensor(b->e),  trine__arg_buffer(b->memory),
+                               trine__arg_buffer(b->ws), trine__arg_i32(b->n),
+                               trine__arg_i32(b->m),     trine__arg_i32(b->d),
+                               trine__arg_i32(b->ld),    trine__arg_f32(factor)};
+    TRINE_TRY(trine__launch(stream, op->mine, args, TRINE_COUNTOF(args), trine__grid_rows(b->n), NULL));
+    if (b->m == b->n) return TRINE_OK;
+    const trine__arg past[] = {trine__arg_buffer(b->ws), trine__arg_i32(b->n), trine__arg_i32(b->m),
+                               trine__arg_f32(factor)};
+    return trine__launch(stream, op->past, past, TRINE_COUNTOF(past), trine__grid_rows(b->n), NULL);
 }
 
 static trine_status run_sum(trine_triplet *op, trine_stream *stream, const batch *b)
 {
     const trine_triplet_desc *d = &op->desc;
-    const double tangent = tan((double)d->angle * (3.14159265358979323846 / 180));
     trine__arg args[7] = {trine__arg_buffer(b->ws), trine__arg_i32(b->n), trine__arg_i32(b->m)};
     size_t count = 3;
+    if (d->loss == TRINE_LOSS_TRIPLET) return run_triplets(op, stream, b);
+    if (d->loss == TRINE_LOSS_ANGULAR) return run_angular(op, stream, b);
     if (d->loss == TRINE_LOSS_MULTI_SIMILARITY) {
         args[count++] = trine__arg_f32(d->alpha);
         args[count++] = trine__arg_f32(d->beta);
         args[count++] = trine__arg_f32(d->base);
         args[count++] = trine__arg_f32(d->epsilon);
-    } else if (d->loss != TRINE_LOSS_TRIPLET) {
-        args[count++] =
-            trine__arg_f32(d->loss == TRINE_LOSS_ANGULAR ? (float)(tangent * tangent) : 1 / d->temperature);
     } else {
-        args[count++] = trine__arg_f32(d->fraction);
-        TRINE_TRY(trine__launch(stream, op->threshold, args, count, trine__grid_rows(b->n), NULL));
-        count = 3;
-        args[count++] = trine__arg_i32(d->swap != 0);
-        args[count++] = trine__arg_f32(d->margin);
-        args[count++] = trine__arg_f32(d->temperature);
+        args[count++] = trine__arg_f32(1 / d->temperature);
+        args[count++] = trine__arg_buffer(op->learnt.log);
     }
     return trine__launch(stream, op->mine, args, count, trine__grid_rows(b->n), NULL);
 }
@@ -350,7 +406,11 @@ static trine_status run_loss(trine_triplet *op, trine_stream *stream, const batc
                                trine__arg_i32(b->m),
                                trine__arg_i32(sums_triplets(&op->desc)),
                                trine__arg_i32(op->desc.loss == TRINE_LOSS_MULTI_SIMILARITY),
-                               trine__arg_i32(at)};
+                               trine__arg_i32(at),
+                               trine__arg_f32(op->desc.temperature),
+                               trine__arg_buffer(op->learnt.log),
+                               trine__arg_buffer(op->learnt.gradient),
+                               trine__arg_buffer(op->learnt.scaling)};
     return trine__launch(stream, op->reduce, args, TRINE_COUNTOF(args), trine__grid_rows(1), NULL);
 }
 
@@ -414,8 +474,10 @@ trine_status trine_triplet_run(trine_triplet *op, trine_stream *stream, const tr
 void trine_triplet_destroy(trine_triplet **op)
 {
     if (!op || !*op) return;
-    trine__kernel **kernels[] = {&(*op)->rows,  &(*op)->distance, &(*op)->threshold, &(*op)->mine,
-                                 &(*op)->terms, &(*op)->reduce,   &(*op)->weights,   &(*op)->gradient};
+    trine__kernel **kernels[] = {&(*op)->rows,    &(*op)->distance, &(*op)->threshold, &(*op)->mine,
+                                 &(*op)->swap,    &(*op)->terms,    &(*op)->past,      &(*op)->reduce,
+                                 &(*op)->weights, &(*op)->gradient};
+    trine__temperature_release(&(*op)->learnt);
     for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
     free(*op);
     *op = NULL;

@@ -29,19 +29,24 @@ static trine_tensor tensor_in(trine_buffer *buffer, trine_shape shape, int cb)
     return (trine_tensor){.buffer = buffer, .shape = shape, .cb = cb};
 }
 
-/* With a memory of what is in `e` where the loss goes with one. */
+/* With a memory of what is in `e`. */
 static void ask_one_triplet(asker *a, const operands *o, const trine_triplet_desc *desc, trine_tensor *e,
                             trine_tensor *de)
 {
     trine_triplet *op = NULL;
     trine_triplet_memory *memory = NULL;
     must(trine_triplet_create(a->context, desc, &op));
-    if (!desc->swap && desc->loss != TRINE_LOSS_ANGULAR) {
-        must(trine_triplet_memory_create(a->context, ROWS, FEATURES, e->cb, &memory));
-        must(trine_triplet_memory_add(memory, a->stream, e, o->b));
-        must(trine_triplet_set_memory(op, memory));
-    }
+    must(trine_triplet_memory_create(a->context, ROWS, FEATURES, e->cb, &memory));
+    must(trine_triplet_memory_add(memory, a->stream, e, o->b));
+    must(trine_triplet_set_memory(op, memory));
     must(trine_triplet_run(op, a->stream, e, o->b, de, o->b, 0, o->a));
+    if (desc->learn_temperature) {
+        const trine_optimizer_desc plain = trine_optimizer_desc_default(TRINE_SGD);
+        trine_optimizer *optimizer = NULL;
+        must(trine_optimizer_create(a->context, &plain, 1, &optimizer));
+        must(trine_triplet_step_temperature(op, a->stream, optimizer, 0.1f));
+        trine_optimizer_destroy(&optimizer);
+    }
     trine_triplet_destroy(&op);
     trine_triplet_memory_destroy(&memory);
 }
@@ -55,6 +60,9 @@ static void ask_triplet(asker *a, const operands *o, trine_tensor *e, trine_tens
                 if (loss != TRINE_LOSS_TRIPLET && (mining != TRINE_BATCH_HARD || swap)) continue;
                 desc.mining = (trine_mining)mining;
                 desc.swap = swap;
+                ask_one_triplet(a, o, &desc, e, de);
+                if (loss != TRINE_LOSS_TRIPLET && loss != TRINE_LOSS_NT_XENT) continue;
+                desc.soft = desc.learn_temperature = 1;
                 ask_one_triplet(a, o, &desc, e, de);
             }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Runs losses and optimizers on files of raw float32 (labels: int32) for torch_losses.py. Reads one command a
  * line on stdin: normalize N D CB  X DY  Y NORMS DX cross_entropy N K  Z LABELS  STATS DZ triplet BATCHES N D CB
- * MEMORY FIELD=VALUE,...  E LABELS  STATS DE time_triplet N D CB PER_CLASS REPEATS FIELD=VALUE,... triplet_margin N D CB MARGIN P EPS SWAP REDUCTION  A P N
+ * MEMORY FIELD=VALUE,...  E LABELS  STATS DE [DT: with learn_temperature] time_triplet N D CB PER_CLASS REPEATS FIELD=VALUE,... triplet_margin N D CB MARGIN P EPS SWAP REDUCTION  A P N
  * LOSS TOTAL DA DP DN optimizer KIND MOMENTUM NESTEROV DECAY BETA1 BETA2 EPS COUNT STEPS  RATES PARAMETERS
  * GRADIENTS  OUT STATE Inputs first, then outputs. GRADIENTS [STEPS][COUNT]; STATE gets every state buffer,
  * one after the other. */
@@ -135,6 +135,7 @@ static trine_triplet_desc parse_triplet(const char *text)
     } fields[] = {{"margin", &desc.margin, NULL},
                   {"soft", NULL, &desc.soft},
                   {"swap", NULL, &desc.swap},
+                  {"learn_temperature", NULL, &desc.learn_temperature},
                   {"temperature", &desc.temperature, NULL},
                   {"fraction", &desc.fraction, NULL},
                   {"window_lower", &desc.window_lower, NULL},
@@ -183,13 +184,13 @@ static void run_triplet(void)
     const int batches = next_int(), n = next_int(), d = next_int(), cb = next_int(), remembered = next_int();
     const trine_triplet_desc desc = parse_triplet(next_word());
     const size_t row = (size_t)n * (size_t)d, all = (size_t)batches;
-    float *e = read_values(all * row), *de = calloc(all * row, sizeof *de);
+    float *e = read_values(all * row), *de = calloc(all * row, sizeof *de), *dt = calloc(all, sizeof *dt);
     int32_t *labels = read_values(all * (size_t)n);
     trine_tensor te = new_tensor(n, d, cb), tde = new_tensor(n, d, cb);
     trine_buffer *tlabels = new_buffer((size_t)n), *stats = new_buffer(all * TRINE_TRIPLET_STATS), *workspace;
     trine_triplet *op;
     trine_triplet_memory *memory = NULL;
-    if (!de) die(line_words[0], "out of memory");
+    if (!de || !dt) die(line_words[0], "out of memory");
     must(trine_triplet_create(dev.context, &desc, &op));
     if (remembered) {
         must(trine_triplet_memory_create(dev.context, remembered, d, cb, &memory));
@@ -203,9 +204,12 @@ static void run_triplet(void)
         must(trine_triplet_run(op, dev.stream, &te, tlabels, &tde, stats, (int)i, workspace));
         if (memory) must(trine_triplet_memory_add(memory, dev.stream, &te, tlabels));
         must(trine_tensor_download(dev.stream, &tde, de + i * row));
+        if (desc.learn_temperature) must(trine_triplet_read_temperature(op, dev.stream, NULL, &dt[i]));
     }
     write_buffer(&stats, all * TRINE_TRIPLET_STATS);
     write_values(de, all * row);
+    if (desc.learn_temperature) write_values(dt, all);
+    free(dt);
     free(e);
     free(de);
     free(labels);

@@ -94,11 +94,6 @@ static double sharpness(const trine_triplet_desc *d)
     return d->soft || d->loss == TRINE_LOSS_NT_XENT ? 1 / d->temperature : 1;
 }
 
-static bool remembers(const struct combo *c)
-{
-    return !c->swap && c->loss != TRINE_LOSS_ANGULAR;
-}
-
 /* UNIT: random on the unit sphere; GRID: multiples of 1/4 with copies, exact ties; COPIES: UNIT with copies; EQUAL: all the same. */
 typedef enum fill { UNIT, GRID, COPIES, EQUAL } fill;
 
@@ -229,7 +224,7 @@ static void compare_differences(const char *what, const trine_triplet_desc *desc
 static void check_case(const struct combo *combo, const struct shape_case *c)
 {
     const trine_triplet_desc desc = describe(combo);
-    const int m = c->n + (remembers(combo) ? c->remembered : 0);
+    const int m = c->n + c->remembered;
     char what[200];
     snprintf(what, sizeof what, "%s (%d), n %d, d %d, cb %d, classes %d, remembered %d, fill %d", combo->name,
              (int)(combo - combos), c->n, c->d, c->cb, c->classes, m - c->n, (int)c->how);
@@ -270,7 +265,7 @@ START_TEST(test_same_bits_every_run)
 {
     const struct shape_case c = {20, 40, 8, 5, 9, COPIES};
     const trine_triplet_desc desc = describe(&combos[_i]);
-    const int m = c.n + (remembers(&combos[_i]) ? c.remembered : 0);
+    const int m = c.n + c.remembered;
     double *e = make_rows(&c, c.how, m, 8);
     int32_t *labels = make_labels(m, c.classes);
     outcome a = run(combos[_i].name, &desc, e, labels, c.n, m, c.d, c.cb),
@@ -289,7 +284,7 @@ START_TEST(test_nan_is_not_lost)
 {
     const struct shape_case c = {8, 5, 1, 4, 3, UNIT};
     const trine_triplet_desc desc = describe(&combos[_i]);
-    const int m = c.n + (remembers(&combos[_i]) ? c.remembered : 0);
+    const int m = c.n + c.remembered;
     int32_t *labels = make_labels(m, c.classes);
     for (int row = 3; row < m; row += 6) {
         double *e = make_rows(&c, c.how, m, 6);

@@ -29,7 +29,7 @@ class Cases:
     """Collects commands with their expected outputs, runs them in one process, compares."""
 
     def __init__(self, folder):
-        self.folder, self.lines, self.wanted, self.batches, self.files = folder, [], [], [], 0
+        self.folder, self.lines, self.wanted, self.batches, self.turns, self.files = folder, [], [], [], [], 0
 
     def path(self):
         self.files += 1
@@ -49,13 +49,15 @@ class Cases:
                                 leading[0] if leading else None))
         self.lines.append(" ".join([str(w) for w in words] + paths))
 
-    def add_batches(self, name, words, inputs, losses, gradients, reach, bound):
-        """A line of many batches: the first of six statistics of each, and its gradient, each to its own scale. A loss may also be off
-        by float32's rounding of the numbers that it is a difference of: reach, their size."""
-        paths = [self.path() for _ in range(4)]
+    def add_batches(self, name, words, inputs, losses, gradients, reach, bound, turns=None):
+        """A line of many batches: the first of the statistics of each, and its gradient, each to its own scale. A loss may also be off
+        by float32's rounding of the numbers that it is a difference of: reach, their size. turns: gradients by log(temperature)."""
+        paths = [self.path() for _ in range(4 if turns is None else 5)]
         for path, tensor in zip(paths, inputs):
             tensor.numpy().astype(np.float32 if tensor.is_floating_point() else np.int32).tofile(path)
         self.batches.append((name, paths[2], paths[3], losses.numpy(), gradients.numpy(), reach, bound))
+        if turns is not None:
+            self.turns.append((name, paths[4], turns.numpy(), bound))
         self.lines.append(" ".join([str(w) for w in words] + paths))
 
     def compare_batches(self, worst):
@@ -73,6 +75,15 @@ class Cases:
                     if not error <= bound:  # NaN fails
                         failed += 1
                         print("FAIL %s, batch %d: %s differs by %.3g of its largest value, allowed %.3g" % (name, i, what, error, bound))
+        for name, path, want, bound in self.turns:
+            got = np.fromfile(path, np.float32).astype(np.float64)
+            for i, (a, b) in enumerate(zip(got, want)):
+                error = abs(a - b) / abs(b) if b else abs(a)
+                family = "%s d log(temperature)" % name.split()[0]
+                worst[family] = max(worst.get(family, 0), error)
+                if not error <= bound:
+                    failed += 1
+                    print("FAIL %s, batch %d: d log(temperature) %.9g, want %.9g" % (name, i, a, b))
         return failed
 
     def run(self, tool):
@@ -177,6 +188,7 @@ class Batch:
     """One batch's distances and masks; candidates are the batch and what is remembered."""
 
     def __init__(self, o, e, labels, remembered, remembered_labels, step):
+        self.log_temperature = torch.tensor(math.log(o.get("temperature", 0) or 1), dtype=torch.float64, requires_grad=True)
         self.o, self.n, self.d, self.step = o, len(e), e.shape[1], step
         candidates, self.labels = torch.cat([e, remembered]), torch.cat([labels, remembered_labels])
         self.dist = distances(e, candidates, o.get("distance", 0))
@@ -192,7 +204,7 @@ class Batch:
         return torch.minimum(self.dist[a, n], self.all[p, n]) if self.o.get("swap") else self.dist[a, n]
 
     def term(self, x):
-        t = self.o.get("temperature", 0) or 1
+        t = self.log_temperature.exp()
         return t * F.softplus(x / t, threshold=100) if self.o.get("soft") else F.relu(x + self.o.get("margin", 0))
 
     def semi_hard(self, a, p):
@@ -264,7 +276,7 @@ class Batch:
         for a, p in pairs:
             n = self.negative[a]
             if kind == 3:
-                f = (self.dist[a, p] - self.dist[a][n]) / (self.o.get("temperature", 0) or 1)
+                f = (self.dist[a, p] - self.dist[a][n]) / self.log_temperature.exp()
             else:
                 t = math.tan(math.radians(self.o["angle"])) ** 2
                 f = 4 * t * (2 - self.dist[a][n] - self.all[p][n]) - 2 * (1 + t) * (1 - self.dist[a, p])
@@ -305,6 +317,10 @@ def triplet_options():
     yield dict(loss=2, distance=2, alpha=2, beta=10, base=0.2, epsilon=math.inf)
     for kind in range(3):
         yield dict(loss=3, distance=kind, temperature=0.1 + 0.2 * kind)
+        yield dict(loss=3, distance=kind, temperature=0.07 + 0.3 * kind, learn_temperature=1)
+    for mining in minings:
+        yield {**mining, **dict(distance=0, soft=1, temperature=0.4, learn_temperature=1)}
+        yield {**mining, **dict(distance=2, soft=1, temperature=0.05, swap=1, learn_temperature=1)}
 
 
 def triplet_batch(n, d, which, unit):
@@ -326,10 +342,9 @@ def add_triplet(cases):
         n, d, cb = [(8, 16, 8), (9, 21, 1), (11, 5, 16)][number % 3]
         generator = torch.Generator().manual_seed(number)
         torch.manual_seed(generator.initial_seed())
-        can_remember = not o.get("swap") and o.get("loss") != 1
-        remembered = 0 if number % 2 or not can_remember else 13
+        remembered = 0 if number % 2 else 13
         unit = o.get("mining") == 4 or o.get("loss", 0) > 0
-        es, labels, losses, gradients, reach = [], [], [], [], []
+        es, labels, losses, gradients, reach, turns = [], [], [], [], [], []
         keep, keep_labels = torch.empty(0, d), torch.empty(0).long()
         ring = 0
         while len(es) < batches:
@@ -346,6 +361,8 @@ def add_triplet(cases):
             losses.append(loss.detach())
             gradients.append(ed.grad)
             reach.append(batch.dist.detach().max().item())
+            turn = batch.log_temperature.grad
+            turns.append(turn if turn is not None else torch.zeros((), dtype=torch.float64))
             for row in range(n if remembered else 0):  # the oldest is replaced
                 if len(keep) < remembered:
                     keep, keep_labels = torch.cat([keep, e[row:row + 1]]), torch.cat([keep_labels, own[row:row + 1]])
@@ -356,7 +373,7 @@ def add_triplet(cases):
         kind = ["triplet", "angular", "multi_similarity", "nt_xent"][o.get("loss", 0)]
         cases.add_batches("%s/%d %s n %d d %d cb %d memory %d" % (kind, o.get("mining", 0), text, n, d, cb, remembered),
                           ["triplet", batches, n, d, cb, remembered, text], [torch.cat(es), torch.cat(labels)],
-                          torch.stack(losses), torch.stack(gradients), reach, 1e-4)
+                          torch.stack(losses), torch.stack(gradients), reach, 1e-4, torch.stack(turns) if o.get("learn_temperature") else None)
 
 
 def add_optimizers(cases):

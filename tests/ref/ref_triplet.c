@@ -290,6 +290,9 @@ ref_mined ref_triplet_mined(const trine_triplet_desc *desc, const double *candid
     out.stats[2] = w.terms;
     out.stats[3] = pairs > 0 ? w.d_ap / pairs : 0;
     out.stats[4] = pairs > 0 ? w.d_an / pairs : 0;
+    out.stats[6] = desc->loss == TRINE_LOSS_NT_XENT || (desc->loss == TRINE_LOSS_TRIPLET && desc->soft)
+                       ? desc->temperature
+                       : 0;
     for (int i = 0; i < n; i++) out.stats[5] += sqrt(dot(candidates + i * d, candidates + i * d, d)) / n;
     for (int i = 0; i < n && over > 0; i++)
         for (int j = 0; j < m; j++)

@@ -8,7 +8,7 @@
 #include "trine/loss.h" /* the description, as a public type */
 
 typedef struct ref_mined {
-    double stats[6];   /* as trine_triplet_run() */
+    double stats[7];   /* as trine_triplet_run() */
     double largest;    /* distance of any pair */
     double *gradient;  /* [n][d] */
     double *magnitude; /* [n][d]: the same sum over absolute values, for error bounds */
