@@ -24,7 +24,7 @@ static void add_json(cJSON *parent, const char *key, const trine_survey_summary 
     cli_set(o, "largest_class_images", (double)m->largest_images);
 }
 
-/* "10 classes of 200 images, all 32x32, grey" */
+/* "200 images a class, all 32x32, grey": how many classes there are has been said (cli_talk_data()) */
 static void describe(const trine_survey_summary *m, char *out, size_t size)
 {
     char images[48], sides[64];
@@ -39,8 +39,7 @@ static void describe(const trine_survey_summary *m, char *out, size_t size)
                  m->min_height, m->max_height);
     else
         snprintf(sides, sizeof sides, "all %dx%d", m->max_width, m->max_height);
-    snprintf(out, size, "%d class%s of %s image%s, %s%s", m->classes, m->classes == 1 ? "" : "es", images,
-             m->largest_images == 1 ? "" : "s", sides,
+    snprintf(out, size, "%s image%s a class, %s%s", images, m->largest_images == 1 ? "" : "s", sides,
              m->grey == 0                              ? ""
              : m->grey == m->looked_at - m->unreadable ? ", grey"
                                                        : ", some grey");

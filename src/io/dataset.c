@@ -132,6 +132,20 @@ static trine_status limit_counts(trine_dataset *ds, const char *source, size_t f
     return TRINE_OK;
 }
 
+static trine_status create(void **out)
+{
+    void *memory, *known;
+    TRINE_TRY(trine__calloc(1, sizeof(trine_dataset), &memory));
+    trine_status status = trine__calloc(1, sizeof(atomic_ullong), &known);
+    if (status != TRINE_OK) {
+        free(memory);
+        return status;
+    }
+    ((trine_dataset *)memory)->one_size = known;
+    *out = memory;
+    return TRINE_OK;
+}
+
 static trine_status finish(trine_dataset *ds, trine_status status, trine_dataset **out)
 {
     if (status == TRINE_OK && ds->names.failed)
@@ -164,7 +178,7 @@ trine_status trine_dataset_open_with(const char *source, const trine_dataset_opt
     void *memory;
     const char *classes = options->classes;
     if (classes) TRINE_TRY(select_classes(NULL, source, classes, NULL));
-    TRINE_TRY(trine__calloc(1, sizeof(trine_dataset), &memory));
+    TRINE_TRY(create(&memory));
     trine_dataset *ds = memory;
     trine_status status = fill(ds, source, classes);
     if (status == TRINE_OK && (options->min_per_class > 1 || options->max_per_class))
@@ -181,7 +195,7 @@ trine_status trine_dataset_open(const char *source, const char *classes, trine_d
 trine_status trine_dataset_single(const char *path, trine_dataset **out)
 {
     void *memory;
-    TRINE_TRY(trine__calloc(1, sizeof(trine_dataset), &memory));
+    TRINE_TRY(create(&memory));
     trine_dataset *ds = memory;
     trine_status status = trine__dataset_set_classes(ds, 1);
     if (status == TRINE_OK) {
@@ -268,6 +282,7 @@ trine_status trine_dataset_statistics(const trine_dataset *ds, float mean[3], fl
 void trine_dataset_destroy(trine_dataset **ds)
 {
     if (!ds || !*ds) return;
+    free((void *)(*ds)->one_size);
     free((*ds)->items);
     free((*ds)->class_names);
     free((*ds)->pixels.items);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* A data set while it is made: dataset.c opens and answers, and a file for each kind of source fills it. Names lie in one arena;
- * nothing changes after opening. */
+ * nothing changes after opening, but for what a question about its files has found out. */
 #ifndef TRINE_IO_DATASET_PRIVATE_H
 #define TRINE_IO_DATASET_PRIVATE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/text.h"
@@ -30,6 +31,8 @@ struct trine_dataset {
     size_t *class_names; /* [class_count] offsets into names */
     int class_count;
     trine__pixels pixels;
+    atomic_ullong *
+        one_size; /* width << 32 | height of all images, once trine_dataset_one_size() has found them; 0: not known */
 };
 
 /* The next image; its name is what is added to ds->names next, with a closing NUL. */

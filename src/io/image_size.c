@@ -79,6 +79,14 @@ bool trine__dataset_image_size(const trine_dataset *ds, size_t i, int *width, in
     return known;
 }
 
+bool trine__dataset_known_size(const trine_dataset *ds, int *width, int *height)
+{
+    const unsigned long long known = atomic_load(ds->one_size);
+    *width = (int)(known >> 32);
+    *height = (int)(known & 0xffffffffu);
+    return known != 0;
+}
+
 int trine_dataset_one_size(const trine_dataset *ds, int *width, int *height)
 {
     int w0 = 0, h0 = 0;
@@ -87,6 +95,7 @@ int trine_dataset_one_size(const trine_dataset *ds, int *width, int *height)
         *height = (int)ds->pixels.height;
         return 1;
     }
+    if (trine__dataset_known_size(ds, width, height)) return 1;
     for (size_t i = 0; i < ds->count; i++) {
         int w, h;
         if (!trine__dataset_image_size(ds, i, &w, &h)) continue;
@@ -97,5 +106,6 @@ int trine_dataset_one_size(const trine_dataset *ds, int *width, int *height)
     if (!w0) return 0;
     *width = w0;
     *height = h0;
+    atomic_store(ds->one_size, (unsigned long long)w0 << 32 | (unsigned long long)h0);
     return 1;
 }

@@ -11,5 +11,7 @@
 bool trine__image_header_size(const unsigned char *data, size_t bytes, int *width, int *height);
 /* The same for image i of a folder; false also where the file cannot be opened, and for IDX, whose images have one size. */
 bool trine__dataset_image_size(const trine_dataset *ds, size_t i, int *width, int *height);
+/* What trine_dataset_one_size() has found before, without a look at any file; false: it has not, or there is no one size. */
+bool trine__dataset_known_size(const trine_dataset *ds, int *width, int *height);
 
 #endif

@@ -95,8 +95,12 @@ void trine__feed_destroy(trine__feed **feed)
 static trine_status check_same_size(const trine_dataset *data, const trine_preprocess *preprocess,
                                     size_t first, int height, int width)
 {
+    int w, h;
+    if (trine__dataset_known_size(data, &w, &h)) { /* the headers have been read */
+        trine_preprocess_size(preprocess, w, h, &w, &h);
+        if (w == width && h == height) return TRINE_OK;
+    }
     for (size_t i = first + 1; i < trine_dataset_count(data); i++) {
-        int w, h;
         if (!trine__dataset_image_size(data, i, &w, &h)) continue; /* unreadable: told when it is its turn */
         trine_preprocess_size(preprocess, w, h, &w, &h);
         TRINE_CHECK(

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "io/image_files.h"
 #include "support/check_main.h"
 
 enum { STEPS = 1000 };
@@ -128,13 +129,62 @@ static trine_step_record never_terms(int step, double noise)
     return record(0, 0, 0, 0, 7);
 }
 
+/* ---- classification of 10 even classes ---- */
+
+static trine_step_record classified(double loss, double accuracy)
+{
+    return (trine_step_record){.loss = (float)loss, .accuracy = (float)accuracy, .embedding_norm = 5};
+}
+static trine_step_record guessing(int step, double noise)
+{
+    return classified(log(10) + 0.6 * exp(-0.1 * step) + 0.02 * noise, 0.1 + 0.05 * noise);
+}
+static trine_step_record no_steps(int step, double noise)
+{
+    (void)step;
+    return classified(2.6 + 0.1 * noise, 0.1 + 0.08 * noise);
+}
+static trine_step_record explodes(int step, double noise)
+{
+    return classified(2.4 * exp(0.2 * step) * (1 + 0.1 * noise), 0.1);
+}
+static trine_step_record classes_learned(int step, double noise)
+{
+    const double f = exp(-0.005 * step);
+    return classified(2.5 * f * (1 + 0.2 * noise), 1 - 0.9 * f);
+}
+/* As with many classes and a low rate: the loss hardly falls. */
+static trine_step_record classes_slow(int step, double noise)
+{
+    return classified(2.32 - 1e-4 * step + 0.02 * noise, 0.1 + 2e-5 * step + 0.05 * noise);
+}
+/* The loss stays where it is, but most answers are right: labels that are wrong here and there. */
+static trine_step_record noisy_labels(int step, double noise)
+{
+    (void)step;
+    return classified(2.3 + 0.1 * noise, 0.5 + 0.1 * noise);
+}
+/* Spikes of the first steps, as at a large rate without a warm-up. */
+static trine_step_record spikes(int step, double noise)
+{
+    const trine_step_record r = classes_learned(step, noise);
+    return step > 2 && step < 9 ? classified(40, 0.1) : r;
+}
+/* A network that has learned already. */
+static trine_step_record continued(int step, double noise)
+{
+    (void)step;
+    return classified(0.01 + 0.005 * noise, 0.99 + 0.01 * noise);
+}
+
 static const trine_triplet_desc hard2 = {.margin = 0.2f}, hard5 = {.margin = 0.5f}, none = {.margin = 0.0f},
                                 soft = {.soft = 1}, soft5 = {.soft = 1, .temperature = 0.5f},
                                 semi = {.mining = TRINE_SEMI_HARD, .margin = 0.2f},
                                 cosine = {.margin = 0.5f, .distance = TRINE_COSINE},
                                 xent = {.loss = TRINE_LOSS_NT_XENT,
                                         .distance = TRINE_COSINE,
-                                        .temperature = 0.1f};
+                                        .temperature = 0.1f},
+                                softmax = {.margin = -1}; /* stands for the other objective */
 
 static const sequence sequences[] = {
     {"norms go", &hard5, 0, norms_go, TRINE_COLLAPSE_NORM, 30, 50, "normalize"},
@@ -160,7 +210,53 @@ static const sequence sequences[] = {
     {"semi-hard", &semi, 1, semi_hard, TRINE_COLLAPSE_NONE, 0, 0, NULL},
     {"some batches without terms", &hard2, 1, no_terms, TRINE_COLLAPSE_NONE, 0, 0, NULL},
     {"no terms ever", &hard2, 1, never_terms, TRINE_COLLAPSE_NONE, 0, 0, NULL},
+    {"guessing", &softmax, 0, guessing, TRINE_COLLAPSE_GUESSING, 216, 330, "ln 10, which it is where every"},
+    {"no steps", &softmax, 0, no_steps, TRINE_COLLAPSE_NO_PROGRESS, 216, 700, "learning rate (0.01 now)"},
+    {"explodes", &softmax, 0, explodes, TRINE_COLLAPSE_DIVERGED, 15, 30, "a warm-up"},
+    {"classes learned", &softmax, 0, classes_learned, TRINE_COLLAPSE_NONE, 0, 0, NULL},
+    {"classes learned slowly", &softmax, 0, classes_slow, TRINE_COLLAPSE_NONE, 0, 0, NULL},
+    {"noisy labels", &softmax, 0, noisy_labels, TRINE_COLLAPSE_NONE, 0, 0, NULL},
+    {"spikes", &softmax, 0, spikes, TRINE_COLLAPSE_NONE, 0, 0, NULL},
+    {"continued", &softmax, 0, continued, TRINE_COLLAPSE_NONE, 0, 0, NULL},
 };
+
+static trine_dataset *even, *uneven; /* 10 classes of 1 image each; 9 images and 1 */
+
+static char root[PATH_BYTES];
+
+/* A data set of so many images (empty files, which nobody decodes) of each class. */
+static trine_dataset *make_classes(const char *name, const int *images, int classes)
+{
+    char path[PATH_BYTES], file[PATH_BYTES];
+    trine_dataset *data;
+    make_folder(root, name);
+    for (int k = 0; k < classes; k++) {
+        snprintf(path, sizeof path, "%s/c%d", name, k);
+        make_folder(root, path);
+        for (int i = 0; i < images[k]; i++) {
+            snprintf(file, sizeof file, "%.60s/%d.ppm", path, i);
+            write_bytes(root, file, "", 0);
+        }
+    }
+    in_root(path, root, name);
+    ASSERT_OK(trine_dataset_open(path, NULL, &data));
+    return data;
+}
+
+static void setup(void)
+{
+    static const int one[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, nine[] = {9, 1};
+    make_root(root);
+    even = make_classes("even", one, 10);
+    uneven = make_classes("uneven", nine, 2);
+}
+
+static void teardown(void)
+{
+    trine_dataset_destroy(&even);
+    trine_dataset_destroy(&uneven);
+    remove_root(root);
+}
 
 static double next_noise(uint32_t *state)
 {
@@ -170,11 +266,13 @@ static double next_noise(uint32_t *state)
 
 static void run(const sequence *s, uint32_t seed)
 {
-    const trine_trainer_options options = {.triplet = *s->loss, .normalize = s->normalize, .lr = 0.01};
+    trine_trainer_options options = {.triplet = *s->loss, .normalize = s->normalize, .lr = 0.01};
+    if (s->loss == &softmax) options.objective = TRINE_OBJECTIVE_CLASSIFY;
     trine_collapse_guard *guard = NULL;
     trine_collapse found = {0};
     int told = 0;
     ASSERT_OK(trine_collapse_guard_create(&options, NULL, &guard));
+    if (s->loss == &softmax) trine_collapse_guard_set_classes(guard, even);
     for (int step = 1; step <= STEPS; step++) {
         trine_step_record r = s->at(step, next_noise(&seed));
         r.step = step;
@@ -203,15 +301,48 @@ START_TEST(every_sequence)
 }
 END_TEST
 
+/* The loss of guessing is that of the classes' shares, 0.325 for 9 : 1, and of one class alone there is none. */
+START_TEST(shares)
+{
+    static const struct {
+        double loss, accuracy;
+        trine_collapse_sign want;
+    } runs[] = {{0.325, 0.9, TRINE_COLLAPSE_GUESSING},
+                {0.325, 0.97, TRINE_COLLAPSE_NONE},
+                {0.20, 0.9, TRINE_COLLAPSE_NONE}};
+    const trine_trainer_options options = {.objective = TRINE_OBJECTIVE_CLASSIFY, .lr = 0.1, .warmup = 100};
+    for (size_t k = 0; k < TRINE_COUNTOF(runs); k++) {
+        trine_collapse_guard *guard = NULL;
+        trine_collapse found = {0};
+        uint32_t seed = 5;
+        ASSERT_OK(trine_collapse_guard_create(&options, NULL, &guard));
+        trine_collapse_guard_set_classes(guard, uneven);
+        for (int step = 1; step <= 400; step++) {
+            const double noise = 0.01 * next_noise(&seed), first = step < 16 ? 0.4 : 0;
+            trine_step_record r = classified(runs[k].loss + first + noise, runs[k].accuracy);
+            r.step = step;
+            trine_collapse_guard_step(guard, &r, &found);
+        }
+        ck_assert_msg(found.sign == runs[k].want, "%zu: %s", k, found.text);
+        if (found.sign == TRINE_COLLAPSE_GUESSING) {
+            ck_assert_int_ge(found.record.step, 300); /* not before the warm-up is over for long */
+            ck_assert_ptr_nonnull(strstr(found.text, "by the shares of the 2 classes"));
+        }
+        trine_collapse_guard_destroy(&guard);
+    }
+}
+END_TEST
+
 START_TEST(refusals)
 {
-    const trine_trainer_options classify = {.objective = TRINE_OBJECTIVE_CLASSIFY};
+    const trine_trainer_options classify = {.objective = (trine_objective)2};
     trine_collapse_guard *guard = NULL;
     ASSERT_FAILS(TRINE_ERR_ARG, trine_collapse_guard_create(&classify, NULL, &guard));
     ASSERT_FAILS(TRINE_ERR_ARG, trine_collapse_guard_create(NULL, NULL, &guard));
     ck_assert_ptr_null(guard);
     trine_collapse_guard_destroy(&guard);
-    ck_assert_ptr_null(trine_collapse_sign_name((trine_collapse_sign)7));
+    ck_assert_ptr_null(trine_collapse_sign_name((trine_collapse_sign)10));
+    ck_assert_str_eq(trine_collapse_sign_name(TRINE_COLLAPSE_DIVERGED), "diverged");
     ck_assert_str_eq(trine_collapse_sign_name(TRINE_COLLAPSE_LN2), "ln2");
 }
 END_TEST
@@ -220,7 +351,9 @@ int main(void)
 {
     Suite *suite = suite_create("learn/collapse");
     TCase *tests = tcase_create("all");
+    tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, every_sequence);
+    tcase_add_test(tests, shares);
     tcase_add_test(tests, refusals);
     suite_add_tcase(suite, tests);
     return check_main(suite);
