@@ -32,7 +32,7 @@ __kernel void triplet_mine_all(__global const float *restrict e, __global const 
     const float temperature = temperature_now(fixed_temperature, learned);
     float turn = 0.0f, loss = 0.0f, active = 0.0f, d_an = 0.0f, d_ap = 0.0f, positives = 0.0f, negatives = 0.0f, slope;
     for (int j = lid; j < m; j += LOCAL) {
-        coef[j] = 0.0f;
+        if (labels[j] != label || j < n || !swap) coef[j] = 0.0f; /* those of remembered positives come from the first work-item */
         if (labels[j] != label && taken(dist[j], j, key, end)) negatives += 1.0f;
     }
     for (int p = 0; p < m; p++) { /* the same for all work-items */
@@ -68,7 +68,7 @@ __kernel void triplet_mine_all(__global const float *restrict e, __global const 
         }
         if (!past) continue;
         slopes = group_sum(slopes, scratch);
-        if (p % LOCAL == lid) coef[p] = slopes;
+        if (lid == 0) coef[p] = slopes;
     }
     for (int p = lid; p < m; p += LOCAL) {
         if (p == i || labels[p] != label) continue;

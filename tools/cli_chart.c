@@ -98,6 +98,20 @@ static void draw_axes(cli_text *out, const frame *f, const char *x_label, int wi
     cli_text_add(out, "</text>\n");
 }
 
+static void draw_line(cli_text *out, const frame *f, const double *x, const double *y, size_t count,
+                      int colour, int faint)
+{
+    int open = 0;
+    cli_text_add(out, "<path class=\"line s%d%s\" d=\"", colour, faint ? " faint" : "");
+    for (size_t i = 0; i < count; i++) {
+        const int seen = isfinite(y[i]);
+        if (seen) cli_text_add(out, "%c%.1f %.1f", open ? 'L' : 'M', x_of(f, x[i]), y_of(f, y[i]));
+        if (seen && !open && (i + 1 == count || !isfinite(y[i + 1]))) cli_text_add(out, "h.1");
+        open = seen;
+    }
+    cli_text_add(out, "\"/>\n");
+}
+
 void cli_chart_lines(cli_text *out, const char *title, const char *x_label, const double *x, size_t count,
                      const cli_series *series, size_t series_count, double mark, const char *mark_name)
 {
@@ -115,16 +129,8 @@ void cli_chart_lines(cli_text *out, const char *title, const char *x_label, cons
         cli_text_add(out, "</text>\n");
     }
     for (size_t s = 0; s < series_count; s++) {
-        int open = 0;
-        cli_text_add(out, "<path class=\"line s%d\" d=\"", (int)s);
-        for (size_t i = 0; i < count; i++) {
-            const int seen = isfinite(series[s].y[i]);
-            if (seen)
-                cli_text_add(out, "%c%.1f %.1f", open ? 'L' : 'M', x_of(&f, x[i]), y_of(&f, series[s].y[i]));
-            if (seen && !open && (i + 1 == count || !isfinite(series[s].y[i + 1]))) cli_text_add(out, "h.1");
-            open = seen;
-        }
-        cli_text_add(out, "\"/>\n");
+        draw_line(out, &f, x, series[s].y, count, (int)s, series[s].mean != NULL);
+        if (series[s].mean != NULL) draw_line(out, &f, x, series[s].mean, count, (int)s, 0);
     }
     finish(out, series, series_count);
 }

@@ -9,8 +9,9 @@
 enum { CLI_CHART_COLOURS = 10 };
 
 typedef struct cli_series {
-    const char *name; /* may be NULL if there is one series */
-    const double *y;  /* [count]; what is not finite leaves a gap */
+    const char *name;   /* may be NULL if there is one series */
+    const double *y;    /* [count]; what is not finite leaves a gap */
+    const double *mean; /* of lines: drawn over y, which is then faint; NULL: none */
 } cli_series;
 
 /* 1, 2 or 5 times a power of ten, so that about `parts` steps fit. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,20 +29,27 @@ static const char style[] =
     "p{margin:.3em 0}\n"
     "header p{color:var(--soft);overflow-wrap:anywhere}\n"
     ".warn{border-left:4px solid var(--bad);background:var(--card);padding:8px 12px;overflow-wrap:anywhere}\n"
-    ".charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(340px,100%),1fr));gap:12px}\n"
-    "figure{margin:0;padding:8px;background:var(--card);border-radius:6px;min-width:0;max-width:560px}\n"
+    ".charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(340px,100%),1fr));gap:12px;justify-items:stretch}\n"
+    "figure{margin:0;padding:8px;background:var(--card);border-radius:6px;min-width:0}\n"
     "figcaption{font-size:.85em}\n"
     "svg{display:block;width:100%;height:auto}\n"
     "svg text{font:11px system-ui,sans-serif;fill:var(--soft)}\n"
     "svg .bad{fill:var(--bad)}\n"
     ".grid,.axis{fill:none;stroke:var(--line)}\n"
     ".mark{fill:none;stroke:var(--bad);stroke-dasharray:4 3}\n"
-    ".line{fill:none;stroke-width:1.6}\n"
+    ".line{fill:none;stroke-width:1.6;stroke-linejoin:round}\n"
+    ".faint{opacity:.32;stroke-width:1}\n"
     ".area{stroke-width:1.2;fill-opacity:.25}\n"
     "svg.symbol{display:inline-block;width:10px;height:10px;margin-right:4px}\n"
     ".legend{font-size:.85em}\n"
     ".legend span{display:inline-block;margin-right:12px}\n"
     ".legend i{display:inline-block;width:10px;height:10px;margin-right:4px}\n"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(150px,100%),1fr));gap:12px;max-width:800px}\n"
+    ".tile{background:var(--card);border-radius:6px;padding:8px 12px}\n"
+    ".tile b{display:block;font-size:1.7em;line-height:1.3;font-variant-numeric:tabular-nums}\n"
+    ".tile small{color:var(--soft);font-size:.8em}\n"
+    ".better{color:var(--good)}\n"
+    ".worse{color:var(--bad)}\n"
     ".table{overflow-x:auto}\n"
     "table{border-collapse:collapse}\n"
     "td,th{padding:3px 12px 3px 0;text-align:right;border-bottom:1px solid var(--line)}\n"
@@ -78,37 +86,53 @@ static double number_of(const cJSON *object, const char *key)
     return cJSON_IsNumber(item) ? item->valuedouble : NAN;
 }
 
-static void figures(cli_text *out, const cli_run *run)
+/* A large number and what it is, with `was` (NAN: nothing) and the change since under it. */
+static void tile(cli_text *out, const char *name, const char *format, double value, double was)
+{
+    char text[48], before[48];
+    snprintf(text, sizeof text, format, value);
+    cli_text_add(out, "<div class=\"tile\"><h4>%s</h4><b>%s</b>", name, text);
+    if (isfinite(was)) {
+        snprintf(before, sizeof before, format, was);
+        cli_text_add(out, "<small>before: %s <span class=\"%s\">%+.4f</span></small>", before,
+                     value > was   ? "better"
+                     : value < was ? "worse"
+                                   : "same",
+                     value - was);
+    }
+    cli_text_add(out, "</div>\n");
+}
+
+/* Of what was measured on the validation images. */
+static void figures(cli_text *out, const cli_run *run, const cli_watch *w)
 {
     static const char *const keys[] = {"recall_at_1", "recall_at_5", "r_precision", "map_at_r"};
     static const char *const names[] = {"Recall@1", "Recall@5", "R-precision", "MAP@R"};
-    const double accuracy = number_of(run->json, "accuracy");
-    if (isfinite(accuracy)) {
-        cli_text_add(out,
-                     "<section><h2>Validation</h2>\n<p>Of %.0f images, <b>%.2f %%</b> are given their own "
-                     "class.</p></section>\n",
-                     number_of(run->json, "count"), 100 * accuracy);
-        return;
-    }
     const cJSON *before = cJSON_GetObjectItemCaseSensitive(run->json, "before");
     const cJSON *after = cJSON_GetObjectItemCaseSensitive(run->json, "after");
-    if (after == NULL) {
-        cli_text_add(out, "<p>No --val was given: retrieval, distances and maps were not measured.</p>\n");
-        return;
+    const double accuracy = number_of(run->json, "accuracy");
+    if (isfinite(accuracy)) {
+        cli_text_add(
+            out,
+            "<section><h2>Accuracy</h2>\n<p>The share of %.0f validation images that are given their "
+            "own class.</p>\n<div class=\"tiles\">",
+            number_of(run->json, "count"));
+        tile(out, "Accuracy", "%.4f", accuracy, NAN);
+        cli_text_add(out, "</div></section>\n");
+    } else if (after != NULL) {
+        cli_text_add(
+            out,
+            "<section><h2>Retrieval figures</h2>\n<p>On %.0f images of the validation set, by cosine "
+            "distance.</p>\n<div class=\"tiles\">",
+            number_of(after, "count"));
+        for (size_t i = 0; i < CLI_COUNTOF(keys); i++)
+            tile(out, names[i], "%.4f", number_of(after, keys[i]), number_of(before, keys[i]));
+        cli_text_add(out, "</div></section>\n");
+    } else {
+        cli_text_add(out, "<p>No --val was given: %s.</p>\n",
+                     w->classifies ? "accuracy, distances and maps were not measured"
+                                   : "retrieval, distances and maps were not measured");
     }
-    cli_text_add(out,
-                 "<section><h2>Retrieval figures</h2>\n<p>On %.0f images of the validation set.</p><div "
-                 "class=\"table\"><table><tr><th>cosine</th><th>before</th><th>after</th></tr>\n",
-                 number_of(after, "count"));
-    for (size_t i = 0; i < CLI_COUNTOF(keys); i++) {
-        cli_text_add(out, "<tr><td>%s</td>", names[i]);
-        if (before != NULL)
-            cli_text_add(out, "<td>%.4f</td>", number_of(before, keys[i]));
-        else
-            cli_text_add(out, "<td></td>");
-        cli_text_add(out, "<td>%.4f</td></tr>\n", number_of(after, keys[i]));
-    }
-    cli_text_add(out, "</table></div></section>\n");
 }
 
 static void head(cli_text *out, const cli_run *run, const cli_watch *w)
@@ -187,6 +211,18 @@ static size_t reduce(const cli_watch *w, size_t bucket, double (*value)(const tr
     return points;
 }
 
+/* Means over the neighbours, a tenth of the run in all, fewer towards its ends. */
+static void smooth(const double *y, size_t count, double *out)
+{
+    const size_t reach = count / 20;
+    for (size_t i = 0; i < count; i++) {
+        const size_t room = i < count - 1 - i ? i : count - 1 - i, side = reach < room ? reach : room;
+        double sum = 0;
+        for (size_t k = i - side; k <= i + side; k++) sum += y[k];
+        out[i] = sum / (double)(2 * side + 1);
+    }
+}
+
 static double step_of(const trine_step_record *r)
 {
     return r->step;
@@ -198,27 +234,30 @@ static const struct chart {
     const char *title, *names[2];
     double (*value[2])(const trine_step_record *);
     int of;
-} charts[] = {{"Loss", {"loss"}, {loss_of}, MINED | CLASSES},
-              {"Accuracy on the batches", {"accuracy"}, {accuracy_of}, CLASSES},
-              {"Distances to positives and negatives", {"d_ap", "d_an"}, {ap_of, an_of}, MINED},
-              {"Active fraction", {"active"}, {active_of}, MINED},
-              {"Norm of the embeddings, before normalisation", {"norm"}, {norm_of}, MINED},
-              {"Norm of the logits", {"norm"}, {norm_of}, CLASSES},
-              {"Temperature", {"temperature"}, {temperature_of}, LEARNT_TEMPERATURE},
-              {"Learning rate", {"lr"}, {lr_of}, MINED | CLASSES}};
+    int steady; /* 1: does not scatter */
+} charts[] = {{"Loss", {"loss"}, {loss_of}, MINED | CLASSES, 0},
+              {"Accuracy on the batches", {"accuracy"}, {accuracy_of}, CLASSES, 0},
+              {"Distances to positives and negatives", {"d_ap", "d_an"}, {ap_of, an_of}, MINED, 0},
+              {"Active fraction", {"active"}, {active_of}, MINED, 0},
+              {"Norm of the embeddings, before normalisation", {"norm"}, {norm_of}, MINED, 0},
+              {"Norm of the logits", {"norm"}, {norm_of}, CLASSES, 0},
+              {"Temperature", {"temperature"}, {temperature_of}, LEARNT_TEMPERATURE, 1},
+              {"Learning rate", {"lr"}, {lr_of}, MINED | CLASSES, 1}};
 
 static void curves(cli_text *out, const cli_watch *w)
 {
     const int kinds = (w->classifies ? CLASSES : MINED) | (w->learns_temperature ? LEARNT_TEMPERATURE : 0);
     const size_t bucket = (w->count + MOST_POINTS - 1) / MOST_POINTS;
     const double mark = w->collapse.sign != TRINE_COLLAPSE_NONE ? w->collapse.record.step : NAN;
-    double *memory = malloc(3 * MOST_POINTS * sizeof *memory);
+    double *memory = malloc(5 * MOST_POINTS * sizeof *memory);
     if (memory == NULL || w->count == 0) {
         free(memory);
         return;
     }
     cli_text_add(out, "<section><h2>Steps</h2>\n");
-    if (bucket > 1) cli_text_add(out, "<p>Each point is the mean of %zu steps.</p>\n", bucket);
+    cli_text_add(out, "<p>Strong lines are means over a tenth of the run.");
+    if (bucket > 1) cli_text_add(out, " Each point is the mean of %zu steps.", bucket);
+    cli_text_add(out, "</p>\n");
     cli_text_add(out, "<div class=\"charts\">\n");
     for (size_t c = 0; c < CLI_COUNTOF(charts); c++) {
         cli_series series[2];
@@ -226,9 +265,10 @@ static void curves(cli_text *out, const cli_watch *w)
         if ((charts[c].of & kinds) == 0) continue;
         const size_t points = reduce(w, bucket, step_of, memory);
         for (; lines < 2 && charts[c].value[lines] != NULL; lines++) {
-            double *y = memory + (lines + 1) * MOST_POINTS;
+            double *y = memory + (lines + 1) * MOST_POINTS, *mean = y + 2 * MOST_POINTS;
             reduce(w, bucket, charts[c].value[lines], y);
-            series[lines] = (cli_series){charts[c].names[lines], y};
+            smooth(y, points, mean);
+            series[lines] = (cli_series){charts[c].names[lines], y, charts[c].steady ? NULL : mean};
         }
         cli_chart_lines(out, charts[c].title, "step", memory, points, series, lines, mark, "collapse");
     }
@@ -250,7 +290,7 @@ static void batchnorm(cli_text *out, const cli_run *run, const cli_watch *w)
             trine_bn_info info;
             names[i] = trine_resnet_bn(run->net, i, &info) == TRINE_OK ? info.name : "";
         }
-        const cli_series series = {"mean over the layers", memory + w->row_count};
+        const cli_series series = {"mean over the layers", memory + w->row_count, NULL};
         cli_text_add(
             out,
             "<section><h2>BatchNorm</h2>\n<p>How far the running means have moved since the first step, as "
@@ -299,7 +339,7 @@ int cli_report_write(cli_run *run, const cli_watch *watch, const cli_report *rep
     int code = CLI_OK;
     if (path == NULL) return CLI_OK;
     head(&out, run, watch);
-    figures(&out, run);
+    figures(&out, run, watch);
     curves(&out, watch);
     cli_report_views(&out, watch, report);
     batchnorm(&out, run, watch);

@@ -19,7 +19,7 @@ static void histograms(cli_text *out, const cli_view *view, const char *when)
     cli_view_distances(view, d);
     snprintf(title, sizeof title, "%s: means %.3f within a class, %.3f between classes", when, d->same_mean,
              d->other_mean);
-    const cli_series series[] = {{"same class", d->same}, {"other class", d->other}};
+    const cli_series series[] = {{"same class", d->same, NULL}, {"other class", d->other, NULL}};
     cli_chart_histogram(out, title, "distance of embeddings of length 1", 0, 2, CLI_VIEW_BINS, series, 2);
     free(d);
 }

@@ -37,7 +37,7 @@ def curves(page):
         text = file.read()
     found = {}
     for title, body in re.findall(r"<figure><figcaption>(.*?)</figcaption>\n(.*?)</figure>", text, re.S):
-        found[title] = re.findall(r'<path class="(?:line|area) s\d" d="[^"]*"/>|<rect class="f0"[^>]*>|<circle[^>]*>', body)
+        found[title] = re.findall(r'<path class="(?:line|area) s\d(?: faint)?" d="[^"]*"/>|<rect class="f0"[^>]*>|<circle[^>]*>', body)
     return found
 
 
@@ -86,7 +86,7 @@ def finetuned(folder):
     arguments = prepare(folder)
     whole, part = compare(folder, arguments, BREAK)
     names = curves(os.path.join(part, "r.html"))
-    assert len(names["Loss"]) == 1 and names["Loss"][0].count("L") == STEPS - 1 and len(names) >= 11, names
+    assert len(names["Loss"]) == 2 and names["Loss"][0].count("L") == STEPS - 1 and len(names) >= 11, names
     expected, got = scalars_of(os.path.join(whole, "log")), scalars_of(os.path.join(part, "log"))
     assert got == expected, {tag: (got.get(tag), expected.get(tag)) for tag in {*got, *expected} if got.get(tag) != expected.get(tag)}
     assert len(glob.glob(os.path.join(part, "log", "events.*"))) == 1
