@@ -216,10 +216,10 @@ static void smooth(const double *y, size_t count, double *out)
 {
     const size_t reach = count / 20;
     for (size_t i = 0; i < count; i++) {
-        const size_t room = i < count - 1 - i ? i : count - 1 - i, side = reach < room ? reach : room;
+        const size_t from = i > reach ? i - reach : 0, to = i + reach < count ? i + reach : count - 1;
         double sum = 0;
-        for (size_t k = i - side; k <= i + side; k++) sum += y[k];
-        out[i] = sum / (double)(2 * side + 1);
+        for (size_t k = from; k <= to; k++) sum += y[k];
+        out[i] = sum / (double)(to - from + 1);
     }
 }
 

@@ -50,7 +50,7 @@ static void map(cli_text *out, const cli_view *view, const trine_dataset *val, c
     if (xy != NULL && groups != NULL && cli_view_map(view, xy, &share) == 0) {
         int *numbers = groups + view->count;
         const int count = group_classes(view, classes, groups, numbers);
-        snprintf(title, sizeof title, "%s: the first two principal components, %.0f %% of the variance", when,
+        snprintf(title, sizeof title, "%s: two principal components, %.0f %% of the variance", when,
                  100 * share);
         if (!with_legend) cli_chart_points(out, title, xy, groups, view->count);
         if (with_legend) {

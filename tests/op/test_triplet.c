@@ -7,13 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "op/triplet_frame.h"
 #include "ref/ref_loss.h"
 #include "rt/context.h"
-#include "support/check_main.h"
-#include "support/compare.h"
-#include "support/device.h"
-#include "support/report.h"
-#include "trine/loss.h"
 
 /* mining, distance, soft: batch-all has no soft form. */
 static const struct combo {
@@ -37,12 +33,8 @@ static trine_triplet_desc describe(trine_mining mining, trine_distance distance,
     return (trine_triplet_desc){.mining = mining, .distance = distance, .soft = soft, .margin = margin};
 }
 
-/* How embeddings are made: random; multiples of 1/4 with every fourth a copy of an earlier one (exact ties);
- * all equal. */
-typedef enum fill { RANDOM, GRID, COPIES, EQUAL } fill;
-
 static const struct shape_case {
-    int n, d, cb, classes; /* label of i: i % classes; classes 0: 0 0 0 1 2 2 3 (some classes of one) */
+    int n, d, cb, classes; /* of make_labels() */
     fill how;
     double margin;
 } cases[] = {
@@ -67,62 +59,11 @@ static double *make_embeddings(const struct shape_case *c, uint64_t seed)
     return e;
 }
 
-static int32_t *make_labels(int n, int classes)
-{
-    static const int32_t mixed[] = {0, 0, 0, 1, 2, 2, 3};
-    int32_t *labels = calloc((size_t)n, sizeof *labels);
-    for (int i = 0; i < n; i++) labels[i] = classes ? 7 - i % classes : mixed[i % 7] - 2;
-    return labels;
-}
-
-typedef struct outcome {
-    double *stats, *gradient;
-    uint32_t *words; /* of the gradient */
-} outcome;
-
-/* Run on the device: slot 1 of three, the others must stay as they were. */
 static outcome run(const trine_triplet_desc *desc, const double *e, const int32_t *labels, int n, int d,
                    int cb, bool with_gradient)
 {
     static const char *const minings[] = {"batch_hard", "batch_all", "semi_hard"};
-    test_report("triplet", minings[desc->mining], with_gradient ? "gradient" : "loss");
-    trine_triplet *op;
-    ASSERT_OK(trine_triplet_create(dev.context, desc, &op));
-    test_tensor x = test_tensor_from((trine_shape){n, d, 1, 1}, cb, e),
-                de = test_tensor_create(x.t.shape, cb);
-    test_buffer stats = test_buffer_create(3 * TRINE_TRIPLET_STATS), lab = test_buffer_create((size_t)n);
-    test_buffer ws = test_workspace_create(trine_triplet_workspace_bytes(op, n));
-    test_buffer_write(&lab, labels, (size_t)n * sizeof *labels);
-    ASSERT_OK(trine_triplet_run(op, dev.stream, &x.t, lab.buffer, with_gradient ? &de.t : NULL, stats.buffer,
-                                1, ws.buffer));
-    outcome out = {test_zeros(TRINE_TRIPLET_STATS), NULL, NULL};
-    double *all = test_buffer_read(&stats);
-    for (int i = 0; i < 3 * TRINE_TRIPLET_STATS; i++) {
-        if (i / TRINE_TRIPLET_STATS == 1)
-            out.stats[i - TRINE_TRIPLET_STATS] = all[i];
-        else
-            ck_assert_msg(isnan(all[i]), "a neighbouring slot was written");
-    }
-    free(all);
-    if (with_gradient) {
-        out.gradient = test_tensor_read(&de);
-        out.words = test_tensor_read_words(&de);
-    }
-    test_buffer_release(&ws);
-    test_buffer_release(&lab);
-    test_buffer_release(&stats);
-    test_tensor_release(&de);
-    test_tensor_release(&x);
-    trine_triplet_destroy(&op);
-    ck_assert_ptr_null(op);
-    return out;
-}
-
-static void outcome_free(outcome *o)
-{
-    free(o->stats);
-    free(o->gradient);
-    free(o->words);
+    return run_triplet(minings[desc->mining], desc, e, labels, n, n, d, cb, with_gradient);
 }
 
 static void compare_with_reference(const char *what, const outcome *got, const ref_triplet_result *want,

@@ -7,12 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "op/triplet_frame.h"
 #include "ref/ref_triplet.h"
 #include "rt/context.h"
-#include "support/check_main.h"
-#include "support/compare.h"
-#include "support/device.h"
-#include "support/report.h"
 
 static const struct combo {
     const char *name;
@@ -94,11 +91,8 @@ static double sharpness(const trine_triplet_desc *d)
     return d->soft || d->loss == TRINE_LOSS_NT_XENT ? 1 / d->temperature : 1;
 }
 
-/* UNIT: random on the unit sphere; GRID: multiples of 1/4 with copies, exact ties; COPIES: UNIT with copies; EQUAL: all the same. */
-typedef enum fill { UNIT, GRID, COPIES, EQUAL } fill;
-
 static const struct shape_case {
-    int n, d, cb, classes, remembered; /* label of i: i % classes; 0: 0 0 0 1 2 2 3 (some classes of one) */
+    int n, d, cb, classes, remembered; /* classes of make_labels() */
     fill how;
 } cases[] = {
     {1, 3, 1, 1, 0, UNIT},    {2, 4, 8, 1, 0, UNIT},      {2, 5, 1, 2, 3, UNIT},  {7, 17, 8, 0, 0, UNIT},
@@ -124,60 +118,10 @@ static double *make_rows(const struct shape_case *c, fill how, int m, uint64_t s
     return e;
 }
 
-static int32_t *make_labels(int m, int classes)
-{
-    static const int32_t mixed[] = {0, 0, 0, 1, 2, 2, 3};
-    int32_t *labels = calloc((size_t)m, sizeof *labels);
-    for (int i = 0; i < m; i++) labels[i] = classes ? 5 - i % classes : mixed[i % 7] - 2;
-    return labels;
-}
-
-typedef struct outcome {
-    double *stats, *gradient;
-    uint32_t *words;
-} outcome;
-
 static outcome run(const char *name, const trine_triplet_desc *desc, const double *e, const int32_t *labels,
                    int n, int m, int d, int cb)
 {
-    test_report("triplet", name, "gradient");
-    trine_triplet *op;
-    trine_triplet_memory *memory = NULL;
-    ASSERT_OK(trine_triplet_create(dev.context, desc, &op));
-    test_tensor x = test_tensor_from((trine_shape){n, d, 1, 1}, cb, e),
-                de = test_tensor_create(x.t.shape, cb);
-    test_buffer stats = test_buffer_create(TRINE_TRIPLET_STATS), lab = test_buffer_create((size_t)n);
-    test_buffer_write(&lab, labels, (size_t)n * sizeof *labels);
-    if (m > n) {
-        test_tensor past = test_tensor_from((trine_shape){m - n, d, 1, 1}, cb, e + n * d);
-        test_buffer past_labels = test_buffer_create((size_t)(m - n));
-        test_buffer_write(&past_labels, labels + n, (size_t)(m - n) * sizeof *labels);
-        ASSERT_OK(trine_triplet_memory_create(dev.context, m - n + 3, d, cb, &memory));
-        ASSERT_OK(trine_triplet_memory_add(memory, dev.stream, &past.t, past_labels.buffer));
-        ASSERT_OK(trine_triplet_set_memory(op, memory));
-        test_device_sync();
-        test_buffer_release(&past_labels);
-        test_tensor_release(&past);
-    }
-    test_buffer ws = test_workspace_create(trine_triplet_workspace_bytes(op, n));
-    trine_triplet_set_step(op, 5);
-    ASSERT_OK(trine_triplet_run(op, dev.stream, &x.t, lab.buffer, &de.t, stats.buffer, 0, ws.buffer));
-    outcome out = {test_buffer_read(&stats), test_tensor_read(&de), test_tensor_read_words(&de)};
-    test_buffer_release(&ws);
-    test_buffer_release(&lab);
-    test_buffer_release(&stats);
-    test_tensor_release(&de);
-    test_tensor_release(&x);
-    trine_triplet_destroy(&op);
-    trine_triplet_memory_destroy(&memory);
-    return out;
-}
-
-static void outcome_free(outcome *o)
-{
-    free(o->stats);
-    free(o->gradient);
-    free(o->words);
+    return run_triplet(name, desc, e, labels, n, m, d, cb, true);
 }
 
 /* A distance is a sum of d terms, an anchor's loss one of up to m; `sharp` turns an error of a distance into a relative one. */
@@ -354,6 +298,74 @@ START_TEST(test_draws)
 }
 END_TEST
 
+static double loss_at(trine_triplet_desc desc, double log_temperature, const double *e, const int32_t *labels,
+                      const struct shape_case *c, int m)
+{
+    desc.temperature = (float)exp(log_temperature);
+    ref_mined r = ref_triplet_mined(&desc, e, labels, c->n, m, c->d, 5);
+    const double loss = r.stats[0];
+    ref_mined_free(&r);
+    return loss;
+}
+
+/* The gradient by log(temperature) against differences, then steps down it: SGD's formula, the bound, and none after a NaN. */
+START_TEST(test_temperature)
+{
+    const struct shape_case c = {12, 24, 8, 3, 5, COPIES};
+    const int m = c.n + c.remembered;
+    trine_triplet_desc desc = describe(&combos[_i]);
+    const bool learns = desc.loss == TRINE_LOSS_NT_XENT || (desc.loss == TRINE_LOSS_TRIPLET && desc.soft);
+    if (!learns) return;
+    const trine_optimizer_desc sgd = trine_optimizer_desc_default(TRINE_SGD);
+    double *e = make_rows(&c, c.how, m, 12);
+    int32_t *labels = make_labels(m, c.classes);
+    trine_triplet *op;
+    trine_optimizer *optimizer;
+    trine_triplet_memory *memory = remember(e, labels, c.n, m, c.d, c.cb);
+    float start, gradient, now, lr = 0.5f;
+    desc.learn_temperature = 1;
+    ASSERT_OK(trine_triplet_create(dev.context, &desc, &op));
+    ASSERT_OK(trine_triplet_set_memory(op, memory));
+    ASSERT_OK(trine_optimizer_create(dev.context, &sgd, 1, &optimizer));
+    test_tensor x = test_tensor_from((trine_shape){c.n, c.d, 1, 1}, c.cb, e);
+    test_buffer stats = test_buffer_create(TRINE_TRIPLET_STATS), lab = test_buffer_create((size_t)c.n);
+    test_buffer ws = test_workspace_create(trine_triplet_workspace_bytes(op, c.n));
+    test_buffer_write(&lab, labels, (size_t)c.n * sizeof *labels);
+    trine_triplet_set_step(op, 5);
+    for (int step = 0; step < 3; step++) {
+        ASSERT_OK(trine_triplet_run(op, dev.stream, &x.t, lab.buffer, NULL, stats.buffer, 0, ws.buffer));
+        ASSERT_OK(trine_triplet_read_temperature(op, dev.stream, &start, &gradient));
+        const double at = log((double)start), h = 1e-3;
+        const double want =
+            (loss_at(desc, at + h, e, labels, &c, m) - loss_at(desc, at - h, e, labels, &c, m)) /
+            (log((double)(float)exp(at + h)) - log((double)(float)exp(at - h)));
+        ck_assert_msg(fabs((double)gradient - want) <= 2e-4 * (0.1 + fabs(want)),
+                      "%s: %.9g, differences give %.9g", combos[_i].name, (double)gradient, want);
+        if (step == 2) lr = (float)(20 / fabs(want)); /* out of all bounds */
+        ASSERT_OK(trine_triplet_step_temperature(op, dev.stream, optimizer, lr));
+        ASSERT_OK(trine_triplet_read_temperature(op, dev.stream, &now, NULL));
+        const double moved = fmax(at - (double)lr * (double)gradient, log((double)TRINE_LEAST_TEMPERATURE));
+        ck_assert_double_eq_tol(log((double)now), moved, 1e-5 * (1 + fabs(moved)));
+    }
+    e[1] = NAN;
+    test_tensor_release(&x);
+    x = test_tensor_from((trine_shape){c.n, c.d, 1, 1}, c.cb, e);
+    ASSERT_OK(trine_triplet_run(op, dev.stream, &x.t, lab.buffer, NULL, stats.buffer, 0, ws.buffer));
+    ASSERT_OK(trine_triplet_step_temperature(op, dev.stream, optimizer, 1));
+    ASSERT_OK(trine_triplet_read_temperature(op, dev.stream, &start, &gradient));
+    ck_assert(isnan(gradient) && start == now);
+    test_buffer_release(&ws);
+    test_buffer_release(&lab);
+    test_buffer_release(&stats);
+    test_tensor_release(&x);
+    trine_optimizer_destroy(&optimizer);
+    trine_triplet_destroy(&op);
+    trine_triplet_memory_destroy(&memory);
+    free(labels);
+    free(e);
+}
+END_TEST
+
 static void refuse(trine_triplet_desc desc)
 {
     trine_triplet *op = NULL;
@@ -389,6 +401,15 @@ START_TEST(test_arguments)
     REFUSE(TRINE_LOSS_MULTI_SIMILARITY, d.base = INFINITY);
     REFUSE(TRINE_LOSS_MULTI_SIMILARITY, d.epsilon = -1);
     REFUSE(TRINE_LOSS_NT_XENT, d.temperature = INFINITY);
+    REFUSE(TRINE_LOSS_NT_XENT, (d.learn_temperature = 1, d.temperature = 0.009f));
+    REFUSE(TRINE_LOSS_TRIPLET, d.learn_temperature = 1);
+    REFUSE(TRINE_LOSS_ANGULAR, d.learn_temperature = 1);
+    const trine_triplet_desc plain = trine_triplet_desc_default(TRINE_LOSS_NT_XENT);
+    trine_triplet *op;
+    ASSERT_OK(trine_triplet_create(dev.context, &plain, &op));
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_triplet_step_temperature(op, dev.stream, NULL, 0.1f));
+    ASSERT_FAILS(TRINE_ERR_ARG, trine_triplet_read_temperature(op, dev.stream, NULL, NULL));
+    trine_triplet_destroy(&op);
 }
 END_TEST
 
@@ -402,6 +423,7 @@ int main(void)
     tcase_add_loop_test(tc, test_shape_of_other_devices, 0, COMBOS);
     tcase_add_loop_test(tc, test_same_bits_every_run, 0, COMBOS);
     tcase_add_loop_test(tc, test_nan_is_not_lost, 0, COMBOS);
+    tcase_add_loop_test(tc, test_temperature, 0, COMBOS);
     tcase_add_test(tc, test_draws);
     tcase_add_test(tc, test_arguments);
     suite_add_tcase(suite, tc);
