@@ -314,6 +314,20 @@ cleanup:
     return code;
 }
 
+/* Said before anything is trained, which would be in vain. */
+static int check_val(const cli_run *run, const trine_dataset *val)
+{
+    int classes = 0;
+    const size_t count = trine_dataset_count(val);
+    const int code = cli_classes_present(val, &classes);
+    if (code != CLI_OK || (size_t)classes < count) return code;
+    return cli_error(
+        CLI_BAD_INPUT,
+        "--val %s: %zu image%s of %d class%s, one of each: retrieval cannot be measured, expected "
+        "two of a class at least",
+        run->v.val, count, count == 1 ? "" : "s", classes, classes == 1 ? "" : "es");
+}
+
 /* The network as it begins or goes on, and the data. */
 static int open_all(cli_run *run, const cli_resume *resume, finetune_data *d)
 {
@@ -321,6 +335,7 @@ static int open_all(cli_run *run, const cli_resume *resume, finetune_data *d)
     if (resume->state == NULL) CLI_RUN(cli_read_weights(run));
     CLI_RUN(cli_open_source(run, &d->source));
     if (run->v.val != NULL) CLI_RUN(cli_open_val(run, &d->val));
+    if (d->val != NULL) CLI_RUN(check_val(run, d->val));
     CLI_RUN(cli_open_network(run, resume->state == NULL ? run->v.embedding_dim : 0));
     CLI_RUN(cli_resume_check_outputs(run, resume));
     CLI_RUN(cli_check_channels(&d->source, run->net));

@@ -20,7 +20,7 @@
  *   trine_vectors v;
  *   trine_embed_array(net, stream, x, &shape, &how, &v);        // 4. vectors; net is const here: nothing can move
  * @endcode
- * examples/compare.c is that program in full, with its error handling.
+ * examples/compare.c is that program in full, with its error handling; examples/finetune.c fine-tunes, measures and saves.
  *
  * Read on in this order:
  *   status.h     statuses and the last error's sentence

@@ -19,7 +19,7 @@ static const unsigned char empty_file[1];
 trine_status trine__map_open(const char *path, trine__map *out)
 {
     trine_status status = TRINE_OK;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe without a writer would wait */
     TRINE_CHECK(fd >= 0, TRINE_ERR_OPEN, "%s: cannot be opened: %s", path, strerror(errno));
     struct stat st;
     TRINE_CHECK_GOTO(fstat(fd, &st) == 0, TRINE_ERR_OPEN, "%s: cannot be examined: %s", path,

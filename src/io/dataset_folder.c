@@ -102,6 +102,31 @@ static void name_single_class(trine_dataset *ds, const char *path)
     trine__dataset_name_class(ds, 0, path + begin, end - begin);
 }
 
+/* There are no images in `source`: are they a folder deeper than classes lie? */
+static trine_status fail_empty(const char *source, const struct list *folders, const char *classes)
+{
+    for (size_t c = 0; c < folders->count; c++) {
+        struct list inner = {0};
+        char *path = NULL;
+        trine__text t = {0};
+        trine__text_add(&t, "%s/%s", source, folders->names[c]);
+        TRINE_TRY(trine__text_take(&t, &path));
+        const bool deeper = list_folder(path, true, &inner) == TRINE_OK && inner.count > 0;
+        const trine_status status =
+            !deeper
+                ? TRINE_OK
+                : trine__fail(TRINE_ERR_DATA,
+                              "%s: holds no images in its folders, but folders, such as %s in %s: expected a "
+                              "folder of one folder of images per class",
+                              source, inner.names[0], folders->names[c]);
+        list_free(&inner);
+        free(path);
+        if (status != TRINE_OK) return status;
+    }
+    return trine__fail(TRINE_ERR_DATA, "%s: holds no images (.jpg .jpeg .png .ppm .pgm .pbm .pnm)%s", source,
+                       classes ? " of the selected classes" : "");
+}
+
 trine_status trine__dataset_open_folders(trine_dataset *ds, const char *source, const char *classes)
 {
     trine_status status = TRINE_OK;
@@ -127,9 +152,7 @@ trine_status trine__dataset_open_folders(trine_dataset *ds, const char *source, 
         free(path);
         path = NULL;
     }
-    TRINE_CHECK_GOTO(ds->count > 0, TRINE_ERR_DATA,
-                     "%s: holds no images (.jpg .jpeg .png .ppm .pgm .pbm .pnm)%s", source,
-                     classes ? " of the selected classes" : "");
+    if (ds->count == 0) status = fail_empty(source, &folders, classes);
 cleanup:
     list_free(&folders);
     free(path);

@@ -10,8 +10,10 @@
 
 typedef struct trine__augment {
     bool flip; /* horizontal, probability 1/2 */
-    bool crop; /* random instead of centre crop; without `crop` in the preprocessing: pad 4 black pixels on
-                * each side and crop back to the image's size (He et al. 2016, section 4.2) */
+    bool
+        crop; /* random instead of centre crop; in a direction where the preprocessing's `crop` leaves no room
+                * (it is 0 or the resized image's side): pad 4 black pixels on both sides and crop back to the
+                * size (He et al. 2016, section 4.2) */
 } trine__augment;
 
 typedef enum trine__on_bad_image {

@@ -180,7 +180,8 @@ static void window_side(const trine_preprocess *p, int size, bool random_crop, t
     int canvas = size > p->pad ? size : p->pad;
     int first = -((canvas - size) / 2);
     int crop = p->crop;
-    if (random_crop && crop == 0) { /* a border, then back to the size without it */
+    if (random_crop &&
+        (crop == 0 || crop == canvas)) { /* no room: a border, then back to the size without it */
         crop = canvas;
         canvas += 2 * AUGMENT_BORDER;
         first -= AUGMENT_BORDER;

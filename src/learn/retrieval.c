@@ -225,6 +225,14 @@ static int compare_labelled(const void *a, const void *b)
     return (x->index > y->index) - (x->index < y->index);
 }
 
+static trine_status fail_alone(size_t count)
+{
+    return trine__fail(TRINE_ERR_DATA,
+                       "retrieval: %zu vector%s, each the only one of its class: expected two of a class at "
+                       "least, as no query has a positive otherwise",
+                       count, count == 1 ? "" : "s");
+}
+
 static trine_status sort_labels(struct measure *m)
 {
     void *p;
@@ -241,8 +249,7 @@ static trine_status sort_labels(struct measure *m)
         if (i - begin + 1 > m->largest) m->largest = i - begin + 1;
     }
     free(list);
-    TRINE_CHECK(m->largest > 1, TRINE_ERR_DATA, "retrieval: %zu vectors: no query has a positive", m->count);
-    return TRINE_OK;
+    return m->largest > 1 ? TRINE_OK : fail_alone(m->count);
 }
 
 static trine_status prepare_thread(const struct measure *m, struct scratch *w)
@@ -372,7 +379,7 @@ trine_status trine_retrieval_measure(trine_stream *stream, const float *data, co
     TRINE_CHECK(stream && data && labels && options && out, TRINE_ERR_ARG,
                 "retrieval: stream, vectors, labels, options or result is missing");
     TRINE_TRY(check_options(options, dim));
-    TRINE_CHECK(count >= 2, TRINE_ERR_DATA, "retrieval: %zu vectors: no query has a positive", count);
+    if (count < 2) return fail_alone(count);
     struct measure m = {.data = data, .labels = labels, .count = count};
     trine_retrieval result = {.count = count};
     const int threads = trine__threads(options->threads);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Installs into an empty folder, builds the example against what was installed through pkg-config, runs it, and checks
+# Installs into an empty folder, builds the examples against what was installed through pkg-config, runs them, and checks
 # that the shared library exports trine_* and nothing else. Arguments: source folder, build folder.
 set -eu
 
@@ -43,8 +43,10 @@ export PKG_CONFIG_SYSROOT_DIR="$place"
 PKG_CONFIG_PATH=$(dirname "$pc")
 export PKG_CONFIG_PATH
 # shellcheck disable=SC2046  # pkg-config prints a list of words
-${CC:-cc} -std=c11 -Wall -Wextra -Werror "$source_folder/examples/compare.c" -o "$place/compare" \
-    $(pkg-config --cflags --libs trine)
+for example in compare finetune; do
+    ${CC:-cc} -std=c11 -Wall -Wextra -Werror "$source_folder/examples/$example.c" -o "$place/$example" \
+        $(pkg-config --cflags --libs trine)
+done
 
 # It runs against the installed library: two images, and the figure of an image with itself.
 export LD_LIBRARY_PATH="$libraries"
@@ -68,3 +70,9 @@ if "$place/compare" "$place/missing" "$place/data/a/1.ppm" "$place/data/b/1.ppm"
     exit 1
 fi
 grep -q missing "$place/error"
+
+# The example's recipe is that of the program: the same tensors.
+"$place/finetune" "$place/w.safetensors" "$place/data" "$place/data" "$place/by_example.safetensors" 2
+"$program" finetune --weights "$place/w.safetensors" --data "$place/data" --steps 2 --out "$place/by_program.safetensors" --quiet
+"$program" inspect "$place/by_example.safetensors" "$place/by_program.safetensors" | tee "$place/difference"
+grep -q ' 0 differ' "$place/difference"

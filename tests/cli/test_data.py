@@ -85,5 +85,49 @@ def test_odd_sizes(folder):
     Run("eval", "--weights", base, "--data", data, "--crop", 16).ok()
 
 
+def test_hostile(folder):
+    """What no image file is gets left out and named, nothing waits for a pipe, and names are any bytes."""
+    data = make_folder(os.path.join(folder, "data"))
+    base = make_base(folder, data)
+    bad = os.path.join(data, "class1")
+    os.mkfifo(os.path.join(bad, "pipe.jpg"))
+    os.symlink("/dev/zero", os.path.join(bad, "device.png"))
+    os.symlink("loop.png", os.path.join(bad, "loop.png"))
+    os.symlink("missing", os.path.join(bad, "dangling.png"))
+    os.mkdir(os.path.join(bad, "folder.png"))
+    for name, content in (("empty.jpg", b""), ("text.jpg", b"hello\n"), ("huge.pgm", b"P5\n60000 60000\n255\n")):
+        with open(os.path.join(bad, name), "wb") as file:
+            file.write(content)
+    for name in ("\u65e5" * 60, "-x", "a\nb'\"", os.fsdecode(b"latin\xe9")):
+        os.makedirs(os.path.join(data, name))
+        for i in range(2):
+            write_ppm(os.path.join(data, name, "\u00e9" * 100 + f"{i}.ppm"), 90 + i)
+    out, index = os.path.join(folder, "e.npy"), os.path.join(folder, "i.index")
+    got = Run("embed", "--weights", base, "--data", data, "--out", out, "--json", "-", quiet=False)
+    assert got.json()["count"] == 20 and got.json()["bad_images"] == 7, got
+    for words in ("pipe.jpg: skipped: is not a regular file", "device.png: skipped: is not a regular file", "empty.jpg: skipped: is empty",
+                  "text.jpg: skipped: is not a JPEG, PNG or PNM image", "60000x60000 pixels exceeds"):
+        assert words in got.err, (words, str(got))
+    Run("index", "build", "--weights", base, "--data", data, "--out", index).ok()
+    assert len(Run("index", "search", "--weights", base, "--data", data, "--index", index, "--json", "-").json()["queries"]) == 20
+    finetune(base, "--data", data, "--val", data).ok()
+    Run("inspect", os.path.join(bad, "pipe.jpg")).fails(4, "pipe.jpg: is not a regular file")
+
+
+def test_nothing_to_measure(folder):
+    """One image of each class cannot be measured, which is said before a step; nor are there images a folder deeper."""
+    data, lone = make_folder(os.path.join(folder, "data")), make_folder(os.path.join(folder, "lone"), images=1)
+    base = make_base(folder, data)
+    out = os.path.join(folder, "out.safetensors")
+    finetune(base, "--data", lone).ok()
+    finetune(base, "--data", data, "--val", lone, "--out", out).fails(4, f"--val {lone}: 3 images of 3 classes, one of each")
+    Run("eval", "--weights", base, "--data", lone).fails(4, "3 vectors, each the only one of its class")
+    deeper = os.path.join(folder, "deeper")
+    os.makedirs(deeper)
+    os.rename(data, os.path.join(deeper, "all"))
+    finetune(base, "--data", deeper, "--out", out).fails(4, deeper, "class0 in all")
+    assert not os.path.exists(out)
+
+
 if __name__ == "__main__":
-    sys.exit(main([test_sources, test_report, test_odd_sizes]))
+    sys.exit(main([test_sources, test_report, test_odd_sizes, test_hostile, test_nothing_to_measure]))

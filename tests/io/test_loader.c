@@ -241,6 +241,34 @@ START_TEST(augmentation)
 }
 END_TEST
 
+/* 12x9 to 9x9: columns have room for the crop, rows get a border. */
+START_TEST(crop_without_room)
+{
+    struct plan plan;
+    trine__loader_options o = options_for(&plan, 1000);
+    plan.stride = 0; /* image 0 alone, as above */
+    o.augment = (trine__augment){false, true};
+    o.preprocess = (trine_preprocess){0, 0, 9, {0, 0, 0}, {1 / 255.f, 1 / 255.f, 1 / 255.f}};
+    trine__loader *loader;
+    trine__batch b;
+    int seen[9][4] = {{0}};
+    ASSERT_OK(trine__loader_create(&o, &loader));
+    for (;;) {
+        ASSERT_OK(trine__loader_next(loader, &b));
+        if (b.count == 0) break;
+        for (int i = 0; i < b.count; i++) {
+            const float *centre = b.x + i * 3 * 81 + 4 * 9 + 4;
+            const int left = ((int)(centre[0] + 0.5f) - 1) / 16 - 4,
+                      top = ((int)(centre[81] + 0.5f) - 1) / 16 - 4;
+            ck_assert_msg(left >= 0 && left <= 3 && top >= -4 && top <= 4, "shift %d, %d", left, top);
+            seen[top + 4][left]++;
+        }
+    }
+    trine__loader_destroy(&loader);
+    for (int i = 0; i < 9 * 4; i++) ck_assert_msg((&seen[0][0])[i] > 0, "window %d never occurs", i);
+}
+END_TEST
+
 START_TEST(bad_fails)
 {
     damage("x/07.ppm");
@@ -460,6 +488,7 @@ int main(void)
     tcase_add_test(tc, threads_do_not_matter);
     tcase_add_test(tc, first_batch_is_where_it_begins);
     tcase_add_test(tc, augmentation);
+    tcase_add_test(tc, crop_without_room);
     tcase_add_test(tc, bad_fails);
     tcase_add_test(tc, bad_is_skipped);
     tcase_add_test(tc, bad_is_replaced);
