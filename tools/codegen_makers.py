@@ -81,10 +81,10 @@ class Amd:
     # wave size, waves a SIMD, vector registers a SIMD's lane and their granule, scalar registers a SIMD (0: no limit) and theirs,
     # local memory, groups with a barrier; then the device that list_programs imitates
     targets = {
-        "gfx900": (64, 10, 256, 4, 800, 16, 65536, 16, "gpu:65536:256:64"),
-        "gfx90a": (64, 8, 512, 8, 800, 16, 65536, 16, "gpu:65536:256:104:mfma"),
-        "gfx1030": (32, 16, 1024, 16, 0, 1, 131072, 32, "gpu:65536:256:36"),
-        "gfx1100": (32, 16, 1536, 24, 0, 1, 131072, 32, "gpu:65536:256:48:wmma"),
+        "gfx900": (64, 10, 256, 4, 800, 16, 65536, 16, "gpukhr:65536:256:64"),
+        "gfx90a": (64, 8, 512, 8, 800, 16, 65536, 16, "gpukhr:65536:256:104:mfma"),
+        "gfx1030": (32, 16, 1024, 16, 0, 1, 131072, 32, "gpukhr:65536:256:36"),
+        "gfx1100": (32, 16, 1536, 24, 0, 1, 131072, 32, "gpukhr:65536:256:48:wmma"),
     }
 
     def __init__(self):
