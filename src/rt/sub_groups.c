@@ -56,8 +56,9 @@ trine_status trine__sub_groups_check(const trine__kernel *kernel, const size_t l
     TRINE_CHECK(ask, TRINE_ERR_BUILD,
                 "kernel %s: %s has no clGetKernelSubGroupInfoKHR to tell of its sub-groups", kernel->name,
                 d->info.name);
-    TRINE_CL(ask(kernel->cl, d->id, CL_KERNEL_MAX_SUB_GROUP_SIZE_FOR_NDRANGE_KHR, 3 * sizeof *local, local,
-                 sizeof size, &size, NULL));
+    TRINE_TRY(trine__cl_check(ask(kernel->cl, d->id, CL_KERNEL_MAX_SUB_GROUP_SIZE_FOR_NDRANGE_KHR,
+                                  3 * sizeof *local, local, sizeof size, &size, NULL),
+                              "clGetKernelSubGroupInfoKHR"));
     TRINE_CHECK(size >= TRINE__SUB_LANES && size % TRINE__SUB_LANES == 0 && items % size == 0,
                 TRINE_ERR_BUILD,
                 "kernel %s: sub-groups of %zu in a work-group of %zu on %s: expected a multiple of %d that "
