@@ -3,7 +3,8 @@
  * values of x that it alone multiplies. The TM weights of a place in the reduction lie in the SUB_LANES work-items of a sub-group, as one
  * block read gives them, and are broadcast from there; which pixel a work-item has does not matter.
  * Parameters, layouts and the sums' order are conv2d_gemm's (cl/conv2d_gemm.cl), and so are the results.
- * -D SUB_GROUP=1: cl_intel_subgroups and cl_intel_required_subgroup_size; =2: their block read and shuffle by ordinary reads, for tests
+ * -D SUB_GROUP=1: cl_intel_subgroups and cl_intel_required_subgroup_size; =2: their block read and shuffle by ordinary reads, for tests;
+ * =3: cl_khr_subgroups, of at least SUB_LANES work-items (the host asks): each SUB_LANES of them hold the same weights
  * global (SIDE * ceil(pixels / SIDE), ceil(results and padding / TM), groups), local (SIDE, 1, 1)
  * -D SIDE TM (16) TN (1) STEP (sources in a block of packed weights) SUB_GROUP X_HALF Y_HALF
  * host src/op/conv2d_gemm.c   ref tests/ref/ref_conv2d.c   Intel: OpenCL extension cl_intel_subgroups */
@@ -23,15 +24,28 @@
 #if TM != SUB_LANES || TN != 1
 #error "a work-item has half a row of packed weights and one pixel"
 #endif
-/* As STEP_UNROLL, which is of a tile's side. */
+/* As STEP_UNROLL, which is of a tile's side. PLACES whose values of x are read together: AMD's compiler has scalar registers for the
+ * broadcast weights of two, and spills those of four. */
+#if SUB_GROUP == 3 && STEP > 2
+#define PLACES 2
+#else
+#define PLACES STEP
+#endif
 #if STEP_UNROLL == 1
 #define PLACES_UNROLL 1
 #else
-#define PLACES_UNROLL STEP
+#define PLACES_UNROLL PLACES
 #endif
 
 /* HOLD reads the weights of one place from `w`, WEIGHT is that of filter m. A block read gives lane l w[l]. */
-#if SUB_GROUP == 1
+#if SUB_GROUP == 3
+/* As in cl_khr_subgroups: compilers that know them from OpenCL C 2.0 on do not declare them in 1.2. */
+uint __attribute__((overloadable)) get_sub_group_local_id(void);
+float __attribute__((overloadable, convergent)) sub_group_broadcast(float value, uint lane);
+#define SUB_GROUP_SIZE
+#define HOLD(held, w)      const float held = (w)[get_sub_group_local_id() % SUB_LANES]
+#define WEIGHT(held, m)    sub_group_broadcast(held, (uint)(m))
+#elif SUB_GROUP == 1
 #define SUB_GROUP_SIZE     __attribute__((intel_reqd_sub_group_size(SUB_LANES)))
 #define HOLD(held, w)      const float held = as_float(intel_sub_group_block_read((__global const uint *)(w)))
 #define WEIGHT(held, m)    intel_sub_group_shuffle(held, m)
@@ -66,17 +80,20 @@ __kernel void conv2d_gemm_subgroups(
             const int inside = f < pixel_count && from_row >= 0 && from_row < in_h && from_column >= 0 && from_column < in_w;
             const int from = at + ((tap.x * in_w + tap.y) << x_shift);
             __global const float *restrict place = w + tap.z * (STEP * LANES);
-            float b[STEP];
+#pragma unroll 1
+            for (int first = 0; first < STEP; first += PLACES, place += PLACES * LANES) {
+                float b[PLACES];
 #pragma unroll PLACES_UNROLL
-            for (int k = 0; k < STEP; k++) {
-                const int c = block * STEP + k;
-                b[k] = inside && c < sources ? LOADX(from + CHANNEL(group * sources + c, in_h * in_w, x_shift), x) : 0.0f;
-            }
+                for (int k = 0; k < PLACES; k++) {
+                    const int c = block * STEP + first + k;
+                    b[k] = inside && c < sources ? LOADX(from + CHANNEL(group * sources + c, in_h * in_w, x_shift), x) : 0.0f;
+                }
 #pragma unroll PLACES_UNROLL
-            for (int k = 0; k < STEP; k++) {
-                HOLD(held, place + k * LANES);
+                for (int k = 0; k < PLACES; k++) {
+                    HOLD(held, place + k * LANES);
 #pragma unroll
-                for (int m = 0; m < TM; m++) acc[m][0] = fma(WEIGHT(held, m), b[k], acc[m][0]);
+                    for (int m = 0; m < TM; m++) acc[m][0] = fma(WEIGHT(held, m), b[k], acc[m][0]);
+                }
             }
         }
     if (f >= pixel_count) return;

@@ -60,10 +60,11 @@ def resolved(outside):
 
 class Built:
     """What a generator made of a program: registers in its own words and numbers, bytes of memory a work-item, bytes a group; code: the
-    text that shows its matrix instructions."""
+    text that shows its matrix instructions; group: the work-items that its reqd_work_group_size says, or none."""
 
-    def __init__(self, code, registers, spills, private, shared, **numbers):
+    def __init__(self, code, registers, spills, private, shared, group=(), **numbers):
         self.registers, self.spills, self.private, self.shared = registers, spills, private, shared
+        self.group = "x".join(group)
         self.numbers = numbers
         found = collections.Counter(MATRIX_INSTRUCTION.findall(code))
         self.matrix = ", ".join(f"{name} {count}x" for name, count in sorted(found.items()))
@@ -81,10 +82,10 @@ class Amd:
     # wave size, waves a SIMD, vector registers a SIMD's lane and their granule, scalar registers a SIMD (0: no limit) and theirs,
     # local memory, groups with a barrier; then the device that list_programs imitates
     targets = {
-        "gfx900": (64, 10, 256, 4, 800, 16, 65536, 16, "gpu:65536:256:64"),
-        "gfx90a": (64, 8, 512, 8, 800, 16, 65536, 16, "gpu:65536:256:104:mfma"),
-        "gfx1030": (32, 16, 1024, 16, 0, 1, 131072, 32, "gpu:65536:256:36"),
-        "gfx1100": (32, 16, 1536, 24, 0, 1, 131072, 32, "gpu:65536:256:48:wmma"),
+        "gfx900": (64, 10, 256, 4, 800, 16, 65536, 16, "gpukhr:65536:256:64"),
+        "gfx90a": (64, 8, 512, 8, 800, 16, 65536, 16, "gpukhr:65536:256:104:mfma"),
+        "gfx1030": (32, 16, 1024, 16, 0, 1, 131072, 32, "gpukhr:65536:256:36"),
+        "gfx1100": (32, 16, 1536, 24, 0, 1, 131072, 32, "gpukhr:65536:256:48:wmma"),
     }
 
     def __init__(self):
@@ -129,7 +130,8 @@ class Amd:
         value = {key: int(number) for key, number in re.findall(r"^\s+(?:- )?\.(\w+):\s+(\d+)$", text, re.MULTILINE)}
         vector, scalar = value["vgpr_count"], value["sgpr_count"]
         return Built(text, f"{vector} v {scalar} s", value["vgpr_spill_count"] + value["sgpr_spill_count"],
-                     value["private_segment_fixed_size"], value["group_segment_fixed_size"], vector=vector, scalar=scalar)
+                     value["private_segment_fixed_size"], value["group_segment_fixed_size"],
+                     re.findall(r"^\s+- +(\d+)$", text.partition(".reqd_workgroup_size:")[2], re.MULTILINE)[:3], vector=vector, scalar=scalar)
 
     def occupancy(self, built, target, items, local_bytes):
         wave, most, vectors, v_granule, scalars, s_granule, memory, barriers, _ = self.targets[target]
@@ -191,9 +193,10 @@ class Intel:
         value = {key: int(number) for key, number in re.findall(r"(simd_size|slm_size|barrier_count): +(\d+)", info)}
         buffers = re.findall(r"usage: +(\w+)\s+size: +(\d+)", info.partition("per_thread_memory_buffers:")[2])
         private = sum(int(size) if usage == "private_space" else int(size) // value["simd_size"] for usage, size in buffers)
+        group = re.search(r"required_work_group_size: +\[ (\d+), (\d+), (\d+) \]", info)
         spilled = re.search(r"spilled around (\d+)", output)
         return Built(read(assembly) if assembly else "", f"SIMD{value['simd_size']}", int(spilled.group(1)) if spilled else 0,
-                     private, value.get("slm_size", 0), simd=value["simd_size"], barriers=value.get("barrier_count", 0))
+                     private, value.get("slm_size", 0), group.groups() if group else (), simd=value["simd_size"], barriers=value.get("barrier_count", 0))
 
     def occupancy(self, built, target, items, local_bytes):
         threads, memory, _ = self.targets[target]
@@ -244,8 +247,11 @@ class Nvidia:
         must_run([CLANG, "-x", "cl", *options, "-O3", "-target", "nvptx64-nvidia-nvcl", f"-march={self.targets[target][0]}", "-Xclang",
                   "-mlink-builtin-bitcode", "-Xclang", self.library, "-S", "-o", ptx, source], folder)
         resolved(re.findall(r"^\.extern \.func .*?(\w+)\s*$", read(ptx), re.MULTILINE))
+        group = re.search(r"reqd_work_group_size\((\d+), (\d+), (\d+)\)", must_run(
+            [CLANG, "-x", "cl", *options, "-E", "-P", source], folder))  # which LLVM's PTX does not say
+        group = group.groups() if group else ()
         if self.partly(target):
-            return Built(read(ptx), "", 0, 0, 0)
+            return Built(read(ptx), "", 0, 0, 0, group)
         output = must_run(["ptxas", "-v", f"-arch={target}", ptx, "-o", os.path.join(folder, "out.cubin")], folder)
 
         def number(pattern):
@@ -254,7 +260,7 @@ class Nvidia:
 
         registers = number(r"Used (\d+) registers")
         return Built(read(ptx), f"{registers}", number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
-                     number(r"(\d+) bytes stack frame"), number(r"(\d+) bytes smem"), words=registers)
+                     number(r"(\d+) bytes stack frame"), number(r"(\d+) bytes smem"), group, words=registers)
 
     def occupancy(self, built, target, items, local_bytes):
         if self.partly(target):

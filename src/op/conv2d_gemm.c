@@ -157,7 +157,11 @@ static bool supports_variant(const trine_conv2d *op, trine_direction direction, 
 {
     const trine__tile *t = &trine__tiles[variant - 1];
     return !op->context->caps.cpu && trine__tile_runs(&op->context->caps, t) &&
-           (t->exchange == TRINE__BY_LOCAL_MEMORY || direction != TRINE_BACKWARD_WEIGHTS);
+           (t->exchange == TRINE__BY_LOCAL_MEMORY || direction != TRINE_BACKWARD_WEIGHTS) &&
+           trine__tile_builds(op->context, t,
+                              options_of(op, TRINE_FORWARD, t,
+                                         source_shift_of(op->desc.in_channels / op->desc.groups), false)
+                                  .text);
 }
 
 static bool dense_weights(const trine_conv2d *op)
@@ -175,9 +179,9 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     for (int i = 0; i < (s->mma ? 1 : TRINE__TILES); i++) {
         if (!takes_tile(op, direction, i)) continue;
         const trine__tile *t = &trine__tiles[i];
-        TRINE_TRY(trine__kernel_create(op->context, trine__tile_kernel(t, direction),
-                                       options_of(op, direction, t, s->source_shift, s->mma).text,
-                                       &s->kernels[i]));
+        TRINE_TRY(trine__tile_create(op->context, t, direction,
+                                     options_of(op, direction, t, s->source_shift, s->mma).text,
+                                     &s->kernels[i]));
     }
     if (weights && dense_weights(op))
         return trine__kernel_create(op->context, "conv2d_add_splits", "", &s->pack);

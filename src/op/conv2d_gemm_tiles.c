@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "rt/sub_groups.h"
+
 const trine__tile trine__tiles[TRINE__TILES] = {{16, 4, 4, 1.0, TRINE__BY_LOCAL_MEMORY},
                                                 {8, 4, 4, 0.7, TRINE__BY_LOCAL_MEMORY},
                                                 {16, 4, 8, 1.0, TRINE__BY_LOCAL_MEMORY},
@@ -35,10 +37,39 @@ trine__tile_options trine__tile_shape(const trine__caps *caps, const trine__tile
 {
     trine__tile_options o;
     const int used = snprintf(o.text, sizeof o.text, "-DSIDE=%d -DTM=%d -DTN=%d", t->side, t->tm, t->tn);
+    static const int kinds[] = {[TRINE__SUB_GROUPS] = 1,
+                                [TRINE__SUB_GROUPS_IMITATED] = 2,
+                                [TRINE__SUB_GROUPS_KHR] = 3}; /* SUB_GROUP of cl/conv2d_gemm_subgroups.cl */
     if (!by_local_memory(t))
         snprintf(o.text + used, sizeof o.text - (size_t)used, " -DSTEP=%d -DSUB_GROUP=%d", sources,
-                 caps->sub_groups == TRINE__SUB_GROUPS ? 1 : 2);
+                 kinds[caps->sub_groups]);
     return o;
+}
+
+trine_status trine__tile_create(trine_context *context, const trine__tile *t, trine_direction direction,
+                                const char *options, trine__kernel **out)
+{
+    TRINE_TRY(trine__kernel_create(context, trine__tile_kernel(t, direction), options, out));
+    if (by_local_memory(t) || context->caps.sub_groups != TRINE__SUB_GROUPS_KHR || context->rehearsal)
+        return TRINE_OK;
+    const size_t local[3] = {(size_t)t->side, 1, 1};
+    const trine_status status = trine__sub_groups_check(*out, local);
+    if (status != TRINE_OK) trine__kernel_destroy(out);
+    return status;
+}
+
+bool trine__tile_builds(trine_context *context, const trine__tile *t, const char *options)
+{
+    int known = context->sub_group_trial;
+    if (by_local_memory(t) || context->rehearsal) return true;
+    if (known) return known > 0;
+    trine__kernel *kernel = NULL;
+    const trine_status status = trine__tile_create(context, t, TRINE_FORWARD, options, &kernel);
+    trine__kernel_destroy(&kernel);
+    known = status == TRINE_OK ? 1 : -1;
+    if (known < 0) trine__log(context, "conv2d: conv2d_gemm:subgroups left out: %s", trine_last_error());
+    context->sub_group_trial = known;
+    return known > 0;
 }
 
 static size_t tile_rows(const trine__tile *t)

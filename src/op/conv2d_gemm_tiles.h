@@ -33,6 +33,11 @@ typedef struct trine__tile_options {
     char text[96];
 } trine__tile_options;
 trine__tile_options trine__tile_shape(const trine__caps *caps, const trine__tile *t, int sources);
+/* The kernel with `options`. TRINE_ERR_BUILD also where its sub-groups turn out not to be as it needs them. */
+trine_status trine__tile_create(trine_context *context, const trine__tile *t, trine_direction direction,
+                                const char *options, trine__kernel **out);
+/* Whether a kernel of sub-groups can be made: tried once for a context. True for all others. */
+bool trine__tile_builds(trine_context *context, const trine__tile *t, const char *options);
 /* Work-groups for results x columns. */
 size_t trine__tile_count(const trine__tile *t, int results, size_t columns);
 trine__grid trine__tile_grid(const trine__tile *t, size_t columns, int results, size_t z);

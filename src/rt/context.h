@@ -34,10 +34,12 @@ typedef struct trine__matrix_facts {
 /* The unit that such a device may have: whether it does shows as its kernels are built. */
 trine__matrix_unit trine__matrix_unit_of(const trine__matrix_facts *facts);
 
-/* Sub-groups of 16 work-items on demand, with block reads and shuffles (cl_intel_subgroups, cl_intel_required_subgroup_size). */
+/* How work-items of a sub-group give each other values. */
 typedef enum trine__sub_groups {
     TRINE__NO_SUB_GROUPS = 0,
-    TRINE__SUB_GROUPS,
+    TRINE__SUB_GROUPS,     /* of 16 work-items on demand, with block reads and shuffles: cl_intel_subgroups,
+                                 cl_intel_required_subgroup_size */
+    TRINE__SUB_GROUPS_KHR, /* of a size that a kernel tells once it is built, with broadcasts: cl_khr_subgroups */
     TRINE__SUB_GROUPS_IMITATED /* by ordinary reads: for tests */
 } trine__sub_groups;
 
@@ -85,6 +87,7 @@ struct trine_context {
     atomic_ullong now_bytes, peak_bytes;
     atomic_int matrix_trials
         [2]; /* of the matrix unit's kernels for floats and halves: 0 not built yet, 1 they build, -1 they do not */
+    atomic_int sub_group_trial;        /* of the kernels that use sub-groups, as above */
     const trine__rehearsal *rehearsal; /* NULL: build and run */
 };
 

@@ -79,6 +79,27 @@ def kills(folder):
     assert tune(folder, "--again")["measured"] == result["measured"] + result["measured_before"]
 
 
+def crashing(folder):
+    """Every candidate crashes and says so, so that it is known how far a run had come: a kill loses the one under way at most."""
+    names = ("plain", "direct", "gemm", "winograd2", "winograd4", "winograd2_gemm", "winograd4_gemm", "clblast")
+    plant = ",".join([f"conv2d_{name}=crash" for name in names] + ["linear_plain=crash", "linear_clblast=crash"])
+    waits, told = (0, 0.01, 0.03, 0.1, 0.2, 0.4), []
+    for wait in waits:
+        before = measured(folder)
+        with subprocess.Popen([TRINE, *map(str, SMALL)], env={**os.environ, **own_cache(folder, TRINE_TUNE_PLANT=plant)}, text=True,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            said = [process.stderr.readline() for _ in range(3)]
+            time.sleep(wait)
+            process.send_signal(signal.SIGKILL)
+            said += process.stderr.readlines()
+        losers = [line for line in said if " loses: crashed" in line]
+        assert process.returncode == -signal.SIGKILL and losers, said
+        assert measured(folder) - before >= len(losers) - 1, (before, measured(folder), losers)
+        told += losers
+    twice = len(told) - len(set(told))
+    assert twice <= len(waits), told
+
+
 def export(folder):
     """The file has every row, and says for which device."""
     path = os.path.join(folder, "x.tune")
@@ -146,4 +167,4 @@ def refusals(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main([plants, words, kills, export, recorded, refusals]))
+    sys.exit(main([plants, words, kills, crashing, export, recorded, refusals]))

@@ -145,7 +145,9 @@ static void take_shape(trine_context *context, const char *shape)
         fprintf(stderr, "list_programs: '%s' is no shape: expected for example gpu:65536:256:64\n", shape);
         exit(2);
     }
-    caps->sub_groups = strcmp(kind, "gpusub") == 0 ? TRINE__SUB_GROUPS : TRINE__NO_SUB_GROUPS;
+    caps->sub_groups = strcmp(kind, "gpusub") == 0   ? TRINE__SUB_GROUPS
+                       : strcmp(kind, "gpukhr") == 0 ? TRINE__SUB_GROUPS_KHR
+                                                     : TRINE__NO_SUB_GROUPS;
 }
 
 int main(int argc, char **argv)

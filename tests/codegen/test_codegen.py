@@ -46,6 +46,8 @@ __kernel void planted(__global float *y, const int n)
     y[get_global_id(0)] = all[(n + get_local_id(0)) % (12 * 1024)];
 }
 """
+# STARVES for groups of 16 work-items, as it says itself
+STARVES_BY_ITSELF = STARVES.replace("__kernel", "__attribute__((reqd_work_group_size(16, 1, 1))) __kernel")
 # an index that only the device knows
 ARRAY = """
 __kernel void planted(__global float *y, const int n)
@@ -97,6 +99,8 @@ def check_compiling(target, usual):
                "no_such_value")
     expect(f"{target}, a function that is nowhere", codegen(UNRESOLVED, "", *at), 1, "does not build")
     expect(f"{target}, well", codegen(SOUND, "", *at), usual, "1 of 1 build")
+    expect(f"{target}, another group", codegen(STARVES_BY_ITSELF, "", *at, use="forced", local="64x1x1"), 1,
+           "is launched in groups of 64x1x1, but made for 16x1x1")
     expect(f"{target}, no matrix instruction", codegen(SOUND, "-DMMA=PLANTED", *at, use="forced"), 1, "has no matrix instruction")
 
 
@@ -105,6 +109,7 @@ def check_registers(target):
     expect(f"{target}, a spill", codegen(SPILLS, many, *at), 1, f"FAILED: {target}: planted {many}", " spills (")
     expect(f"{target}, a spill by name only", codegen(SPILLS, many, *at, use="forced"), 0, "1 of 1 build")
     expect(f"{target}, a CPU's spill", codegen(SPILLS, many, *at, "--shapes", "cpu16"), 0, "1 of 1 build")
+    expect(f"{target}, never launched", codegen(STARVES_BY_ITSELF, "", *at, local="-"), 1, "%, below 25%")
     expect(f"{target}, an array", codegen(ARRAY, "", *at), 1, "bytes a work-item in memory")
 
 
@@ -141,6 +146,7 @@ def main():
             check_registers(target)
     if codegen(SOUND, "", "--targets", "gfx900")[0] == 0:
         expect("gfx900, little occupancy", codegen(STARVES, "", "--targets", "gfx900"), 1, "occupancy 2%, below 25%")
+        expect("gfx900, never launched", codegen(STARVES, "", "--targets", "gfx900", local="-"), 0, "1 of 1 build")
     expect("an unknown target", codegen(SOUND, "", "--targets", "no_such"), 2, "no_such")
     expect("no build", run_bare("--build", "/nonexistent", "--targets", "gfx900,dg2,sm_80"), 1, "build first")
     expect("half of a pair", run_bare("--sources", "."), 2, "come together")

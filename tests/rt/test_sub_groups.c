@@ -15,12 +15,13 @@ START_TEST(test_found)
         {"cl_khr_icd cl_intel_subgroups cl_intel_required_subgroup_size cl_khr_fp16", sizes, 3,
          TRINE__SUB_GROUPS},
         {"cl_intel_required_subgroup_size cl_intel_subgroups", sizes, 2, TRINE__SUB_GROUPS},
-        {"cl_intel_subgroups cl_intel_required_subgroup_size", wide, 1, TRINE__NO_SUB_GROUPS},
-        {"cl_intel_subgroups cl_intel_required_subgroup_size", sizes, 1, TRINE__NO_SUB_GROUPS},
-        {"cl_intel_subgroups cl_intel_required_subgroup_size", NULL, 0, TRINE__NO_SUB_GROUPS},
+        {"cl_intel_subgroups cl_intel_required_subgroup_size", wide, 1, TRINE__SUB_GROUPS_KHR},
+        {"cl_intel_subgroups cl_intel_required_subgroup_size", sizes, 1, TRINE__SUB_GROUPS_KHR},
+        {"cl_intel_subgroups cl_intel_required_subgroup_size", NULL, 0, TRINE__SUB_GROUPS_KHR},
         {"cl_intel_subgroups_short cl_intel_required_subgroup_size", sizes, 3, TRINE__NO_SUB_GROUPS},
-        {"cl_intel_subgroups", sizes, 3, TRINE__NO_SUB_GROUPS},
-        {"cl_khr_subgroups cl_khr_subgroup_shuffle", sizes, 3, TRINE__NO_SUB_GROUPS},
+        {"cl_intel_subgroups", sizes, 3, TRINE__SUB_GROUPS_KHR},
+        {"cl_khr_subgroups cl_khr_subgroup_shuffle", NULL, 0, TRINE__SUB_GROUPS_KHR},
+        {"cl_khr_subgroup_shuffle cl_khr_subgroups_of_another_kind", sizes, 3, TRINE__NO_SUB_GROUPS},
         {"", sizes, 3, TRINE__NO_SUB_GROUPS},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
