@@ -44,7 +44,7 @@ static const char style[] =
     ".legend{font-size:.85em}\n"
     ".legend span{display:inline-block;margin-right:12px}\n"
     ".legend i{display:inline-block;width:10px;height:10px;margin-right:4px}\n"
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(150px,100%),1fr));gap:12px;max-width:800px}\n"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(150px,100%),1fr));gap:12px;max-width:800px}\n"
     ".tile{background:var(--card);border-radius:6px;padding:8px 12px}\n"
     ".tile b{display:block;font-size:1.7em;line-height:1.3;font-variant-numeric:tabular-nums}\n"
     ".tile small{color:var(--soft);font-size:.8em}\n"

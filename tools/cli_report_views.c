@@ -103,7 +103,8 @@ static void strip(cli_text *out, const trine_dataset *val, const cli_view *view,
     cli_text_add(out, "</ol>\n");
 }
 
-static void strips(cli_text *out, const cli_report *r, const cli_view *before, const cli_view *after)
+static void strips(cli_text *out, const cli_report *r, const cli_view *before, const cli_view *after,
+                   const char *when)
 {
     const size_t queries = after->count < QUERIES ? after->count : QUERIES;
     cli_text_add(
@@ -118,7 +119,7 @@ static void strips(cli_text *out, const cli_report *r, const cli_view *before, c
         cli_text_add(out, "</ol><div>\n");
         if (before->count == after->count && before->indices[row] == after->indices[row])
             strip(out, r->val, before, row, "before");
-        strip(out, r->val, after, row, "after");
+        strip(out, r->val, after, row, when);
         cli_text_add(out, "</div></article>\n");
     }
     cli_text_add(out, "</div></section>\n");
@@ -127,6 +128,7 @@ static void strips(cli_text *out, const cli_report *r, const cli_view *before, c
 void cli_report_views(cli_text *out, const cli_watch *w, const cli_report *r)
 {
     cli_view before = {0}, after = {0};
+    const char *when = w->classifies ? "At the end" : "After";
     if (r->after.count < 2 || cli_view_open(&r->after, MOST, &after) != 0) return;
     if (w->before.count >= 2 && cli_view_open(&w->before, MOST, &before) != 0) before = (cli_view){0};
     cli_text_add(
@@ -136,14 +138,14 @@ void cli_report_views(cli_text *out, const cli_watch *w, const cli_report *r)
         after.count, w->classifies ? ", between their pooled features" : "",
         before.count > 0 || w->classifies ? "" : " Before: not measured, the run was resumed.");
     if (before.count > 0) histograms(out, &before, "Before");
-    histograms(out, &after, "After");
+    histograms(out, &after, when);
     cli_text_add(out, "</div></section>\n<section><h2>Map of the embeddings</h2>\n");
     map(out, &after, r->val, "", 1);
     cli_text_add(out, "<div class=\"charts\">\n");
     if (before.count > 0) map(out, &before, r->val, "Before", 0);
-    map(out, &after, r->val, "After", 0);
+    map(out, &after, r->val, when, 0);
     cli_text_add(out, "</div></section>\n");
-    strips(out, r, &before, &after);
+    strips(out, r, &before, &after, w->classifies ? "nearest" : "after");
     cli_view_close(&before);
     cli_view_close(&after);
 }

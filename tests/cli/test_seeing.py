@@ -148,5 +148,27 @@ def report(folder):
     small(folder, "--steps", 1, "--report", os.path.join(folder, "missing", "r.html")).fails(1, "--report")
 
 
+def classifier(folder):
+    """train shows itself as well: figures of steps on the terminal and in JSON, a page with its own charts, silence while it learns; a
+    rate that is far too high is told of, by the guard or as a loss that is no number."""
+    data, page = make_folder(os.path.join(folder, "data")), os.path.join(folder, "r.html")
+    words = ["train", "--arch", "resnet20_cifar", "--data", data, "--batch", 4, "--seed", 3]
+    done = Run(*words, "--val", data, "--epochs", 20, "--lr", 0.02, "--report", page, quiet=False).ok()
+    assert "collapse" not in done.err and re.search(r"^step 60  loss [\d.]+  accuracy [\d.]+  norm [\d.]+  bn [\d.]+$", done.out, re.M), done
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    found = Page(text)
+    said = "".join(found.words)
+    for part in ("Training resnet20_cifar", "Accuracy", "Loss", "Accuracy on the batches", "Norm of the logits", "Learning rate",
+                 "At the end: means", "pooled features", "layer3.2.bn2", "optimizer    sgd", "60 steps"):
+        assert part in said, part
+    assert "d_ap" not in said and "Before" not in said and "resumed" not in said and not re.search(r"[ \">MLVH-](nan|inf)\b", text)
+    assert found.counts["img"] == 10 * (1 + 6), found.counts
+    shown = Run(*words, "--epochs", 2, "--json", "-").json()
+    assert [set(row) for row in shown["steps"]] == [{"step", "loss", "accuracy", "embedding_norm", "lr"}] * 6 and shown["collapse"] is None
+    wild = Run(*words, "--epochs", 200, "--lr", 100, "--on-collapse", "stop")
+    assert wild.code in (1, 5) and ("collapse at step" in wild.err or "not a number" in wild.err), wild
+
+
 if __name__ == "__main__":
-    sys.exit(main([collapse, healthy, drift, progress, report]))
+    sys.exit(main([collapse, healthy, drift, progress, report, classifier]))
