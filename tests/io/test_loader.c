@@ -149,7 +149,7 @@ START_TEST(threads_do_not_matter)
             trine__loader_options o = options_for(&plan, 203);
             o.preprocess.resize = c == 2 ? 15 : 0;
             o.preprocess.crop = crops[c];
-            o.augment = (trine__augment){true, true};
+            o.augment = (trine_augment){.flip = 1, .crop = 1};
             o.threads = threads[t];
             ck_assert_int_eq(drain(&o, &hash[t]), 203);
             ck_assert(!plan.misplaced);
@@ -158,7 +158,7 @@ START_TEST(threads_do_not_matter)
         struct plan plan;
         trine__loader_options o = options_for(&plan, 203);
         o.preprocess.crop = crops[c];
-        o.augment = (trine__augment){true, true};
+        o.augment = (trine_augment){.flip = 1, .crop = 1};
         o.seed = 43;
         drain(&o, &hash[1]);
         ck_assert_msg(hash[1] != hash[0], "the seed has no effect");
@@ -178,7 +178,7 @@ START_TEST(first_batch_is_where_it_begins)
     for (int i = 0; i < 2; i++) {
         trine__loader_options o = options_for(&plans[i], 33);
         o.plan_user = &plans[i];
-        o.augment = (trine__augment){true, true};
+        o.augment = (trine_augment){.flip = 1, .crop = 1};
         o.first_batch = i ? 2 : 0;
         plans[i].next_batch = o.first_batch;
         plans[i].next = (int)o.first_batch * CAPACITY;
@@ -207,7 +207,7 @@ START_TEST(augmentation)
     struct plan plan;
     trine__loader_options o = options_for(&plan, 2000);
     plan.stride = 0; /* image 0 alone: red is 1 + 16 x, green 1 + 16 y, blue 1; black is 0 */
-    o.augment = (trine__augment){true, true};
+    o.augment = (trine_augment){.flip = 1, .crop = 1};
     o.preprocess = (trine_preprocess){0, 0, 0, {0, 0, 0}, {1 / 255.f, 1 / 255.f, 1 / 255.f}};
     trine__loader *loader;
     trine__batch b;

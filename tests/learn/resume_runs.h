@@ -48,8 +48,7 @@ static inline trine_trainer_options options_for(const plan *p)
         .batch = 7, /* 24 images: 7 + 7 + 7 + 3 */
         .steps = p->steps,
         .epochs = p->epochs,
-        .flip = p->augment != 0,
-        .crop = p->augment == 1,
+        .augment = {.flip = p->augment != 0, .crop = p->augment == 1},
         .feature_cache = p->cache_before,
         .preprocess = {0, 0, 0, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}},
         .seed = 3,
