@@ -233,7 +233,8 @@ static trine_status find(const trine_weights *state, const char *name, int rank,
 }
 
 /* @param flat NULL: only check */
-static trine_status take_parameters(trine__average *a, const trine_weights *state, float *flat, size_t *used)
+static trine_status take_parameters(trine__average *a, const trine_weights *state, const uint64_t *counts,
+                                    float *flat, size_t *used)
 {
     for (int i = 0; i < a->net->parameter_count; i++) {
         const trine__parameter *p = &a->net->params[i];
@@ -243,6 +244,7 @@ static trine_status take_parameters(trine__average *a, const trine_weights *stat
         for (int d = 0; d < p->rank; d++) dims[d] = p->dims[d];
         snprintf(name, sizeof name, "average.%s", p->name);
         TRINE_TRY(find(state, name, p->rank, dims, used, &values));
+        TRINE_CHECK(values || counts[i] == 0, TRINE_ERR_FORMAT, "the saved run has no '%s'", name);
         if (!values || !flat) continue;
         trine__weight_layout_from_dense(&p->layout, values, flat + p->offset);
         a->moved[i] = true;
@@ -268,12 +270,12 @@ static trine_status take_statistics(trine__average *a, const trine_weights *stat
 }
 
 trine_status trine__average_restore(trine__average *a, trine_stream *stream, const trine_weights *state,
-                                    bool load, size_t *used)
+                                    const uint64_t *counts, bool load, size_t *used)
 {
     for (int part = 0; part < PARTS; part++) {
         float *flat = NULL;
         if (load) TRINE_TRY(read_part(a, stream, part, &flat));
-        trine_status status = part == PARAMETERS ? take_parameters(a, state, flat, used)
+        trine_status status = part == PARAMETERS ? take_parameters(a, state, counts, flat, used)
                                                  : take_statistics(a, state, flat, used);
         if (status == TRINE_OK && load)
             status = trine_buffer_write(stream, a->values[part], 0, flat, floats_of(a->net, part) * sizeof *flat);

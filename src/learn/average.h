@@ -21,9 +21,10 @@ bool trine__average_exchanged(const trine__average *average);
 /* "average.NAME" (F32, dense) of what has moved since the average began. Waits. */
 trine_status trine__average_save(const trine__average *average, trine_stream *stream, trine_weights *out);
 /* Check those of a state and count them in *used; with `load`, take them over. Waits.
- * TRINE_ERR_FORMAT: one has another shape or element type, or holds what is no number */
+ * @param counts [parameters] steps that each has taken   TRINE_ERR_FORMAT: one has another shape or element type, or holds what is no number;
+ * that of a parameter which has taken a step is missing */
 trine_status trine__average_restore(trine__average *average, trine_stream *stream, const trine_weights *state,
-                                    bool load, size_t *used);
+                                    const uint64_t *counts, bool load, size_t *used);
 void trine__average_destroy(trine__average **average);
 
 #endif

@@ -303,7 +303,7 @@ static trine_status check_state(trine_trainer *t, const trine_weights *state, in
     TRINE_TRY(find(state, "schedule", TRINE_F64, 1, &length, &used, &data));
     if (t->net->precision == TRINE_F16) TRINE_TRY(find_loss_scale(state, &used, scale));
     if (t->memory) TRINE_TRY(find_memory(t->memory, state, &used, memory));
-    if (t->average) TRINE_TRY(trine__average_restore(t->average, t->stream, state, false, &used));
+    if (t->average) TRINE_TRY(trine__average_restore(t->average, t->stream, state, counts, false, &used));
     TRINE_CHECK(used == trine_weights_count(state), TRINE_ERR_FORMAT,
                 "the saved run has %zu tensors, expected %zu", trine_weights_count(state), used);
     *schedule = data; /* aligned to 8 */
@@ -351,7 +351,7 @@ static trine_status resume(trine_trainer *t, const trine_weights *state)
         TRINE_TRY_GOTO(
             trine__triplet_memory_write(t->memory, t->stream, past.rows, past.labels, past.count, past.next));
     if (t->average)
-        TRINE_TRY_GOTO(trine__average_restore(t->average, t->stream, state, true, &averages));
+        TRINE_TRY_GOTO(trine__average_restore(t->average, t->stream, state, counts, true, &averages));
     t->plateau = (trine__plateau){schedule[0], schedule[1], (int)schedule[2]};
     t->log.loss_sum = schedule[3];
     t->log.loss_count = (int)schedule[4];

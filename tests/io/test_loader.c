@@ -140,8 +140,10 @@ END_TEST
 
 START_TEST(threads_do_not_matter)
 {
-    static const int crops[] = {0, 7, 11, 20};
-    for (int c = 0; c < 4; c++) {
+    static const int crops[] = {0, 7, 11, 20, 8};
+    for (int c = 0; c < 5; c++) { /* the last with all that there is */
+        trine_augment augment = {.flip = 1, .crop = 1};
+        if (c == 4) ASSERT_OK(trine_augment_parse("flip,rrc,jitter,erase:value=random", &augment));
         uint64_t hash[3];
         static const int threads[3] = {1, 8, 3};
         for (int t = 0; t < 3; t++) {
@@ -149,7 +151,7 @@ START_TEST(threads_do_not_matter)
             trine__loader_options o = options_for(&plan, 203);
             o.preprocess.resize = c == 2 ? 15 : 0;
             o.preprocess.crop = crops[c];
-            o.augment = (trine_augment){.flip = 1, .crop = 1};
+            o.augment = augment;
             o.threads = threads[t];
             ck_assert_int_eq(drain(&o, &hash[t]), 203);
             ck_assert(!plan.misplaced);
@@ -158,7 +160,7 @@ START_TEST(threads_do_not_matter)
         struct plan plan;
         trine__loader_options o = options_for(&plan, 203);
         o.preprocess.crop = crops[c];
-        o.augment = (trine_augment){.flip = 1, .crop = 1};
+        o.augment = augment;
         o.seed = 43;
         drain(&o, &hash[1]);
         ck_assert_msg(hash[1] != hash[0], "the seed has no effect");
