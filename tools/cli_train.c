@@ -34,13 +34,15 @@ static const cli_option optimizer_options[] = {
      "none, or random changes: flip, crop (flip-crop: both), "
      "rrc (a part of the image, resized: [:scale=0.08-1][:ratio=0.75-1.333]), "
      "jitter (colours: [:brightness=0.4][:contrast=0.4][:saturation=0.4][:hue=0.1]), "
-     "erase (a rectangle: [:p=0.5][:scale=0.02-0.33][:ratio=0.3-3.3][:value=0|random]), such as flip,rrc:scale=0.2-1,jitter; "
+     "erase (a rectangle: [:p=0.5][:scale=0.02-0.33][:ratio=0.3-3.3][:value=0|random]), such as "
+     "flip,rrc:scale=0.2-1,jitter; "
      "torchvision's semantics "
      "[flip-crop; finetune: none with --freeze, so that features can be kept, and with --input]"},
     {"accumulate", CLI_INT, CLI_AT(accumulate), "N", "1", 1, 65536,
      "batches of a step, whose gradients are averaged; each is mined and normalised by itself"},
     {"ema", CLI_REAL, CLI_AT(ema), "DECAY", "0", 0, 0.9999999,
-     "keep a running average of the weights, DECAY * average + (1 - DECAY) * weights after every step, BatchNorm's running "
+     "keep a running average of the weights, DECAY * average + (1 - DECAY) * weights after every step, "
+     "BatchNorm's running "
      "statistics included: it is what --out gets and --val measures; 0: no"},
     {"checkpoint-activations", CLI_FLAG, CLI_AT(checkpoint_activations), NULL, NULL, 0, 0,
      "keep only what goes into each block and run blocks again on the way back: less memory, about one "
@@ -124,9 +126,10 @@ static void talk_accumulation(const cli_run *run, int batches)
         if (first == -1) first = momentum;
         one = one && momentum == first;
     }
-    if (first != -1)
-        snprintf(running, sizeof running, "running ones move %d times a step", batches);
-    cli_talk(run, "accumulate   %d batches a step, the mean of their gradients; BatchNorm's statistics are each batch's own, %s",
+    if (first != -1) snprintf(running, sizeof running, "running ones move %d times a step", batches);
+    cli_talk(run,
+             "accumulate   %d batches a step, the mean of their gradients; BatchNorm's statistics are each "
+             "batch's own, %s",
              batches, running);
     if (first >= 0 && one)
         cli_talk(run, "             (momentum %g acts as %.4g a step)", first, 1 - pow(1 - first, batches));
@@ -136,12 +139,15 @@ static void talk_average(const cli_run *run, double decay, int steps)
 {
     const double begun = pow(decay, steps);
     cli_talk(run,
-             "ema          %g: --out%s the average of weights and running statistics%s; %.2g %% of it is how the run began",
+             "ema          %g: --out%s the average of weights and running statistics%s; %.2g %% of it is how "
+             "the run began",
              decay, run->v.val != NULL ? " and validation get" : " gets",
              run->v.save_every != CLI_UNSET || run->v.resume ? ", FILE.state the weights themselves" : "",
              100 * begun);
     if (begun > 0.05)
-        cli_talk(run, "warning: %g ^ %d steps = %.2f: much of the average is how the run began; a smaller --ema forgets faster",
+        cli_talk(run,
+                 "warning: %g ^ %d steps = %.2f: much of the average is how the run began; a smaller --ema "
+                 "forgets faster",
                  decay, steps, begun);
 }
 

@@ -66,9 +66,9 @@ typedef struct trine_trainer_options {
         clip_norm; /**< gradients are scaled down to this norm of all of them together, as torch clip_grad_norm_; 0: no */
     int classes_per_batch; /**< triplet: P, >= 1 */
     int images_per_class; /**< triplet: K, >= 1; a class with fewer gives all before any of them again, which the log is told once */
-    int batch;      /**< classify: images a step, >= 2 */
-    int steps;      /**< > 0; or 0 and epochs */
-    int epochs;     /**< > 0 if steps is 0; an epoch of triplets is ceil(images / (P*K)) batches */
+    int batch;             /**< classify: images a step, >= 2 */
+    int steps;             /**< > 0; or 0 and epochs */
+    int epochs;            /**< > 0 if steps is 0; an epoch of triplets is ceil(images / (P*K)) batches */
     trine_augment augment; /**< with anything but flip features are not kept */
     /** > 0: after every step average = ema * average + (1 - ema) * value, for every parameter and for BatchNorm's running statistics,
      *  from the values that the run begins with; < 1. Steps work on the values: trine_trainer_exchange_average(). 0: none. */

@@ -47,6 +47,7 @@ trine__window trine__draw_erasing(const trine_augment *augment, trine__random *r
  * Pillow images (src/io/color_jitter.c). */
 void trine__image_jitter(trine_image *image, const trine__jitter *jitter);
 /* The rectangle of x [3][height][width] becomes 0, or normal numbers from `noise`. */
-void trine__erase(float *x, int width, int height, const trine__window *rectangle, const trine__random *noise);
+void trine__erase(float *x, int width, int height, const trine__window *rectangle,
+                  const trine__random *noise);
 
 #endif

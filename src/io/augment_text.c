@@ -23,8 +23,8 @@ typedef struct item {
     const char *name;
     const field *fields;
     size_t count;
-    void (*preset)(trine_augment *a);   /* without numbers */
-    void (*begin)(trine_augment *a);    /* what others do not say, with some */
+    void (*preset)(trine_augment *a); /* without numbers */
+    void (*begin)(trine_augment *a);  /* what others do not say, with some */
 } item;
 
 #define AT(member) offsetof(trine_augment, member)
@@ -150,7 +150,8 @@ static trine_status read_item(const char *text, unsigned *seen, trine_augment *a
     size_t i = 0;
     while (i < ITEMS && (strlen(items[i].name) != length || strncmp(items[i].name, text, length) != 0)) i++;
     TRINE_CHECK(i < ITEMS, TRINE_ERR_ARG,
-                "augment: '%s', expected none, or a list of flip, crop, flip-crop, rrc, jitter and erase", text);
+                "augment: '%s', expected none, or a list of flip, crop, flip-crop, rrc, jitter and erase",
+                text);
     const unsigned bits = i == FLIP_CROP ? 1u << FLIP | 1u << CROP : 1u << i;
     TRINE_CHECK(!(*seen & bits), TRINE_ERR_ARG, "augment: '%s' is there twice", text);
     *seen |= bits;
@@ -159,7 +160,8 @@ static trine_status read_item(const char *text, unsigned *seen, trine_augment *a
     else
         items[i].preset(a);
     TRINE_TRY(read_fields(&items[i], text, text + length, a));
-    const bool off = (i == RRC && !trine__augments_resized_crop(a)) || (i == JITTER && !trine__augments_colors(a));
+    const bool off =
+        (i == RRC && !trine__augments_resized_crop(a)) || (i == JITTER && !trine__augments_colors(a));
     TRINE_CHECK(!off, TRINE_ERR_ARG, "augment: '%s' changes nothing", text);
     return TRINE_OK;
 }
@@ -174,7 +176,8 @@ trine_status trine_augment_parse(const char *text, trine_augment *out)
         TRINE_TRY(trine__list_check("augment", text));
         for (const char *at = text; trine__list_next(&at, one);) TRINE_TRY(read_item(one, &seen, &a));
         TRINE_CHECK(seen, TRINE_ERR_ARG,
-                    "augment: '%s', expected none, or a list of flip, crop, flip-crop, rrc, jitter and erase", text);
+                    "augment: '%s', expected none, or a list of flip, crop, flip-crop, rrc, jitter and erase",
+                    text);
         TRINE_TRY(trine_augment_check(&a));
     }
     *out = a;

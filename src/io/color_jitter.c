@@ -90,8 +90,7 @@ static void from_hsv(const int hsv[3], unsigned char *rgb)
     const unsigned char v = (unsigned char)hsv[2],
                         p = (unsigned char)round((double)value * (1.0 - (double)part)),
                         q = (unsigned char)round((double)value * (1.0 - (double)(part * rest))),
-                        t = (unsigned char)round((double)value *
-                                                 (1.0 - (double)part * (1.0 - (double)rest)));
+                        t = (unsigned char)round((double)value * (1.0 - (double)part * (1.0 - (double)rest)));
     const unsigned char colors[6][3] = {{v, t, p}, {q, v, p}, {p, v, t}, {p, q, v}, {t, p, v}, {v, p, q}};
     for (int c = 0; c < 3; c++) rgb[c] = colors[sixth % 6][c];
 }
@@ -121,10 +120,18 @@ void trine__image_jitter(trine_image *image, const trine__jitter *jitter)
         const double factor = jitter->factor[change];
         if (isnan(factor)) continue;
         switch (change) {
-        case TRINE__BRIGHTNESS: blend_with(image, 0, (float)factor); break;
-        case TRINE__CONTRAST: blend_with(image, mean_grey(image), (float)factor); break;
-        case TRINE__SATURATION: saturate(image, (float)factor); break;
-        default: turn_hue(image, factor); break;
+        case TRINE__BRIGHTNESS:
+            blend_with(image, 0, (float)factor);
+            break;
+        case TRINE__CONTRAST:
+            blend_with(image, mean_grey(image), (float)factor);
+            break;
+        case TRINE__SATURATION:
+            saturate(image, (float)factor);
+            break;
+        default:
+            turn_hue(image, factor);
+            break;
         }
     }
 }

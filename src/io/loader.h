@@ -33,10 +33,10 @@ typedef struct trine__loader_options {
     const trine_dataset *dataset; /* outlives the loader */
     trine_preprocess preprocess;
     trine_augment augment; /* valid: trine_augment_check() */
-    uint64_t seed;      /* augmentation stream = (seed, a row's batch, its slot) */
-    int batch_capacity; /* most images of a batch */
-    size_t first_batch; /* number of the first batch to plan and deliver: where a resumed run goes on */
-    int threads;        /* workers, >= 1 */
+    uint64_t seed;         /* augmentation stream = (seed, a row's batch, its slot) */
+    int batch_capacity;    /* most images of a batch */
+    size_t first_batch;    /* number of the first batch to plan and deliver: where a resumed run goes on */
+    int threads;           /* workers, >= 1 */
     trine__on_bad_image on_bad;
     trine__loader_plan plan;
     void *plan_user;

@@ -284,7 +284,8 @@ static trine_status cut(const trine_image *image, const trine__window *w, trine_
     const trine__window part = shown(w, image->width, image->height);
     TRINE_TRY(trine__image_new("augment", (uint64_t)w->width, (uint64_t)w->height, out));
     for (int y = 0; y < part.height; y++)
-        memcpy(out->rgb + ((size_t)(part.top - w->top + y) * (size_t)w->width + (size_t)(part.left - w->left)) * 3,
+        memcpy(out->rgb +
+                   ((size_t)(part.top - w->top + y) * (size_t)w->width + (size_t)(part.left - w->left)) * 3,
                image->rgb + ((size_t)(part.top + y) * (size_t)image->width + (size_t)part.left) * 3,
                (size_t)part.width * 3);
     return TRINE_OK;

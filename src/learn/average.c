@@ -136,8 +136,8 @@ static trine_status exchange(trine__average *a, trine_stream *stream)
 trine_status trine__average_exchange(trine__average *a, trine_stream *stream)
 {
     trine__guard guard;
-    TRINE_TRY(trine__guard_begin(&guard, a->net, stream, "trine_trainer_exchange_average",
-                                 TRINE__MAY_NOTHING));
+    TRINE_TRY(
+        trine__guard_begin(&guard, a->net, stream, "trine_trainer_exchange_average", TRINE__MAY_NOTHING));
     for (int i = 0; guard.state && i < a->net->parameter_count; i++)
         if (parameter_moved(a, i)) trine__guard_allow_parameter(&guard, i);
     for (int i = 0; guard.state && i < a->net->spec.unit_count; i++)
@@ -278,7 +278,8 @@ trine_status trine__average_restore(trine__average *a, trine_stream *stream, con
         trine_status status = part == PARAMETERS ? take_parameters(a, state, counts, flat, used)
                                                  : take_statistics(a, state, flat, used);
         if (status == TRINE_OK && load)
-            status = trine_buffer_write(stream, a->values[part], 0, flat, floats_of(a->net, part) * sizeof *flat);
+            status =
+                trine_buffer_write(stream, a->values[part], 0, flat, floats_of(a->net, part) * sizeof *flat);
         free(flat);
         TRINE_TRY(status);
     }

@@ -404,8 +404,9 @@ trine_status trine_trainer_run(trine_trainer *trainer, trine_step_fn each_step, 
 
 trine_status trine__trainer_check_values(const trine_trainer *t)
 {
-    TRINE_CHECK(!t->average || !trine__average_exchanged(t->average), TRINE_ERR_STATE,
-                "trainer: the network holds the averages; trine_trainer_exchange_average() brings the values back");
+    TRINE_CHECK(
+        !t->average || !trine__average_exchanged(t->average), TRINE_ERR_STATE,
+        "trainer: the network holds the averages; trine_trainer_exchange_average() brings the values back");
     return TRINE_OK;
 }
 

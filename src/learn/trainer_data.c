@@ -21,7 +21,9 @@ static void plan(void *user, size_t batch, trine__loader_row *rows, int capacity
 {
     const trine_trainer *t = user;
     (void)capacity;
-    *count = batch < trine__trainer_first_batch(t, t->steps) ? trine__sampler_batch(t->sampler, batch, t->indices) : 0;
+    *count = batch < trine__trainer_first_batch(t, t->steps)
+                 ? trine__sampler_batch(t->sampler, batch, t->indices)
+                 : 0;
     for (int i = 0; i < *count; i++) rows[i].index = t->indices[i];
 }
 

@@ -17,7 +17,8 @@ trine_status trine__trainer_log_create(trine_trainer *t)
                                   &log->stats));
     const bool norms = triplet && t->options.normalize;
     if (norms)
-        TRINE_TRY(trine_buffer_create(context, TRINE__LOG_SLOTS * batches * batch * sizeof(float), &log->norms));
+        TRINE_TRY(
+            trine_buffer_create(context, TRINE__LOG_SLOTS * batches * batch * sizeof(float), &log->norms));
     for (int h = 0; h < 2; h++) {
         void *memory;
         TRINE_TRY(trine__calloc(TRINE__LOG_HALF * batches, sizeof(int), &memory));
@@ -66,8 +67,7 @@ static trine_step_record make_record(const trine_trainer *t, const trine__log_ha
     const int batches = half->batches[i];
     trine_step_record r = {.step = half->first_step + i + 1, .lr = half->lr[i]};
     sums s = {0};
-    for (int k = 0; k < batches; k++)
-        add_batch(t, half, (size_t)i * (size_t)t->accumulate + (size_t)k, &s);
+    for (int k = 0; k < batches; k++) add_batch(t, half, (size_t)i * (size_t)t->accumulate + (size_t)k, &s);
     r.epoch = (r.step - 1) / t->epoch_steps + 1;
     r.loss = (float)(s.loss / batches);
     if (t->options.objective == TRINE_OBJECTIVE_CLASSIFY) {

@@ -20,9 +20,9 @@
 enum { TRINE__LOG_HALF = 8, TRINE__LOG_SLOTS = 2 * TRINE__LOG_HALF };
 
 typedef struct trine__log_half {
-    trine__event read; /* of the copies below; pending while count > 0 */
-    int count;         /* steps, from first_step on */
-    int first_step;    /* from 0 */
+    trine__event read;            /* of the copies below; pending while count > 0 */
+    int count;                    /* steps, from first_step on */
+    int first_step;               /* from 0 */
     int batches[TRINE__LOG_HALF]; /* of each step */
     double lr[TRINE__LOG_HALF];
     int *images;  /* [TRINE__LOG_HALF][accumulate] */
@@ -81,8 +81,8 @@ struct trine_trainer {
     int steps, epoch_steps, step; /* in all, of an epoch, done */
     int accumulate;               /* most batches of a step, >= 1 */
     size_t epoch_batches;
-    size_t batch; /* the number of the next one */
-    uint64_t skipped;             /* of them, for an overflow in half precision: those that were told of */
+    size_t batch;     /* the number of the next one */
+    uint64_t skipped; /* of them, for an overflow in half precision: those that were told of */
     bool running, failed;
     atomic_bool stop; /* trine_trainer_stop() was called */
 };

@@ -77,9 +77,9 @@ static trine_status keep_features(trine__trunk *t, trine__draws_options *draws, 
     size_t drawn = SIZE_MAX, bytes;
     void *memory;
     const trine_augment *a = &o->loader.augment;
-    *why = o->cache == TRINE_FEATURES_OFF                   ? "features are not kept"
+    *why = o->cache == TRINE_FEATURES_OFF               ? "features are not kept"
            : a->crop || trine__augments_resized_crop(a) ? "random crops hardly ever repeat"
-                                                            : "random changes hardly ever repeat";
+                                                        : "random changes hardly ever repeat";
     if (o->cache == TRINE_FEATURES_OFF || !trine__augment_repeats(a)) return TRINE_OK;
     trine__mul_size(draws->steps, (size_t)o->images.n, &drawn);
     t->rows = drawn < keys ? drawn : keys;

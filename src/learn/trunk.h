@@ -31,8 +31,8 @@ trine_status trine__trunk_create(const trine__trunk_options *options, trine__tru
 trine_shape trine__trunk_shape(const trine__trunk *trunk);
 /* Features and labels of a batch's images, on the device for what is enqueued from now on; batches come in order
  * without gaps. *slot is for trine__trunk_used(). */
-trine_status trine__trunk_next(trine__trunk *trunk, size_t batch, trine_tensor *x, const trine_buffer **labels,
-                               trine__feed_slot **slot);
+trine_status trine__trunk_next(trine__trunk *trunk, size_t batch, trine_tensor *x,
+                               const trine_buffer **labels, trine__feed_slot **slot);
 /* The work that reads the slot has been enqueued. */
 trine_status trine__trunk_used(trine__trunk *trunk, trine__feed_slot *slot);
 size_t trine__trunk_bad_count(trine__trunk *trunk);

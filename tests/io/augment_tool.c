@@ -29,16 +29,17 @@ static trine_status jitter(char *const field[FIELDS], trine_image *image)
 }
 
 /* The same numbers again, for the other side to use. */
-static void print_drawn(const trine_augment *a, trine__random r, int width, int height, const trine__view *view)
+static void print_drawn(const trine_augment *a, trine__random r, int width, int height,
+                        const trine__view *view)
 {
     trine__window part = {0};
     trine__jitter j = {.order = {0, 1, 2, 3}, .factor = {NAN, NAN, NAN, NAN}};
     if (a->flip) trine__preprocess_flips(&r);
     if (trine__augments_resized_crop(a)) part = trine__draw_resized_crop(a, &r, width, height);
     if (trine__augments_colors(a)) j = trine__draw_jitter(a, &r);
-    printf("%d %d %d %d %d %d%d%d%d %.17g %.17g %.17g %.17g %d %d %d %d\n", view->mirrored, part.left, part.top,
-           part.width, part.height, j.order[0], j.order[1], j.order[2], j.order[3], j.factor[0], j.factor[1],
-           j.factor[2], j.factor[3], view->erased.left, view->erased.top, view->erased.width,
+    printf("%d %d %d %d %d %d%d%d%d %.17g %.17g %.17g %.17g %d %d %d %d\n", view->mirrored, part.left,
+           part.top, part.width, part.height, j.order[0], j.order[1], j.order[2], j.order[3], j.factor[0],
+           j.factor[1], j.factor[2], j.factor[3], view->erased.left, view->erased.top, view->erased.width,
            view->erased.height);
 }
 

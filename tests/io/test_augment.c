@@ -170,7 +170,8 @@ START_TEST(grey_and_tiny_images)
         const bool tiny = i % 3 == 0;
         trine_image image = {tiny ? 1 : 5, tiny ? 1 : 3, rgb};
         trine__random r = stream(i);
-        for (int p = 0; p < 15; p++) rgb[3 * p] = rgb[3 * p + 1] = rgb[3 * p + 2] = (unsigned char)(17 * p + i);
+        for (int p = 0; p < 15; p++)
+            rgb[3 * p] = rgb[3 * p + 1] = rgb[3 * p + 2] = (unsigned char)(17 * p + i);
         const trine__jitter j = trine__draw_jitter(&a, &r);
         trine__image_jitter(&image, &j);
         for (int p = 0; p < image.width * image.height; p++)
@@ -217,29 +218,30 @@ START_TEST(bad_texts_are_refused)
 {
     static const struct {
         const char *text, *sentence;
-    } rows[] = {{"", "augment: '', expected none, or a list of"},
-                {"blur", "augment: 'blur', expected none, or a list of flip, crop, flip-crop, rrc, jitter and erase"},
-                {"flip,none", "augment: 'none', expected none, or a list of"},
-                {"flip,flip", "augment: 'flip' is there twice"},
-                {"flip-crop,crop", "augment: 'crop' is there twice"},
-                {"crop,rrc", "augment: crop and rrc exclude each other"},
-                {"flip:p=1", "augment: 'flip:p=1': 'p=1' is nothing that flip has"},
-                {"rrc:size=3", "'size=3' is nothing that rrc has"},
-                {"rrc:scale", "'scale' is nothing that rrc has"},
-                {"rrc:scale=0.5", "augment: 'rrc:scale=0.5': scale=0.5, expected two numbers, A-B"},
-                {"rrc:scale=0.5-x", "expected two numbers, A-B"},
-                {"rrc:scale=0.5-0.2", "augment: rrc:scale=0.5-0.2, expected A-B, 0 <= A <= B <= 1"},
-                {"rrc:scale=0-0", "augment: 'rrc:scale=0-0' changes nothing"},
-                {"rrc:scale=0.5-1.1", "expected A-B, 0 <= A <= B <= 1"},
-                {"rrc:ratio=0-1", "augment: rrc:ratio=0-1, expected A-B, 0 < A <= B"},
-                {"rrc:scale=0.1-1:scale=0.2-1", "says scale twice"},
-                {"jitter:hue=0.6", "augment: jitter:hue=0.6, expected a number from 0 to 0.5"},
-                {"jitter:hue=nan", "augment: "},
-                {"jitter:hue=", "expected a number"},
-                {"jitter:hue=0", "augment: 'jitter:hue=0' changes nothing"},
-                {"jitter:brightness=-1", "augment: "},
-                {"erase:p=2", "augment: erase:p=2, expected a number from 0 to 1"},
-                {"erase:value=1", "augment: 'erase:value=1': value=1, expected 0 or random"}};
+    } rows[] = {
+        {"", "augment: '', expected none, or a list of"},
+        {"blur", "augment: 'blur', expected none, or a list of flip, crop, flip-crop, rrc, jitter and erase"},
+        {"flip,none", "augment: 'none', expected none, or a list of"},
+        {"flip,flip", "augment: 'flip' is there twice"},
+        {"flip-crop,crop", "augment: 'crop' is there twice"},
+        {"crop,rrc", "augment: crop and rrc exclude each other"},
+        {"flip:p=1", "augment: 'flip:p=1': 'p=1' is nothing that flip has"},
+        {"rrc:size=3", "'size=3' is nothing that rrc has"},
+        {"rrc:scale", "'scale' is nothing that rrc has"},
+        {"rrc:scale=0.5", "augment: 'rrc:scale=0.5': scale=0.5, expected two numbers, A-B"},
+        {"rrc:scale=0.5-x", "expected two numbers, A-B"},
+        {"rrc:scale=0.5-0.2", "augment: rrc:scale=0.5-0.2, expected A-B, 0 <= A <= B <= 1"},
+        {"rrc:scale=0-0", "augment: 'rrc:scale=0-0' changes nothing"},
+        {"rrc:scale=0.5-1.1", "expected A-B, 0 <= A <= B <= 1"},
+        {"rrc:ratio=0-1", "augment: rrc:ratio=0-1, expected A-B, 0 < A <= B"},
+        {"rrc:scale=0.1-1:scale=0.2-1", "says scale twice"},
+        {"jitter:hue=0.6", "augment: jitter:hue=0.6, expected a number from 0 to 0.5"},
+        {"jitter:hue=nan", "augment: "},
+        {"jitter:hue=", "expected a number"},
+        {"jitter:hue=0", "augment: 'jitter:hue=0' changes nothing"},
+        {"jitter:brightness=-1", "augment: "},
+        {"erase:p=2", "augment: erase:p=2, expected a number from 0 to 1"},
+        {"erase:value=1", "augment: 'erase:value=1': value=1, expected 0 or random"}};
     for (size_t i = 0; i < TRINE_COUNTOF(rows); i++) {
         trine_augment a = {.flip = 5};
         ASSERT_FAILS(TRINE_ERR_ARG, trine_augment_parse(rows[i].text, &a));

@@ -24,7 +24,8 @@ typedef struct plan {
     int warmup;
     double clip_norm, ema;
     int accumulate;
-    int array, augment, steps, epochs; /* augment 1: flip and crop, 2: flip, 3: all there is but crop; steps or epochs */
+    int array, augment, steps,
+        epochs; /* augment 1: flip and crop, 2: flip, 3: all there is but crop; steps or epochs */
     trine_feature_cache cache_before, cache_after; /* the first break */
     trine_mining mining;
     int memory_size, memory_start;

@@ -117,7 +117,8 @@ START_TEST(averages_of_a_run)
     got = values_of(averaged);
     double most = 0;
     for (size_t i = 0; i < count; i++) {
-        ck_assert_double_eq_tol(got[i], want[i], STEPS * 2 * 6e-8 * (fabs(want[i]) + fabs((double)v[i])) + 1e-12);
+        ck_assert_double_eq_tol(got[i], want[i],
+                                STEPS * 2 * 6e-8 * (fabs(want[i]) + fabs((double)v[i])) + 1e-12);
         most = fmax(most, fabs(want[i] - v[i]));
     }
     ck_assert_double_gt(most, 1e-4);
@@ -151,7 +152,8 @@ START_TEST(exchanges)
     ASSERT_OK(trine_trainer_run_to(t, 2, NULL, NULL));
     ASSERT_OK(trine_resnet_state_hash(net, dev.stream, &before[0], &before[1], NULL));
     ASSERT_OK(trine_resnet_parameter_hashes(net, dev.stream, parameters));
-    const uint64_t version = trine_resnet_parameter_count(net) ? net->params[net->parameter_count - 1].version : 0;
+    const uint64_t version =
+        trine_resnet_parameter_count(net) ? net->params[net->parameter_count - 1].version : 0;
     ASSERT_OK(trine_trainer_exchange_average(t));
     ASSERT_OK(trine_resnet_state_hash(net, dev.stream, &values[0], &values[1], NULL));
     ck_assert(values[0] != before[0] && values[1] != before[1]);
