@@ -85,8 +85,7 @@ int main(int argc, char **argv)
         .classes_per_batch = trine_dataset_class_count(train) < 8 ? trine_dataset_class_count(train) : 8,
         .images_per_class = 8,
         .steps = argc == 6 ? atoi(argv[5]) : 400,
-        .flip = 1,
-        .crop = 1,
+        .augment = {.flip = 1, .crop = 1},
     };
     const char *known = trine_weights_metadata(file, "preprocess"); /* in weights that trine wrote */
     if (failed(known != NULL ? trine_preprocess_from_json(known, &recipe.preprocess)

@@ -31,10 +31,11 @@ typedef struct cli_values {
     const char *margin, *window, *draw_range, *temperature;
     int negative, swap, memory_size, memory_start;
     double fraction, angle, alpha, beta, base, epsilon;
-    int optimizer, nesterov, schedule, augment, feature_cache, feature_memory, checkpoint_activations;
+    int optimizer, nesterov, schedule, feature_cache, feature_memory, checkpoint_activations;
     const char *lr; /* "X", "GLOB=X,..." or both */
-    int warmup;
-    double momentum, weight_decay, clip_norm;
+    const char *augment;
+    int warmup, accumulate;
+    double momentum, weight_decay, clip_norm, ema;
     int save_every, resume;
     int on_collapse;
     const char *report, *log_dir;

@@ -255,14 +255,26 @@ static void release_signals(const struct sigaction old[STOPPING])
     for (int i = 0; i < STOPPING; i++) sigaction(stopping[i], &old[i], NULL);
 }
 
-/* The result, and a state beside it only if it is of this run. */
+/* Of the weights themselves, while the network holds their averages (--ema). */
+static int write_state_of_values(cli_run *run, const cli_resume *resume, const cli_training *training)
+{
+    int code = CLI_OK;
+    CLI_TRY(trine_trainer_exchange_average(training->trainer));
+    CLI_RUN(write_state(run, resume, training));
+    CLI_TRY(trine_trainer_exchange_average(training->trainer));
+cleanup:
+    return code;
+}
+
+/* The result, and a state beside it only if it is of this run. With --ema the network holds the averages from now on. */
 static int save_result(cli_run *run, const cli_resume *resume, const cli_training *training)
 {
     int code = CLI_OK;
+    CLI_TRY(trine_trainer_exchange_average(training->trainer));
     CLI_RUN(cli_save(run, &training->checkpoint));
     if (run->v.out == NULL) return CLI_OK;
     if (run->v.save_every != CLI_UNSET || resume->state != NULL)
-        CLI_RUN(write_state(run, resume, training));
+        CLI_RUN(write_state_of_values(run, resume, training));
     else if (remove(resume->path) == 0)
         cli_talk(run, "%s, of an earlier run, was removed", resume->path);
 cleanup:
@@ -273,7 +285,9 @@ static int save_between(cli_run *run, const cli_resume *resume, cli_training *tr
 {
     int code = CLI_OK;
     training->checkpoint.steps = trine_trainer_step(training->trainer);
+    CLI_TRY(trine_trainer_exchange_average(training->trainer));
     CLI_RUN(cli_write_checkpoint(run, &training->checkpoint));
+    CLI_TRY(trine_trainer_exchange_average(training->trainer));
     CLI_RUN(write_state(run, resume, training));
 cleanup:
     return code;
@@ -316,6 +330,7 @@ int cli_run_training(cli_run *run, const cli_resume *resume, cli_training *train
     if (training->checkpoint.steps == steps) {
         cli_set_text(run->json, "checkpoint", run->v.out);
         cli_print(run, "%s: the run is complete, all %d steps were taken\n", run->v.out, steps);
+        CLI_TRY(trine_trainer_exchange_average(trainer));
         return CLI_OK;
     }
     if (keeps) catch_signals(trainer, old);

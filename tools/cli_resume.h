@@ -48,7 +48,7 @@ typedef struct cli_training {
 /* For note(). */
 int cli_set_note(trine_weights *state, const char *key, const char *text);
 /* Run to the last step, saving on the way as --save-every says, and save the result. SIGINT and SIGTERM save
- * (with --out) and end with CLI_FAILED; a second one is not waited for. */
+ * (with --out) and end with CLI_FAILED; a second one is not waited for. With --ema the network then holds the averages. */
 int cli_run_training(cli_run *run, const cli_resume *resume, cli_training *training);
 
 #endif

@@ -9,7 +9,6 @@
 
 static const char optimizers[] = "sgd|adam|adamw";
 static const char schedules[] = "constant|step|cosine|plateau";
-static const char augments[] = "none|flip|flip-crop";
 
 static const cli_option optimizer_options[] = {
     {"optimizer", CLI_CHOICE, CLI_AT(optimizer), optimizers, NULL, 0, 0,
@@ -31,8 +30,20 @@ static const cli_option optimizer_options[] = {
      "of the learning rate: constant, x 0.1 at 1/2 and 3/4, cosine to 0 (the default), or x 0.1 when the "
      "loss "
      "stands"},
-    {"augment", CLI_CHOICE, CLI_AT(augment), augments, NULL, 0, 0,
+    {"augment", CLI_TEXT, CLI_AT(augment), "LIST", NULL, 0, 0,
+     "none, or random changes: flip, crop (flip-crop: both), "
+     "rrc (a part of the image, resized: [:scale=0.08-1][:ratio=0.75-1.333]), "
+     "jitter (colours: [:brightness=0.4][:contrast=0.4][:saturation=0.4][:hue=0.1]), "
+     "erase (a rectangle: [:p=0.5][:scale=0.02-0.33][:ratio=0.3-3.3][:value=0|random]), such as "
+     "flip,rrc:scale=0.2-1,jitter; "
+     "torchvision's semantics "
      "[flip-crop; finetune: none with --freeze, so that features can be kept, and with --input]"},
+    {"accumulate", CLI_INT, CLI_AT(accumulate), "N", "1", 1, 65536,
+     "batches of a step, whose gradients are averaged; each is mined and normalised by itself"},
+    {"ema", CLI_REAL, CLI_AT(ema), "DECAY", "0", 0, 0.9999999,
+     "keep a running average of the weights, DECAY * average + (1 - DECAY) * weights after every step, "
+     "BatchNorm's running "
+     "statistics included: it is what --out gets and --val measures; 0: no"},
     {"checkpoint-activations", CLI_FLAG, CLI_AT(checkpoint_activations), NULL, NULL, 0, 0,
      "keep only what goes into each block and run blocks again on the way back: less memory, about one "
      "forward pass more time, the same results"},
@@ -88,8 +99,11 @@ int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_tr
     out->clip_norm = v->clip_norm;
     out->warmup = v->warmup != CLI_UNSET ? v->warmup : 0;
     out->schedule = v->schedule != CLI_UNSET ? (trine_schedule)v->schedule : defaults->schedule;
-    out->flip = v->augment != CLI_UNSET ? v->augment >= 1 : defaults->flip;
-    out->crop = v->augment != CLI_UNSET ? v->augment >= 2 : defaults->crop;
+    out->augment = (trine_augment){.flip = defaults->flip, .crop = defaults->crop};
+    if (v->augment != NULL && trine_augment_parse(v->augment, &out->augment) != TRINE_OK)
+        return cli_usage(&run->command->syntax, "--%s", trine_last_error());
+    out->accumulate = v->accumulate;
+    out->ema = v->ema;
     out->checkpoint_activations = v->checkpoint_activations;
     out->seed = v->seed;
     out->threads = v->threads;
@@ -97,6 +111,44 @@ int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_tr
     out->log = cli_log;
     out->log_user = run;
     return CLI_OK;
+}
+
+/* What accumulation does to BatchNorm's running statistics, whose layers mostly have one momentum. */
+static void talk_accumulation(const cli_run *run, int batches)
+{
+    char running[96] = "running ones stay";
+    double first = -1;
+    int one = 1;
+    for (int i = 0; i < trine_resnet_bn_count(run->net); i++) {
+        trine_bn_info info;
+        if (trine_resnet_bn(run->net, i, &info) != TRINE_OK || !info.updates) continue;
+        const double momentum = info.policy == TRINE_BN_CUMULATIVE ? -2 : (double)info.momentum;
+        if (first == -1) first = momentum;
+        one = one && momentum == first;
+    }
+    if (first != -1) snprintf(running, sizeof running, "running ones move %d times a step", batches);
+    cli_talk(run,
+             "accumulate   %d batches a step, the mean of their gradients; BatchNorm's statistics are each "
+             "batch's own, %s",
+             batches, running);
+    if (first >= 0 && one)
+        cli_talk(run, "             (momentum %g acts as %.4g a step)", first, 1 - pow(1 - first, batches));
+}
+
+static void talk_average(const cli_run *run, double decay, int steps)
+{
+    const double begun = pow(decay, steps);
+    cli_talk(run,
+             "ema          %g: --out%s the average of weights and running statistics%s; %.2g %% of it is how "
+             "the run began",
+             decay, run->v.val != NULL ? " and validation get" : " gets",
+             run->v.save_every != CLI_UNSET || run->v.resume ? ", FILE.state the weights themselves" : "",
+             100 * begun);
+    if (begun > 0.05)
+        cli_talk(run,
+                 "warning: %g ^ %d steps = %.2f: much of the average is how the run began; a smaller --ema "
+                 "forgets faster",
+                 decay, steps, begun);
 }
 
 void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *o, int steps)
@@ -113,11 +165,13 @@ void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *o, int 
              cli_choice_name(optimizers, (int)d->kind), o->lr, o->lr_globs != NULL ? "," : "",
              o->lr_globs != NULL ? o->lr_globs : "", more, (double)d->weight_decay,
              cli_choice_name(schedules, (int)o->schedule), warm, clip);
-    char epochs[32] = "";
+    char epochs[32] = "", augment[TRINE_AUGMENT_TEXT] = "";
+    trine_augment_text(&o->augment, augment);
     if (o->epochs > 0) snprintf(epochs, sizeof epochs, " (%d epoch%s)", o->epochs, o->epochs == 1 ? "" : "s");
     cli_talk(run, "run          %d step%s%s, augmentation %s, seed %llu", steps, steps == 1 ? "" : "s",
-             epochs, o->crop ? (o->flip ? "flip and crop" : "crop") : (o->flip ? "flip" : "none"),
-             (unsigned long long)o->seed);
+             epochs, augment, (unsigned long long)o->seed);
+    if (o->accumulate > 1) talk_accumulation(run, o->accumulate);
+    if (o->ema > 0) talk_average(run, o->ema, steps);
     uint64_t planned = 0;
     trine_context_memory(run->context, &planned, NULL);
     cli_set(run->json, "planned_bytes", (double)planned);

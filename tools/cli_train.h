@@ -20,7 +20,7 @@ typedef struct cli_train_defaults {
 int cli_train_options(cli_run *run, const cli_train_defaults *defaults, trine_trainer_options *out);
 /* Does --lr give the rate of parameters that no glob names? */
 int cli_rate_given(const cli_run *run);
-/* Lines on optimizer, schedule, augmentation and device memory: "planned_bytes" of run->json, all that training takes. */
+/* Lines on optimizer, schedule, augmentation, accumulation, average and device memory: "planned_bytes" of run->json, all that training takes. */
 void cli_talk_optimizer(const cli_run *run, const trine_trainer_options *options, int steps);
 /* Lines on device, network, parameters that train and BatchNorm; fills run->json's "batchnorm". */
 void cli_talk_network(const cli_run *run, const char *origin, trine_embedding embedding);

@@ -130,8 +130,11 @@ static int choose(cli_run *run, trine_trainer_options *options)
     if (v->input != NULL && v->labels == NULL)
         return cli_usage(&run->command->syntax, "--input needs --labels");
     if (v->data == NULL && v->input == NULL) return cli_usage(&run->command->syntax, "--data D is needed");
-    if (v->input != NULL && v->augment > 0)
+    if (v->input != NULL && v->augment != NULL && strcmp(v->augment, "none") != 0)
         return cli_usage(&run->command->syntax, "--augment works on images, not on --input");
+    if (v->input != NULL && v->accumulate > 1)
+        return cli_usage(&run->command->syntax,
+                         "all of --input is the batch: --accumulate does not go with it");
     if (v->input != NULL && (v->classes_per_batch != CLI_UNSET || v->images_per_class != CLI_UNSET))
         return cli_usage(&run->command->syntax, "all of --input is the batch: --classes-per-batch and "
                                                 "--images-per-class do not go with it");
@@ -178,8 +181,9 @@ static int recipe_is_default(const cli_run *run)
     const cli_values *v = &run->v;
     return v->bn == NULL && v->freeze == NULL && v->optimizer == CLI_UNSET && v->lr == NULL &&
            isnan(v->momentum) && isnan(v->weight_decay) && !v->nesterov && v->schedule == CLI_UNSET &&
-           v->augment == CLI_UNSET && v->warmup == CLI_UNSET && v->clip_norm <= 0 && v->steps == CLI_UNSET &&
-           v->epochs == CLI_UNSET && v->classes_per_batch == CLI_UNSET;
+           v->augment == NULL && v->accumulate == 1 && v->ema <= 0 && v->warmup == CLI_UNSET &&
+           v->clip_norm <= 0 && v->steps == CLI_UNSET && v->epochs == CLI_UNSET &&
+           v->classes_per_batch == CLI_UNSET;
 }
 
 static void talk(const cli_run *run, const cli_source *source, const trine_dataset *val,

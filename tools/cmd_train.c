@@ -37,7 +37,7 @@ typedef struct train_job {
     cJSON *epochs;
     cli_training training;
     int epoch, epoch_steps;
-    double images, batch;        /* of an epoch, of a full batch */
+    double images, batch;        /* of an epoch, of a full step */
     double seen, loss, accuracy; /* of the epoch so far: images, and sums over them */
 } train_job;
 
@@ -60,7 +60,7 @@ static int each_step(void *user, const trine_step_record *record, int steps)
     train_job *job = user;
     if (record->epoch != job->epoch) end_epoch(job);
     const double left = job->images - job->epoch_steps * job->batch;
-    const double images = left < job->batch ? left : job->batch; /* an epoch's last batch may be smaller */
+    const double images = left < job->batch ? left : job->batch; /* an epoch's last step may be smaller */
     job->epoch = record->epoch;
     job->epoch_steps++;
     job->seen += images;
@@ -248,7 +248,7 @@ static int train(cli_run *run)
     CLI_RUN(cli_resume_open(run, &resume));
     CLI_RUN(prepare(&job, data, val, &resume, &preprocess, &trainer));
     job.images = (double)trine_dataset_count(data);
-    job.batch = run->v.batch;
+    job.batch = (double)run->v.batch * run->v.accumulate;
     job.training = (cli_training){.trainer = trainer,
                                   .checkpoint = {.preprocess = &preprocess,
                                                  .classes = data,

@@ -3,6 +3,7 @@
 #ifndef TRINE_TRAINER_H
 #define TRINE_TRAINER_H
 
+#include "trine/augment.h"
 #include "trine/image.h"
 #include "trine/loss.h"
 #include "trine/optimizer.h"
@@ -65,10 +66,17 @@ typedef struct trine_trainer_options {
         clip_norm; /**< gradients are scaled down to this norm of all of them together, as torch clip_grad_norm_; 0: no */
     int classes_per_batch; /**< triplet: P, >= 1 */
     int images_per_class; /**< triplet: K, >= 1; a class with fewer gives all before any of them again, which the log is told once */
-    int batch;      /**< classify: images a step, >= 2 */
-    int steps;      /**< > 0; or 0 and epochs */
-    int epochs;     /**< > 0 if steps is 0; an epoch of triplets is ceil(images / (P*K)) steps */
-    int flip, crop; /**< augmentation: horizontal flip; random crop, with which features are not kept */
+    int batch;             /**< classify: images a step, >= 2 */
+    int steps;             /**< > 0; or 0 and epochs */
+    int epochs;            /**< > 0 if steps is 0; an epoch of triplets is ceil(images / (P*K)) batches */
+    trine_augment augment; /**< with anything but flip features are not kept */
+    /** > 0: after every step average = ema * average + (1 - ema) * value, for every parameter and for BatchNorm's running statistics,
+     *  from the values that the run begins with; < 1. Steps work on the values: trine_trainer_exchange_average(). 0: none. */
+    double ema;
+    /** Batches of a step, whose losses and gradients are averaged before the optimizer's step; mining, memory and BatchNorm's statistics see
+     *  one batch at a time, so that running statistics move as often in a step. The last step of an epoch of classification has what
+     *  is left of it. 0: 1. Data sets only, and no temperature that is learnt. */
+    int accumulate;
     trine_feature_cache feature_cache;
     size_t feature_memory;      /**< bytes that features may take in memory; 0: a quarter of the machine's */
     int checkpoint_activations; /**< 1: less memory, more time, the same bits (TRINE_BACKWARD_CHECKPOINT) */
@@ -80,7 +88,7 @@ typedef struct trine_trainer_options {
     void *log_user;
 } trine_trainer_options;
 
-/** What one step measured. Fields of the other objective are 0. */
+/** What one step measured: with `accumulate` means of its batches. Fields of the other objective are 0. */
 typedef struct trine_step_record {
     int step;  /**< from 1 */
     int epoch; /**< from 1 */
@@ -131,11 +139,17 @@ TRINE_API trine_status trine_trainer_run_to(trine_trainer *trainer, int step, tr
  *  or another thread may call it. */
 TRINE_API void trine_trainer_stop(trine_trainer *trainer);
 
+/** With `ema`: the network's values and their averages change places, BatchNorm's counters stay. The network then holds what is meant
+ *  to be used, until the next call brings the values back; meanwhile the trainer neither runs nor saves nor resumes (TRINE_ERR_STATE).
+ *  Nothing without `ema`. Waits. */
+TRINE_API trine_status trine_trainer_exchange_average(trine_trainer *trainer);
+
 /** The run's state between two steps, for a file: what trine_trainer_resume() needs beside the network as
  *  trine_resnet_to_weights() gives it at the same moment. Tensors: "optimizer.P.S" (F32, shaped as P) and "optimizer.P.step" (I64)
  *  for each parameter P that has taken a step, S being PyTorch's name of the moment ("momentum_buffer"; "exp_avg", "exp_avg_sq");
  *  with a memory "memory.count", "memory.next" (I64) and, unless it is empty, "memory.rows" (F32 [count][D]), "memory.labels" (I32);
  *  where the loss learns a temperature "temperature.log" (F32), "temperature.step" (I64) and the moments "temperature.S" (F32);
+ *  with `ema` "average.N" (F32) for each parameter and running statistic N that has moved;
  *  "optimizer.step" (I64) and "schedule" (F64: plateau's learning rate, best mean, bad means; loss sum and count). Metadata: "step",
  *  the network's state hash, the device, and under "run." every setting that decides the arithmetic, measured choices
  *  (trine_trainer_tuning()) where there are any. Equal states give equal

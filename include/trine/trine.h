@@ -27,6 +27,7 @@
  *   context.h    devices, contexts, streams, device memory
  *   weights.h    weights and arrays on the host: safetensors, PyTorch checkpoints, .npy
  *   image.h      images, preprocessing, data sets
+ *   augment.h    random changes of training images
  *   resnet.h     networks: variants, freezing, BatchNorm policies, state hash and state assertion
  *   session.h    plans: forward, backward, optimizer step
  *   survey.h     a look at a data set: sizes, classes, what cannot be read, what is there twice
@@ -51,6 +52,7 @@
 #include "trine/tuning.h"
 #include "trine/weights.h"
 #include "trine/image.h"
+#include "trine/augment.h"
 #include "trine/survey.h"
 #include "trine/conv2d.h"
 #include "trine/batchnorm.h"

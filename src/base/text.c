@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/text.h"
 
+#include <locale.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,17 @@ int trine__shortest_digits(double value, bool single)
         if (single ? (float)decimal == (float)value : decimal == value) break;
     }
     return digits;
+}
+
+bool trine__read_number(const char *text, size_t length, double *out)
+{
+    char number[256], *end; /* with the decimal point of the program's locale, for strtod */
+    if (length >= sizeof number) return false;
+    snprintf(number, sizeof number, "%.*s", (int)length, text);
+    char *point = strchr(number, '.');
+    if (point) *point = localeconv()->decimal_point[0];
+    *out = strtod(number, &end);
+    return *end == '\0' && end != number;
 }
 
 void trine__text_free(trine__text *t)

@@ -20,5 +20,7 @@ void trine__text_free(trine__text *t);
 
 /* Significant digits, for "%.*g", of the shortest decimal that reads back as `value` (as a float if `single`). */
 int trine__shortest_digits(double value, bool single);
+/* All of the `length` characters as a number with a decimal point, whatever the program's locale; false: they are none. */
+bool trine__read_number(const char *text, size_t length, double *out);
 
 #endif

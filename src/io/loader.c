@@ -160,7 +160,7 @@ static trine_status load_image(const trine__loader *l, int index, const trine__l
     TRINE_CHECK_GOTO(width <= TRINE__IMAGE_PIXELS_MAX / height, TRINE_ERR_DATA,
                      "%s: %dx%d pixels become %dx%d by preprocessing, the limit is %d pixels", name,
                      image->width, image->height, width, height, (int)TRINE__IMAGE_PIXELS_MAX);
-    status = trine__preprocess_resize(&o->preprocess, o->augment.flip, o->augment.crop, &random, image, view);
+    status = trine__preprocess_resize(&o->preprocess, &o->augment, &random, image, view);
     if (status != TRINE_OK) {
         trine__fail_context(status, "%s", name);
         goto cleanup;
@@ -290,6 +290,7 @@ static trine_status check_options(const trine__loader_options *o)
                 o->batch_capacity);
     TRINE_CHECK(o->threads >= 1 && o->threads <= 1024, TRINE_ERR_ARG,
                 "loader: %d threads, expected 1 to 1024", o->threads);
+    TRINE_TRY(trine_augment_check(&o->augment));
     return trine__preprocess_check(&o->preprocess);
 }
 
@@ -321,6 +322,7 @@ trine_status trine__loader_create(const trine__loader_options *options, trine__l
     TRINE_TRY(trine__calloc(1, sizeof(trine__loader), &memory));
     trine__loader *l = memory;
     l->options = *options;
+    l->options.augment = trine__augment_complete(&options->augment);
     l->planned = l->delivered = options->first_batch;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->work, NULL);

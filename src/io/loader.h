@@ -6,15 +6,8 @@
 
 #include <stdbool.h>
 
+#include "trine/augment.h"
 #include "trine/image.h"
-
-typedef struct trine__augment {
-    bool flip; /* horizontal, probability 1/2 */
-    bool
-        crop; /* random instead of centre crop; in a direction where the preprocessing's `crop` leaves no room
-                * (it is 0 or the resized image's side): pad 4 black pixels on both sides and crop back to the
-                * size (He et al. 2016, section 4.2) */
-} trine__augment;
 
 typedef enum trine__on_bad_image {
     TRINE__BAD_FAIL,      /* the first unreadable image fails trine__loader_next() */
@@ -39,11 +32,11 @@ typedef void (*trine__loader_plan)(void *user, size_t batch, trine__loader_row *
 typedef struct trine__loader_options {
     const trine_dataset *dataset; /* outlives the loader */
     trine_preprocess preprocess;
-    trine__augment augment;
-    uint64_t seed;      /* augmentation stream = (seed, a row's batch, its slot) */
-    int batch_capacity; /* most images of a batch */
-    size_t first_batch; /* number of the first batch to plan and deliver: where a resumed run goes on */
-    int threads;        /* workers, >= 1 */
+    trine_augment augment; /* valid: trine_augment_check() */
+    uint64_t seed;         /* augmentation stream = (seed, a row's batch, its slot) */
+    int batch_capacity;    /* most images of a batch */
+    size_t first_batch;    /* number of the first batch to plan and deliver: where a resumed run goes on */
+    int threads;           /* workers, >= 1 */
     trine__on_bad_image on_bad;
     trine__loader_plan plan;
     void *plan_user;

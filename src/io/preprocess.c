@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* torchvision's Resize(int), Pad, CenterCrop, ToTensor and Normalize. Only the resize makes an image: padding
- * and cropping are a window over it, and scaling and normalising a table of 256 values per channel, computed
- * in float32 in torchvision's order so that the values are its values. */
+/* torchvision's Resize(int), Pad, CenterCrop, ToTensor and Normalize, and the place of each random change among
+ * them. Only the resize makes an image (and what colours are changed in): padding and cropping are a window over
+ * it, and scaling and normalising a table of 256 values per channel, computed in float32 in torchvision's order
+ * so that the values are its values. */
 #include "io/preprocess.h"
 
 #include <limits.h>
@@ -244,6 +245,7 @@ void trine__preprocess_write(const trine_preprocess *p, const trine_image *resiz
         write_line(rgb, inside ? first : 0, inside ? end : 0, w->width, view->mirrored, table,
                    out + (size_t)y * (size_t)w->width, plane);
     }
+    trine__erase(out, w->width, w->height, &view->erased, view->noisy ? &view->noise : NULL);
 }
 
 bool trine__preprocess_flips(trine__random *random)
@@ -259,14 +261,13 @@ static trine__window shown(const trine__window *w, int width, int height)
                            clamp(w->top + w->height, height) - top};
 }
 
-/* *resized stays empty where nothing is resized. */
-static trine_status resize(const trine_preprocess *p, const trine_image *image, bool flip, bool crop,
+/* Choose the view of a resize, pad and crop. *resized stays empty where nothing is resized. */
+static trine_status resize(const trine_preprocess *p, const trine_image *image, bool crop,
                            trine__random *random, trine__view *view, trine_image *resized)
 {
     int width, height;
     trine__window *w = &view->window;
     resized_size(p, image->width, image->height, &width, &height);
-    view->mirrored = flip && trine__preprocess_flips(random);
     window_side(p, width, crop, random, &w->width, &w->left);
     window_side(p, height, crop, random, &w->height, &w->top);
     if (width == image->width && height == image->height) return TRINE_OK;
@@ -278,23 +279,81 @@ static trine_status resize(const trine_preprocess *p, const trine_image *image, 
     return TRINE_OK;
 }
 
-trine_status trine__preprocess_resize(const trine_preprocess *p, bool flip, bool crop, trine__random *random,
-                                      trine_image *image, trine__view *view)
+/* The window's pixels, black outside the image. */
+static trine_status cut(const trine_image *image, const trine__window *w, trine_image *out)
+{
+    const trine__window part = shown(w, image->width, image->height);
+    TRINE_TRY(trine__image_new("augment", (uint64_t)w->width, (uint64_t)w->height, out));
+    for (int y = 0; y < part.height; y++)
+        memcpy(out->rgb +
+                   ((size_t)(part.top - w->top + y) * (size_t)w->width + (size_t)(part.left - w->left)) * 3,
+               image->rgb + ((size_t)(part.top + y) * (size_t)image->width + (size_t)part.left) * 3,
+               (size_t)part.width * 3);
+    return TRINE_OK;
+}
+
+static trine_status resize_part(const trine_preprocess *p, const trine_augment *augment,
+                                const trine_image *image, trine__random *random, trine__view *view,
+                                trine_image *resized)
+{
+    trine_image part = {0};
+    int width, height;
+    const trine__window w = trine__draw_resized_crop(augment, random, image->width, image->height);
+    trine_preprocess_size(p, image->width, image->height, &width, &height);
+    view->window = (trine__window){0, 0, width, height};
+    TRINE_TRY(cut(image, &w, &part));
+    const trine_status status = trine_image_resize(&part, width, height, resized);
+    trine_image_free(&part);
+    return status;
+}
+
+static void replace(trine_image *image, const trine_image *by)
+{
+    if (!by->rgb) return;
+    trine_image_free(image);
+    *image = *by;
+}
+
+/* Of what the view shows, which becomes the image. */
+static trine_status change_colors(const trine_augment *augment, trine__random *random, trine_image *image,
+                                  trine__view *view)
+{
+    trine_image seen = {0};
+    trine__window *w = &view->window;
+    const trine__jitter jitter = trine__draw_jitter(augment, random);
+    if (w->left != 0 || w->top != 0 || w->width != image->width || w->height != image->height)
+        TRINE_TRY(cut(image, w, &seen));
+    replace(image, &seen);
+    w->left = w->top = 0;
+    trine__image_jitter(image, &jitter);
+    return TRINE_OK;
+}
+
+trine_status trine__preprocess_resize(const trine_preprocess *p, const trine_augment *augment,
+                                      trine__random *random, trine_image *image, trine__view *view)
 {
     trine_image resized = {0};
-    TRINE_TRY(resize(p, image, flip, crop, random, view, &resized));
-    if (!resized.rgb) return TRINE_OK;
-    trine_image_free(image);
-    *image = resized;
+    *view = (trine__view){.mirrored = augment->flip && trine__preprocess_flips(random)};
+    if (trine__augments_resized_crop(augment))
+        TRINE_TRY(resize_part(p, augment, image, random, view, &resized));
+    else
+        TRINE_TRY(resize(p, image, augment->crop, random, view, &resized));
+    replace(image, &resized);
+    if (trine__augments_colors(augment)) TRINE_TRY(change_colors(augment, random, image, view));
+    if (augment->erase > 0) {
+        view->erased = trine__draw_erasing(augment, random, view->window.width, view->window.height);
+        view->noisy = augment->erase_random;
+        view->noise = *random;
+    }
     return TRINE_OK;
 }
 
 trine_status trine_preprocess_apply(const trine_preprocess *p, const trine_image *image, float *out)
 {
     trine_image resized = {0};
-    trine__view view;
+    trine__view view = {0};
     TRINE_TRY(trine__preprocess_check(p));
-    TRINE_TRY(resize(p, image, false, false, NULL, &view, &resized));
+    TRINE_TRY(resize(p, image, false, NULL, &view, &resized));
     trine__preprocess_write(p, resized.rgb ? &resized : image, &view, out);
     trine_image_free(&resized);
     return TRINE_OK;

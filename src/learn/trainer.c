@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "io/augment.h"
 #include "learn/trainer_private.h"
 #include "net/session_private.h"
 #include "net/state_guard.h"
 
 enum { MAX_BLOCK = 16, PLATEAU_STEPS = 100 }; /* channels of the widest layout block; steps of a mean */
+enum { MAX_BATCHES = 65536 };                 /* of a step */
 
 static trine_status check_options(const trine_trainer_options *o, bool array)
 {
@@ -33,6 +35,18 @@ static trine_status check_options(const trine_trainer_options *o, bool array)
     TRINE_CHECK(o->memory_size >= 0 && o->memory_start >= 0, TRINE_ERR_ARG,
                 "trainer: a memory of %d embeddings from step %d on, expected 0 or more", o->memory_size,
                 o->memory_start);
+    TRINE_CHECK(o->ema >= 0 && o->ema < 1, TRINE_ERR_ARG,
+                "trainer: a running average of decay %g, expected 0 (none) or a number below 1", o->ema);
+    TRINE_CHECK(o->accumulate >= 0 && o->accumulate <= MAX_BATCHES, TRINE_ERR_ARG,
+                "trainer: %d batches a step, expected 0 (one) to %d", o->accumulate, (int)MAX_BATCHES);
+    TRINE_CHECK(!array || o->accumulate <= 1, TRINE_ERR_ARG,
+                "trainer: %d batches a step, but all of an array is one batch", o->accumulate);
+    TRINE_CHECK(o->accumulate <= 1 || o->objective != TRINE_OBJECTIVE_TRIPLET ||
+                    !o->triplet.learn_temperature,
+                TRINE_ERR_ARG,
+                "trainer: %d batches a step, but a temperature that is learnt takes one step for each batch",
+                o->accumulate);
+    TRINE_TRY(trine_augment_check(&o->augment));
     if (array) return TRINE_OK;
     TRINE_CHECK(o->threads >= 0, TRINE_ERR_ARG, "trainer: %d threads, expected 0 or more", o->threads);
     if (o->objective == TRINE_OBJECTIVE_CLASSIFY) {
@@ -87,8 +101,8 @@ static void tell_small_classes(const trine_trainer *t)
     if (single > 0)
         snprintf(ones, sizeof ones, "; %d %s one image, whose only positives are %s", single,
                  single == 1 ? "has" : "have",
-                 o->flip || o->crop ? "its own copies, augmented in other ways"
-                                    : "copies of itself at distance 0");
+                 trine__augments(&o->augment) ? "its own copies, augmented in other ways"
+                                              : "copies of itself at distance 0");
     snprintf(text, sizeof text,
              "%d class%s fewer than the %d images of a batch: all of them come before one comes again%s",
              fewer, fewer == 1 ? " has" : "es have", k, ones);
@@ -176,6 +190,7 @@ static trine_status open_network(trine_trainer *t)
     TRINE_CHECK(o->warmup < t->steps, TRINE_ERR_ARG, "trainer: a warm-up of %d steps in a run of %d",
                 o->warmup, t->steps);
     TRINE_TRY(trine__trainer_log_create(t));
+    if (o->ema > 0) TRINE_TRY(trine__average_create(t->net, t->stream, o->ema, &t->average));
     return warn_frozen(t);
 }
 
@@ -190,6 +205,7 @@ static trine_status create(trine_resnet *net, trine_stream *stream, const trine_
     t->options = *options;
     t->net = net;
     t->stream = stream;
+    t->accumulate = options->accumulate > 1 ? options->accumulate : 1;
     atomic_init(&t->stop, false);
     *out = t;
     return TRINE_OK;
@@ -258,7 +274,7 @@ void trine_trainer_stop(trine_trainer *trainer)
 static trine_status mined_loss(trine_trainer *t, const trine_tensor *e, const trine_buffer *labels, int slot,
                                trine_tensor *d)
 {
-    trine_triplet_set_step(t->triplet, (uint64_t)t->step);
+    trine_triplet_set_step(t->triplet, (uint64_t)t->batch);
     TRINE_TRY(trine_triplet_run(t->triplet, t->stream, e, labels, d, t->log.stats, slot, t->workspace));
     if (!t->memory || t->step + 1 < t->options.memory_start) return TRINE_OK;
     return trine_triplet_memory_add(t->memory, t->stream, e, labels);
@@ -284,9 +300,8 @@ static trine_status classify_loss(trine_trainer *t, const trine_tensor *e, const
     return trine_cross_entropy_run(t->cross_entropy, t->stream, e, labels, d, t->log.stats, slot);
 }
 
-/* Forward, loss, backward, update over one batch. */
-static trine_status run_step(trine_trainer *t, const trine_tensor *x, const trine_buffer *labels, int slot,
-                             double lr)
+/* Forward, loss and backward over one batch. */
+static trine_status run_batch(trine_trainer *t, const trine_tensor *x, const trine_buffer *labels, int slot)
 {
     TRINE_TRY(trine_session_forward(t->session, x));
     const trine_tensor e = trine_session_embedding(t->session);
@@ -295,24 +310,38 @@ static trine_status run_step(trine_trainer *t, const trine_tensor *x, const trin
     TRINE_TRY(t->cross_entropy ? classify_loss(t, &e, labels, slot, &d)
                                : triplet_loss(t, &e, labels, slot, &d));
     TRINE_TRY(trine__trainer_step_temperature(t));
-    trine_gradients_clear(t->gradients);
-    TRINE_TRY(trine_session_backward(t->session, &d, t->gradients));
-    const trine__step_options options = {.rates = t->rates, .clip_norm = (float)t->options.clip_norm};
-    return trine__resnet_step_with(t->net, t->stream, t->optimizer, t->gradients, (float)lr, &options);
+    return trine_session_backward(t->session, &d, t->gradients);
 }
 
-/* From the batch to the record. */
+/* With the mean gradient of the step's batches. */
+static trine_status update(trine_trainer *t, int batches, double lr)
+{
+    const trine__step_options options = {
+        .rates = t->rates, .clip_norm = (float)t->options.clip_norm, .batches = batches};
+    TRINE_TRY(trine__resnet_step_with(t->net, t->stream, t->optimizer, t->gradients, (float)lr, &options));
+    return t->average ? trine__average_update(t->average, t->stream) : TRINE_OK;
+}
+
+/* From the batches to the record. */
 static trine_status next_step(trine_trainer *t, int slot)
 {
-    trine_tensor x;
-    const trine_buffer *labels;
-    trine__feed_slot *fed;
+    const size_t first = trine__trainer_first_batch(t, t->step);
+    const int batches = (int)(trine__trainer_first_batch(t, t->step + 1) - first);
     TRINE_TRY(trine__trainer_refresh_source(t));
-    TRINE_TRY(trine__trainer_next(t, &x, &labels, &fed));
+    trine_gradients_clear(t->gradients);
+    for (int i = 0; i < batches; i++) {
+        trine_tensor x;
+        const trine_buffer *labels;
+        trine__feed_slot *fed;
+        t->batch = first + (size_t)i;
+        TRINE_TRY(trine__trainer_next(t, &x, &labels, &fed));
+        TRINE_TRY(run_batch(t, &x, labels, slot + i));
+        TRINE_TRY(trine__trainer_used(t, fed));
+        TRINE_TRY(trine__trainer_log_batch(t, i, x.shape.n));
+    }
     const double lr = trine__trainer_rate(t);
-    TRINE_TRY(run_step(t, &x, labels, slot, lr));
-    TRINE_TRY(trine__trainer_used(t, fed));
-    TRINE_TRY(trine__trainer_log_end(t, x.shape.n, lr));
+    TRINE_TRY(update(t, batches, lr));
+    TRINE_TRY(trine__trainer_log_end(t, batches, lr));
     t->step++;
     return TRINE_OK;
 }
@@ -374,6 +403,7 @@ trine_status trine_trainer_run_to(trine_trainer *trainer, int step, trine_step_f
                 trainer->steps);
     TRINE_CHECK(!trainer->failed, TRINE_ERR_STATE, "trainer: its run failed at step %d", trainer->step + 1);
     TRINE_CHECK(!trainer->running, TRINE_ERR_STATE, "trainer: it is running: this is its own callback");
+    TRINE_TRY(trine__trainer_check_values(trainer));
     trainer->running = true;
     const trine_status status = run(trainer, step, each_step, user);
     trainer->running = false;
@@ -385,6 +415,21 @@ trine_status trine_trainer_run(trine_trainer *trainer, trine_step_fn each_step, 
 {
     TRINE_CHECK(trainer, TRINE_ERR_ARG, "trainer: missing");
     return trine_trainer_run_to(trainer, trainer->steps, each_step, user);
+}
+
+trine_status trine__trainer_check_values(const trine_trainer *t)
+{
+    TRINE_CHECK(
+        !t->average || !trine__average_exchanged(t->average), TRINE_ERR_STATE,
+        "trainer: the network holds the averages; trine_trainer_exchange_average() brings the values back");
+    return TRINE_OK;
+}
+
+trine_status trine_trainer_exchange_average(trine_trainer *trainer)
+{
+    TRINE_CHECK(trainer, TRINE_ERR_ARG, "trainer: missing");
+    TRINE_CHECK(!trainer->running, TRINE_ERR_STATE, "trainer: it is running: this is its own callback");
+    return trainer->average ? trine__average_exchange(trainer->average, trainer->stream) : TRINE_OK;
 }
 
 const char *trine_trainer_note(const trine_trainer *trainer)
@@ -409,6 +454,7 @@ void trine_trainer_destroy(trine_trainer **trainer)
     free(t->indices);
     trine__trainer_close_rates(t);
     trine__trainer_log_free(t);
+    trine__average_destroy(&t->average);
     trine_optimizer_destroy(&t->optimizer);
     trine_optimizer_destroy(&t->temperature);
     trine_gradients_destroy(&t->gradients);

@@ -9,18 +9,30 @@
 #include "learn/trainer_private.h"
 #include "net/session_private.h"
 
-/* The loader's plan: the sampler's batches, as many as there are steps. */
+size_t trine__trainer_first_batch(const trine_trainer *t, int step)
+{
+    const size_t n = (size_t)t->accumulate, steps = (size_t)t->epoch_steps, at = (size_t)step;
+    if (t->options.objective != TRINE_OBJECTIVE_CLASSIFY) return at * n;
+    return at / steps * t->epoch_batches + at % steps * n; /* an epoch's last step takes what is left of it */
+}
+
+/* The loader's plan: the sampler's batches, as many as the steps have. */
 static void plan(void *user, size_t batch, trine__loader_row *rows, int capacity, int *count)
 {
     const trine_trainer *t = user;
     (void)capacity;
-    *count = batch < (size_t)t->steps ? trine__sampler_batch(t->sampler, batch, t->indices) : 0;
+    *count = batch < trine__trainer_first_batch(t, t->steps)
+                 ? trine__sampler_batch(t->sampler, batch, t->indices)
+                 : 0;
     for (int i = 0; i < *count; i++) rows[i].index = t->indices[i];
 }
 
+/* @param epoch batches */
 static trine_status count_steps(trine_trainer *t, size_t epoch)
 {
     const trine_trainer_options *o = &t->options;
+    t->epoch_batches = epoch;
+    epoch = (epoch + (size_t)t->accumulate - 1) / (size_t)t->accumulate;
     TRINE_CHECK(epoch <= INT_MAX && (o->steps > 0 || epoch <= INT_MAX / (size_t)o->epochs), TRINE_ERR_ARG,
                 "trainer: %d epochs of %zu steps are more than %d steps", o->epochs, epoch, INT_MAX);
     t->epoch_steps = (int)epoch;
@@ -72,10 +84,10 @@ static trine__loader_options loader_options(trine_trainer *t)
     return (trine__loader_options){
         .dataset = t->data,
         .preprocess = o->preprocess,
-        .augment = {.flip = o->flip != 0, .crop = o->crop != 0},
+        .augment = o->augment,
         .seed = o->seed,
         .batch_capacity = t->shape.n,
-        .first_batch = (size_t)t->step,
+        .first_batch = trine__trainer_first_batch(t, t->step),
         .threads = trine__threads(o->threads),
         .on_bad = o->fail_bad ? TRINE__BAD_FAIL : TRINE__BAD_SUBSTITUTE,
         .plan = plan,
@@ -144,7 +156,7 @@ static trine_status open_trunk(trine_trainer *t)
                                           .images = t->shape,
                                           .cache = o->feature_cache,
                                           .memory_bytes = o->feature_memory,
-                                          .steps = (size_t)t->steps,
+                                          .batches = trine__trainer_first_batch(t, t->steps),
                                           .loader = loader_options(t),
                                           .open_sampler = open_sampler,
                                           .sampler_user = t};
@@ -200,7 +212,7 @@ static trine_status check_batch(const trine_trainer *t, const trine__batch *b)
         rows += b->ok[i];
         if (first < 0 && b->ok[i]) first = i;
     }
-    TRINE_CHECK(rows > 0, TRINE_ERR_DATA, "step %d: none of its %d images can be read", t->step + 1,
+    TRINE_CHECK(rows > 0, TRINE_ERR_DATA, "batch %zu: none of its %d images can be read", t->batch + 1,
                 b->count);
     TRINE_CHECK(b->height == t->shape.h && b->width == t->shape.w, TRINE_ERR_DATA,
                 "%s: is %dx%d pixels after preprocessing, but other images are %dx%d",
@@ -224,7 +236,7 @@ trine_status trine__trainer_next(trine_trainer *t, trine_tensor *x, const trine_
 {
     *slot = NULL;
     if (!t->data) return next_of_array(t, x, labels);
-    if (t->trunk) return trine__trunk_next(t->trunk, t->step, x, labels, slot);
+    if (t->trunk) return trine__trunk_next(t->trunk, t->batch, x, labels, slot);
     if (!t->loader) {
         const trine__loader_options options = loader_options(t);
         TRINE_TRY(trine__loader_create(&options, &t->loader));

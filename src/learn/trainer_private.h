@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "io/loader.h"
+#include "learn/average.h"
 #include "learn/feed.h"
 #include "learn/sampler.h"
 #include "learn/schedule.h"
@@ -19,19 +20,20 @@
 enum { TRINE__LOG_HALF = 8, TRINE__LOG_SLOTS = 2 * TRINE__LOG_HALF };
 
 typedef struct trine__log_half {
-    trine__event read; /* of the copies below; pending while count > 0 */
-    int count;         /* steps, from first_step on */
-    int first_step;    /* from 0 */
-    int images[TRINE__LOG_HALF];
+    trine__event read;            /* of the copies below; pending while count > 0 */
+    int count;                    /* steps, from first_step on */
+    int first_step;               /* from 0 */
+    int batches[TRINE__LOG_HALF]; /* of each step */
     double lr[TRINE__LOG_HALF];
-    float stats[TRINE__LOG_HALF * TRINE_TRIPLET_STATS];
-    float *norms; /* [TRINE__LOG_HALF][batch]; NULL where the loss measures them */
+    int *images;  /* [TRINE__LOG_HALF][accumulate] */
+    float *stats; /* [TRINE__LOG_HALF][accumulate][floats] */
+    float *norms; /* [TRINE__LOG_HALF][accumulate][batch]; NULL where the loss measures them */
 } trine__log_half;
 
 typedef struct trine__trainer_log {
-    trine_buffer *stats; /* [TRINE__LOG_SLOTS][floats] */
-    trine_buffer *norms; /* [TRINE__LOG_SLOTS][batch], or NULL */
-    int floats;          /* of a slot of stats */
+    trine_buffer *stats; /* [TRINE__LOG_SLOTS][accumulate][floats] */
+    trine_buffer *norms; /* [TRINE__LOG_SLOTS][accumulate][batch], or NULL */
+    int floats;          /* of a batch's stats */
     int half, filled;    /* the half that fills, and steps in it */
     trine__log_half halves[2];
     double loss_sum; /* of the steps told since it was last cleared */
@@ -77,8 +79,12 @@ struct trine_trainer {
     float *rates;      /* [parameters] of the step */
     double plateau_lr; /* where the plateau began */
     trine__plateau plateau;
+    trine__average *average;      /* or NULL */
     int steps, epoch_steps, step; /* in all, of an epoch, done */
-    uint64_t skipped;             /* of them, for an overflow in half precision: those that were told of */
+    int accumulate;               /* most batches of a step, >= 1 */
+    size_t epoch_batches;
+    size_t batch;     /* the number of the next one */
+    uint64_t skipped; /* of them, for an overflow in half precision: those that were told of */
     bool running, failed;
     atomic_bool stop; /* trine_trainer_stop() was called */
 };
@@ -90,7 +96,9 @@ trine_status trine__trainer_open_data(trine_trainer *t);
 /* Upload the array once; fills shape, steps, epoch_steps. */
 trine_status trine__trainer_open_array(trine_trainer *t, const float *x, const trine_shape *shape,
                                        const int *labels);
-/* What a step reads and what runs it: trunk or loader and feed, and the session. Batches begin at t->step. */
+/* Number of the first batch of a step, which is also how many all earlier steps have. */
+size_t trine__trainer_first_batch(const trine_trainer *t, int step);
+/* What a step reads and what runs it: trunk or loader and feed, and the session. Batches begin at t->step's. */
 trine_status trine__trainer_open_source(trine_trainer *t);
 void trine__trainer_close_source(trine_trainer *t);
 /* The same anew, so that the next batch is that of t->step. */
@@ -99,12 +107,15 @@ trine_status trine__trainer_reopen_source(trine_trainer *t);
 trine_status trine__trainer_refresh_source(trine_trainer *t);
 /* Where the loss is attached. */
 trine_embedding trine__trainer_embedding(const trine_trainer *t);
-/* The next batch as the session takes it, on the device for what is enqueued from now on. *slot is for
+/* Batch t->batch as the session takes it, on the device for what is enqueued from now on. *slot is for
  * trine__trainer_used(). */
 trine_status trine__trainer_next(trine_trainer *t, trine_tensor *x, const trine_buffer **labels,
                                  trine__feed_slot **slot);
 /* The work that reads the batch has been enqueued. */
 trine_status trine__trainer_used(trine_trainer *t, trine__feed_slot *slot);
+
+/* TRINE_ERR_STATE while the network holds the averages. */
+trine_status trine__trainer_check_values(const trine_trainer *t);
 
 /* ---- trainer_rates.c ---- */
 
@@ -145,10 +156,13 @@ trine_status trine__trainer_settings(trine_trainer *t, trine_weights *out, const
 /* ---- trainer_log.c ---- */
 
 trine_status trine__trainer_log_create(trine_trainer *t);
-/* Slot of stats for the next step; tells the callback of steps that are about to be overwritten. */
+/* Slot of stats for the first batch of the next step, those of its others follow; tells the callback of steps that are about to be
+ * overwritten. */
 trine_status trine__trainer_log_begin(trine_trainer *t, trine_step_fn each_step, void *user, int *slot);
+/* Batch i of the step is enqueued. */
+trine_status trine__trainer_log_batch(trine_trainer *t, int i, int images);
 /* The step is enqueued. */
-trine_status trine__trainer_log_end(trine_trainer *t, int images, double lr);
+trine_status trine__trainer_log_end(trine_trainer *t, int batches, double lr);
 /* Wait for all steps and tell the callback. */
 trine_status trine__trainer_log_flush(trine_trainer *t, trine_step_fn each_step, void *user);
 /* The stream must be idle. */

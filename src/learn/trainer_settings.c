@@ -155,6 +155,9 @@ static void run_settings(settings *s, const trine_trainer *t)
     setting_text(s, "lr by name", t->lr_globs ? t->lr_globs : "");
     s->preset = "0";
     setting_real(s, "lr of the temperature", t->temperature ? t->temperature_lr : 0, false);
+    setting_real(s, "ema", o->ema, false);
+    s->preset = "1";
+    setting(s, "accumulate", "%d", t->accumulate);
     s->preset = NULL;
 }
 
@@ -174,18 +177,18 @@ static uint64_t dataset_hash(const trine_dataset *data)
 
 static void data_settings(settings *s, const trine_trainer *t)
 {
-    static const char *const augments[] = {"none", "flip", "crop", "flip-crop"};
     const trine_trainer_options *o = &t->options;
     const trine_status mismatch = s->mismatch;
     if (t->data) {
-        char *preprocess = NULL;
+        char *preprocess = NULL, augment[TRINE_AUGMENT_TEXT] = "";
         if (o->objective == TRINE_OBJECTIVE_CLASSIFY) {
             setting(s, "batch", "%d", o->batch);
         } else {
             setting(s, "classes-per-batch", "%d", o->classes_per_batch);
             setting(s, "images-per-class", "%d", o->images_per_class);
         }
-        setting_choice(s, "augment", augments, (o->flip != 0) + 2 * (o->crop != 0));
+        if (s->status == TRINE_OK) s->status = trine_augment_text(&o->augment, augment);
+        setting_text(s, "augment", augment);
         if (s->status == TRINE_OK) s->status = trine_preprocess_to_json(&o->preprocess, &preprocess);
         if (preprocess) setting_text(s, "preprocess", preprocess);
         free(preprocess);

@@ -113,6 +113,7 @@ static trine_status save(trine_trainer *t, trine_weights **out)
 {
     TRINE_CHECK(!t->failed, TRINE_ERR_STATE, "trainer: its run failed at step %d", t->step + 1);
     TRINE_CHECK(!t->running, TRINE_ERR_STATE, "trainer: it is running, and can be saved between two runs");
+    TRINE_TRY(trine__trainer_check_values(t));
     const double schedule[SCHEDULE_VALUES] = {t->plateau.lr, t->plateau.best, t->plateau.bad, t->log.loss_sum,
                                               t->log.loss_count};
     const int64_t length = SCHEDULE_VALUES;
@@ -129,6 +130,7 @@ static trine_status save(trine_trainer *t, trine_weights **out)
     if (t->net->precision == TRINE_F16) TRINE_TRY_GOTO(save_loss_scale(t, w));
     if (t->memory) TRINE_TRY_GOTO(save_memory(t, w));
     TRINE_TRY_GOTO(trine__trainer_save_temperature(t, w));
+    if (t->average) TRINE_TRY_GOTO(trine__average_save(t->average, t->stream, w));
     TRINE_TRY_GOTO(save_metadata(t, w));
     *out = w;
     return TRINE_OK;
@@ -304,6 +306,7 @@ static trine_status check_state(trine_trainer *t, const trine_weights *state, in
     if (t->net->precision == TRINE_F16) TRINE_TRY(find_loss_scale(state, &used, scale));
     if (t->memory) TRINE_TRY(find_memory(t->memory, state, &used, memory));
     TRINE_TRY(trine__trainer_find_temperature(t, state, step, &used, temperature));
+    if (t->average) TRINE_TRY(trine__average_restore(t->average, t->stream, state, counts, false, &used));
     TRINE_CHECK(used == trine_weights_count(state), TRINE_ERR_FORMAT,
                 "the saved run has %zu tensors, expected %zu", trine_weights_count(state), used);
     *schedule = data; /* aligned to 8 */
@@ -337,6 +340,8 @@ static trine_status resume(trine_trainer *t, const trine_weights *state)
     trine__saved_temperature temperature = {0};
     void *memory;
     trine_status status;
+    size_t averages = 0;
+    TRINE_TRY(trine__trainer_check_values(t));
     TRINE_TRY(trine__trainer_settings(t, NULL, state));
     TRINE_TRY(read_step(t, state, &step));
     TRINE_TRY(trine__calloc((size_t)t->net->parameter_count + 1, sizeof(uint64_t), &memory));
@@ -350,6 +355,8 @@ static trine_status resume(trine_trainer *t, const trine_weights *state)
         TRINE_TRY_GOTO(
             trine__triplet_memory_write(t->memory, t->stream, past.rows, past.labels, past.count, past.next));
     TRINE_TRY_GOTO(trine__trainer_load_temperature(t, &temperature));
+    if (t->average)
+        TRINE_TRY_GOTO(trine__average_restore(t->average, t->stream, state, counts, true, &averages));
     t->plateau = (trine__plateau){schedule[0], schedule[1], (int)schedule[2]};
     t->log.loss_sum = schedule[3];
     t->log.loss_count = (int)schedule[4];

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/augment.h"
 #include "learn/feature_store.h"
 #include "learn/trunk_draws.h"
 #include "net/session_private.h"
@@ -75,8 +76,11 @@ static trine_status keep_features(trine__trunk *t, trine__draws_options *draws, 
                  limit = o->memory_bytes ? o->memory_bytes : trine__feature_memory();
     size_t drawn = SIZE_MAX, bytes;
     void *memory;
-    *why = o->cache == TRINE_FEATURES_OFF ? "features are not kept" : "random crops hardly ever repeat";
-    if (o->cache == TRINE_FEATURES_OFF || o->loader.augment.crop) return TRINE_OK;
+    const trine_augment *a = &o->loader.augment;
+    *why = o->cache == TRINE_FEATURES_OFF               ? "features are not kept"
+           : a->crop || trine__augments_resized_crop(a) ? "random crops hardly ever repeat"
+                                                        : "random changes hardly ever repeat";
+    if (o->cache == TRINE_FEATURES_OFF || !trine__augment_repeats(a)) return TRINE_OK;
     trine__mul_size(draws->steps, (size_t)o->images.n, &drawn);
     t->rows = drawn < keys ? drawn : keys;
     const bool fits = trine__mul_size(t->rows, t->row_floats * sizeof(float), &bytes) && bytes <= limit;
@@ -123,7 +127,7 @@ static trine_status open_data(trine__trunk *t)
     trine__draws_options draws = {.images = trine_dataset_count(o->loader.dataset),
                                   .flip = o->loader.augment.flip,
                                   .seed = o->loader.seed,
-                                  .steps = o->steps};
+                                  .steps = o->batches};
     const char *why;
     void *memory;
     trine_shape micro = o->images;
@@ -218,8 +222,8 @@ static void plan(void *user, size_t batch, trine__loader_row *rows, int capacity
     for (*count = 0; *count < capacity && trine__draws_next(draws, &rows[*count]);) ++*count;
 }
 
-/* Loader and readers, from `step` on. */
-static trine_status start(trine__trunk *t, int step)
+/* Loader and readers, from `batch` on. */
+static trine_status start(trine__trunk *t, size_t batch)
 {
     const trine__trunk_options *o = &t->options;
     trine__loader_options loader = o->loader;
@@ -227,7 +231,7 @@ static trine_status start(trine__trunk *t, int step)
     for (size_t i = 0; i < TRINE_COUNTOF(readers); i++) {
         trine__sampler *sampler;
         trine__draws_options draws = readers[i]->options;
-        draws.first_step = (size_t)step;
+        draws.first_step = batch;
         TRINE_TRY(o->open_sampler(o->sampler_user, &sampler));
         TRINE_TRY(trine__draws_open(readers[i], &draws, sampler));
     }
@@ -292,15 +296,15 @@ static trine_status find(trine__trunk *t, const trine__loader_row *row, size_t *
     return TRINE_OK;
 }
 
-trine_status trine__trunk_next(trine__trunk *t, int step, trine_tensor *x, const trine_buffer **labels,
+trine_status trine__trunk_next(trine__trunk *t, size_t batch, trine_tensor *x, const trine_buffer **labels,
                                trine__feed_slot **slot)
 {
     const trine_dataset *data = t->options.loader.dataset;
-    if (!t->loader) TRINE_TRY(start(t, step));
-    const int count = trine__sampler_batch(t->sampler, (size_t)step, t->indices);
+    if (!t->loader) TRINE_TRY(start(t, batch));
+    const int count = trine__sampler_batch(t->sampler, batch, t->indices);
     int rows = 0;
     for (int i = 0; i < count; i++) {
-        const trine__loader_row row = {t->indices[i], (uint64_t)step, (uint64_t)i};
+        const trine__loader_row row = {t->indices[i], (uint64_t)batch, (uint64_t)i};
         size_t place;
         TRINE_TRY(find(t, &row, &place));
         if (t->absent[place]) continue;
@@ -308,7 +312,7 @@ trine_status trine__trunk_next(trine__trunk *t, int step, trine_tensor *x, const
                t->row_floats * sizeof *t->gathered);
         t->labels[rows++] = trine_dataset_label(data, (size_t)t->indices[i]);
     }
-    TRINE_CHECK(rows > 0, TRINE_ERR_DATA, "step %d: none of its %d images can be read", step + 1, count);
+    TRINE_CHECK(rows > 0, TRINE_ERR_DATA, "batch %zu: none of its %d images can be read", batch + 1, count);
     TRINE_TRY(trine__feed_push(t->features, t->gathered, t->labels, NULL, rows, slot));
     *x = (*slot)->x;
     *labels = (*slot)->labels;

@@ -19,7 +19,7 @@ typedef struct trine__trunk_options {
     trine_shape images; /* of a step, at most */
     trine_feature_cache cache;
     size_t memory_bytes; /* for features in memory; 0: a quarter of the machine's */
-    size_t steps;        /* of the run */
+    size_t batches;      /* of the run */
     /* Data sets: all of the loader's options but batch_capacity and the plan, and what makes the sampler. */
     trine__loader_options loader;
     trine_status (*open_sampler)(const void *user, trine__sampler **out);
@@ -29,10 +29,10 @@ typedef struct trine__trunk_options {
 trine_status trine__trunk_create(const trine__trunk_options *options, trine__trunk **out);
 /* What a step's images become: the tail's input, at most. */
 trine_shape trine__trunk_shape(const trine__trunk *trunk);
-/* Features and labels of a step's images, on the device for what is enqueued from now on; steps come in order
+/* Features and labels of a batch's images, on the device for what is enqueued from now on; batches come in order
  * without gaps. *slot is for trine__trunk_used(). */
-trine_status trine__trunk_next(trine__trunk *trunk, int step, trine_tensor *x, const trine_buffer **labels,
-                               trine__feed_slot **slot);
+trine_status trine__trunk_next(trine__trunk *trunk, size_t batch, trine_tensor *x,
+                               const trine_buffer **labels, trine__feed_slot **slot);
 /* The work that reads the slot has been enqueued. */
 trine_status trine__trunk_used(trine__trunk *trunk, trine__feed_slot *slot);
 size_t trine__trunk_bad_count(trine__trunk *trunk);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Which parameters train and what each BatchNorm layer does: parsing, resolving, reporting; access to the
  * running statistics. */
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/glob.h"
+#include "base/text.h"
 #include "net/state_guard.h"
 
 static const struct {
@@ -87,17 +87,6 @@ cleanup:
     return status;
 }
 
-/* A number with a decimal point, whatever the program's locale. */
-static bool read_number(const char *text, size_t length, double *out)
-{
-    char number[TRINE__ITEM_BYTES], *end; /* with the decimal point of the program's locale, for strtod */
-    snprintf(number, sizeof number, "%.*s", (int)length, text);
-    char *point = strchr(number, '.');
-    if (point) *point = localeconv()->decimal_point[0];
-    *out = strtod(number, &end);
-    return *end == '\0' && end != number;
-}
-
 trine_status trine__parameter_numbers(const trine_resnet *net, const char *what, const char *list,
                                       double *numbers)
 {
@@ -106,7 +95,7 @@ trine_status trine__parameter_numbers(const trine_resnet *net, const char *what,
     for (const char *text = list ? list : ""; trine__list_next(&text, item);) {
         const char *equals = strrchr(item, '=');
         double value = 0;
-        TRINE_CHECK(equals && read_number(equals + 1, strlen(equals + 1), &value) && isfinite(value) &&
+        TRINE_CHECK(equals && trine__read_number(equals + 1, strlen(equals + 1), &value) && isfinite(value) &&
                         value >= 0,
                     TRINE_ERR_ARG, "%s: '%s', expected GLOB=X, X being a number >= 0", what, item);
         snprintf(glob, sizeof glob, "%.*s", (int)(equals - item), item);
@@ -154,7 +143,7 @@ int trine_resnet_allows_tf32(const trine_resnet *net)
 static trine_status parse_number(const char *text, size_t length, bool positive, const char *what, float *out)
 {
     double value;
-    const bool good = read_number(text, length, &value) &&
+    const bool good = trine__read_number(text, length, &value) &&
                       (positive ? (float)value > 0 && isfinite((float)value) : value >= 0 && value <= 1);
     TRINE_CHECK(good, TRINE_ERR_ARG, "bn: %s=%.*s: expected a number %s", what, (int)length, text,
                 positive ? "above 0" : "from 0 to 1");

@@ -103,16 +103,19 @@ static bool next_run(const trine_resnet *net, const trine_gradients *g, const ui
     return true;
 }
 
-/* The factor that clips what was reached, on the device; then it is what optimizers follow. */
-static trine_status clip(const trine_resnet *net, trine_stream *stream, trine_gradients *g,
-                         const uint64_t *counts, float most, const trine_buffer **scaling)
+/* The factor that averages and clips what was reached, on the device; then it is what optimizers follow. */
+static trine_status scale(const trine_resnet *net, trine_stream *stream, trine_gradients *g,
+                          const uint64_t *counts, const trine__step_options *options,
+                          const trine_buffer **scaling)
 {
+    const float factor = options->batches > 1 ? 1.0f / (float)options->batches : 1.0f;
+    const float most = options->clip_norm > 0 ? options->clip_norm : INFINITY;
     run r = {0};
     if (!g->norm) TRINE_TRY(trine__gradient_norm_create(net->context, net->parameter_count, &g->norm));
     trine__gradient_norm_clear(g->norm);
     while (next_run(net, g, counts, NULL, r.end, &r))
         TRINE_TRY(trine__gradient_norm_add(g->norm, stream, g->flat, r.at, r.floats));
-    TRINE_TRY(trine__gradient_norm_clip(g->norm, stream, *scaling, 1.0f, most));
+    TRINE_TRY(trine__gradient_norm_clip(g->norm, stream, *scaling, factor, most));
     *scaling = trine__gradient_norm_buffer(g->norm);
     return TRINE_OK;
 }
@@ -130,7 +133,8 @@ static trine_status step(trine_resnet *net, trine_stream *stream, trine_optimize
     trine_optimizer_advance(optimizer);
     while (scaling && next_run(net, gradients, counts, NULL, r.end, &r))
         TRINE_TRY(trine__loss_scale_check(gradients->scale, stream, gradients->flat, r.at, r.floats));
-    if (options->clip_norm > 0) TRINE_TRY(clip(net, stream, gradients, counts, options->clip_norm, &scaling));
+    if (options->clip_norm > 0 || options->batches > 1)
+        TRINE_TRY(scale(net, stream, gradients, counts, options, &scaling));
     r.end = 0;
     while (next_run(net, gradients, counts, rates, r.end, &r)) {
         const uint64_t number = counts[r.first] + 1;
@@ -160,6 +164,6 @@ trine_status trine_resnet_step(trine_resnet *net, trine_stream *stream, trine_op
                                const trine_gradients *gradients, float lr)
 {
     const trine__step_options plain = {0};
-    /* Without clipping the gradients are only read. */
+    /* Without clipping and averaging the gradients are only read. */
     return trine__resnet_step_with(net, stream, optimizer, (trine_gradients *)gradients, lr, &plain);
 }

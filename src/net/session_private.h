@@ -142,6 +142,7 @@ typedef struct trine__step_options {
     const float *
         rates; /* [parameter_count] >= 0, a learning rate for each parameter (`lr` then only has to be valid); or NULL */
     float clip_norm; /* > 0: gradients are clipped to this norm of all that were reached and train */
+    int batches; /* > 1: the gradients are sums over so many backward passes, and the step takes their mean */
 } trine__step_options;
 trine_status trine__resnet_step_with(trine_resnet *net, trine_stream *stream, trine_optimizer *optimizer,
                                      trine_gradients *gradients, float lr,

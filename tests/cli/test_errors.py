@@ -49,7 +49,10 @@ def usage(folder):
                           (("--mining", "semi-hard", "--window", "x"), "--window"), (("--negative", "easiest"), "easy-positive"),
                           (("--mining", "distance-weighted", "--draw-range", "1,3"), "--draw-range"),
                           (("--memory-size", 9, "--swap"), "--swap"), (("--memory-size", 9, "--loss", "angular"), "angular"),
-                          (("--memory-start", 9), "--memory-size"), (("--beta", 3), "multi-similarity")):
+                          (("--memory-start", 9), "--memory-size"), (("--beta", 3), "multi-similarity"),
+                          (("--augment", "flip,blur"), "--augment: 'blur', expected none, or a list of flip, crop,"),
+                          (("--augment", "crop,rrc"), "--augment: crop and rrc exclude each other"), (("--ema", 1), "--ema"),
+                          (("--accumulate", 0), "--accumulate")):
         Run("finetune", "--weights", base, "--data", data, *options).fails(2, said)
     Run("finetune", "--weights", base, "--data", data, "--out", os.path.join(folder, "x.zip")).fails(2, "x.zip")
     for option in ("--out", "--json"):
@@ -163,6 +166,8 @@ def labels(folder):
     Run("eval", "--weights", base, "--input", x).fails(2, "--labels")
     Run("embed", "--weights", base, "--input", x, "--crop", 8, "--out", y).fails(2, "--crop")
     Run("finetune", "--weights", base, "--input", x, "--labels", y, "--images-per-class", 2).fails(2, "--images-per-class")
+    for option in (("--augment", "jitter"), ("--accumulate", 2)):
+        Run("finetune", "--weights", base, "--input", x, "--labels", y, *option).fails(2, option[0])
     write_npy(x, "<f4", (4, 3, 32, 32), struct.pack("<f", float("nan")) * (4 * 3 * 32 * 32))
     Run("embed", "--weights", base, "--input", x, "--out", os.path.join(folder, "e.npy")).fails(4, x, "NaN")
     with open(images, "wb") as file:

@@ -96,13 +96,23 @@ def stop(arguments, out, step, number):
     return saved
 
 
-def killed_at_random(folder):
+# Everything that a recipe can add.
+RECIPE = ("--augment", "flip,rrc:scale=0.3-1,jitter,erase:value=random", "--ema", 0.9, "--accumulate", 2, "--optimizer", "adamw",
+          "--schedule", "cosine", "--clip-norm", 1)
+
+
+def killed_with_recipe(folder):
+    """The same with averages and steps of several batches."""
+    killed_at_random(folder, RECIPE)
+
+
+def killed_at_random(folder, recipe=()):
     """kill -9 at any moment: what is there is complete, and going on from it ends with the same bytes."""
     seed = int.from_bytes(os.urandom(4), "little")
     print(f"seed {seed}", flush=True)
     draw = random.Random(seed)
     whole, out = os.path.join(folder, "whole.safetensors"), os.path.join(folder, "part.safetensors")
-    arguments = finetune(folder)
+    arguments = finetune(folder, *recipe)
     Run(*arguments, "--out", whole).ok()
     began = time.monotonic()
     Run(*arguments, "--out", out, "--save-every", 1).ok()
@@ -163,6 +173,44 @@ def signals(folder):
     result = Run(*arguments, "--out", out, "--resume", "--json", "-").json()
     assert result["resumed_from"] == STEPS and result["steps"] == [] and result["after"] == expected["after"], result
     assert digest(out) == digest(whole) and digest(out + ".state") == kept
+
+
+def averages(folder):
+    """With --ema the checkpoint holds the averages, on the way, too, and the state the weights; validation measures the averages, of a complete
+    run that is called again, too. The bytes depend on no number of threads."""
+    whole, out, plain = (os.path.join(folder, name + ".safetensors") for name in ("whole", "part", "plain"))
+    data = os.path.join(folder, "data")
+    arguments = finetune(folder, *RECIPE, "--val", data)
+    expected = Run(*arguments, "--threads", 1, "--out", whole, "--json", "-").json()
+    step = stop([*arguments, "--threads", 8, "--out", out, "--save-every", 2], out, 4, signal.SIGTERM)
+    talk = Run(*arguments, "--out", os.path.join(folder, "talk.safetensors"), "--threads", 8, quiet=False).ok().err
+    assert digest(os.path.join(folder, "talk.safetensors")) == digest(whole)
+    for words in ("augmentation flip,rrc:scale=0.3-1,jitter:brightness=0.4:contrast=0.4:saturation=0.4:hue=0.1,erase:p=0.5:value=random",
+                  "accumulate   2 batches a step", "running ones move 2 times a step", "momentum 0.1 acts as 0.19 a step",
+                  "ema          0.9: --out and validation get the average", "8 % of it is how the run began"):
+        assert words in " ".join(talk.split()) or words in talk, (words, talk)
+    result = Run(*arguments, "--out", out, "--resume", "--json", "-").json()
+    assert digest(out) == digest(whole) and result["after"] == expected["after"], result
+    again = Run(*arguments, "--out", out, "--resume", "--json", "-").json()
+    assert again["after"] == expected["after"] and digest(out) == digest(whole), again
+    measured = Run("eval", "--task", "retrieval", "--weights", out, "--data", data, "--distance", "cosine", "--json", "-").json()
+    assert abs(measured["map_at_r"] - expected["after"]["map_at_r"]) < 1e-12, (measured, expected["after"])
+    at = RECIPE.index("--ema")
+    Run(*finetune(folder, *RECIPE[:at], *RECIPE[at + 2:]), "--out", plain).ok()
+    values, averaged, state = (read_safetensors(path) for path in (plain, out, out + ".state"))
+    ours = {name: bytes(state[1][slice(*t["data_offsets"])]) for name, t in state[0].items() if name != "__metadata__"}
+    for name, t in values[0].items():
+        if name == "__metadata__":
+            continue
+        kept = bytes(values[1][slice(*t["data_offsets"])])
+        assert ours["network." + name] == kept, name
+        same = bytes(averaged[1][slice(*averaged[0][name]["data_offsets"])]) == kept
+        assert same == (name.startswith("fc.") or name.endswith("num_batches_tracked")), name
+        assert ("average." + name in ours) == (not same), name
+    Run(*arguments, "--ema", 0.8, "--out", out, "--resume").fails(2, "ema is 0.8 here, but 0.9 in the saved run")
+    Run(*arguments, "--accumulate", 3, "--out", out, "--resume").fails(2, "accumulate is 3 here, but 2 in the saved run")
+    Run(*arguments, "--augment", "rrc", "--out", out, "--resume").fails(2, "augment is rrc:scale=0.08-1 here, but flip,rrc:scale=0.3-1,jitter")
+    assert step < STEPS
 
 
 def half_precision(folder):
@@ -277,5 +325,5 @@ def another_run(folder):
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["long"]:
-        sys.exit(main([killed_at_random]))
-    sys.exit(main([killed_at_random, signals, half_precision, torch_file, classifier, refusals, another_run]))
+        sys.exit(main([killed_at_random, killed_with_recipe]))
+    sys.exit(main([killed_at_random, averages, signals, half_precision, torch_file, classifier, refusals, another_run]))

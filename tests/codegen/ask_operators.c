@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "codegen/ask.h"
 #include "op/gradient_norm.h"
+#include "op/weight_average.h"
 #include "trine/elementwise.h"
 #include "trine/knn.h"
 #include "trine/linear.h"
@@ -198,6 +199,15 @@ static void ask_linear(asker *a, const operands *o, const char *algorithm)
     trine_linear_destroy(&op);
 }
 
+static void ask_weight_average(asker *a, const operands *o)
+{
+    trine__weight_average *op = NULL;
+    snprintf(a->what, sizeof a->what, "averaging weights");
+    must(trine__weight_average_create(a->context, &op));
+    must(trine__weight_average_run(op, a->stream, o->a, o->b, FEATURES * ROWS, 0.99));
+    trine__weight_average_destroy(&op);
+}
+
 void ask_operators(asker *a)
 {
     operands o = {0};
@@ -208,6 +218,7 @@ void ask_operators(asker *a)
     ask_knn(a, &o);
     ask_optimizers(a, &o);
     ask_gradient_norm(a, &o);
+    ask_weight_average(a, &o);
     ask_elementwise(a, &o);
     ask_pools(a, &o);
     ask_linear(a, &o, NULL);

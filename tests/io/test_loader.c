@@ -140,8 +140,10 @@ END_TEST
 
 START_TEST(threads_do_not_matter)
 {
-    static const int crops[] = {0, 7, 11, 20};
-    for (int c = 0; c < 4; c++) {
+    static const int crops[] = {0, 7, 11, 20, 8};
+    for (int c = 0; c < 5; c++) { /* the last with all that there is */
+        trine_augment augment = {.flip = 1, .crop = 1};
+        if (c == 4) ASSERT_OK(trine_augment_parse("flip,rrc,jitter,erase:value=random", &augment));
         uint64_t hash[3];
         static const int threads[3] = {1, 8, 3};
         for (int t = 0; t < 3; t++) {
@@ -149,7 +151,7 @@ START_TEST(threads_do_not_matter)
             trine__loader_options o = options_for(&plan, 203);
             o.preprocess.resize = c == 2 ? 15 : 0;
             o.preprocess.crop = crops[c];
-            o.augment = (trine__augment){true, true};
+            o.augment = augment;
             o.threads = threads[t];
             ck_assert_int_eq(drain(&o, &hash[t]), 203);
             ck_assert(!plan.misplaced);
@@ -158,7 +160,7 @@ START_TEST(threads_do_not_matter)
         struct plan plan;
         trine__loader_options o = options_for(&plan, 203);
         o.preprocess.crop = crops[c];
-        o.augment = (trine__augment){true, true};
+        o.augment = augment;
         o.seed = 43;
         drain(&o, &hash[1]);
         ck_assert_msg(hash[1] != hash[0], "the seed has no effect");
@@ -178,7 +180,7 @@ START_TEST(first_batch_is_where_it_begins)
     for (int i = 0; i < 2; i++) {
         trine__loader_options o = options_for(&plans[i], 33);
         o.plan_user = &plans[i];
-        o.augment = (trine__augment){true, true};
+        o.augment = (trine_augment){.flip = 1, .crop = 1};
         o.first_batch = i ? 2 : 0;
         plans[i].next_batch = o.first_batch;
         plans[i].next = (int)o.first_batch * CAPACITY;
@@ -207,7 +209,7 @@ START_TEST(augmentation)
     struct plan plan;
     trine__loader_options o = options_for(&plan, 2000);
     plan.stride = 0; /* image 0 alone: red is 1 + 16 x, green 1 + 16 y, blue 1; black is 0 */
-    o.augment = (trine__augment){true, true};
+    o.augment = (trine_augment){.flip = 1, .crop = 1};
     o.preprocess = (trine_preprocess){0, 0, 0, {0, 0, 0}, {1 / 255.f, 1 / 255.f, 1 / 255.f}};
     trine__loader *loader;
     trine__batch b;
@@ -247,7 +249,7 @@ START_TEST(crop_without_room)
     struct plan plan;
     trine__loader_options o = options_for(&plan, 1000);
     plan.stride = 0; /* image 0 alone, as above */
-    o.augment = (trine__augment){false, true};
+    o.augment = (trine_augment){.crop = 1};
     o.preprocess = (trine_preprocess){0, 0, 9, {0, 0, 0}, {1 / 255.f, 1 / 255.f, 1 / 255.f}};
     trine__loader *loader;
     trine__batch b;

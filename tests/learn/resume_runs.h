@@ -22,8 +22,10 @@ typedef struct plan {
     double lr;
     const char *lr_globs;
     int warmup;
-    double clip_norm;
-    int array, augment, steps, epochs;             /* augment 1: flip and crop, 2: flip; steps or epochs */
+    double clip_norm, ema;
+    int accumulate;
+    int array, augment, steps,
+        epochs; /* augment 1: flip and crop, 2: flip, 3: all there is but crop; steps or epochs */
     trine_feature_cache cache_before, cache_after; /* the first break */
     trine_mining mining;
     int memory_size, memory_start;
@@ -48,13 +50,15 @@ static inline trine_trainer_options options_for(const plan *p)
         .batch = 7, /* 24 images: 7 + 7 + 7 + 3 */
         .steps = p->steps,
         .epochs = p->epochs,
-        .flip = p->augment != 0,
-        .crop = p->augment == 1,
+        .augment = {.flip = p->augment != 0, .crop = p->augment == 1},
+        .ema = p->ema,
+        .accumulate = p->accumulate,
         .feature_cache = p->cache_before,
         .preprocess = {0, 0, 0, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}},
         .seed = 3,
         .threads = 2,
     };
+    if (p->augment == 3) ASSERT_OK(trine_augment_parse("flip,rrc,jitter,erase:value=random", &o.augment));
     o.triplet = trine_triplet_desc_default(TRINE_LOSS_TRIPLET);
     o.triplet.mining = p->mining;
     o.triplet.margin = 0.5f;

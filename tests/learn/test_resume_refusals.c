@@ -101,7 +101,10 @@ START_TEST(other_options_are_refused)
     REFUSE(o.objective = TRINE_OBJECTIVE_CLASSIFY, TRINE_ERR_ARG, "objective is classify here, but triplet");
     REFUSE(o.classes_per_batch = 2, TRINE_ERR_ARG, "classes-per-batch is 2 here, but 3");
     REFUSE(o.images_per_class = 2, TRINE_ERR_ARG, "images-per-class is 2 here, but 3");
-    REFUSE(o.crop = 0, TRINE_ERR_ARG, "augment is flip here, but flip-crop");
+    REFUSE(o.augment.crop = 0, TRINE_ERR_ARG, "augment is flip here, but flip-crop");
+    REFUSE(o.augment.hue = 0.5, TRINE_ERR_ARG, "augment is flip-crop,jitter:hue=0.5 here, but flip-crop");
+    REFUSE(o.accumulate = 2, TRINE_ERR_ARG, "accumulate is 2 here, but 1");
+    REFUSE(o.ema = 0.5, TRINE_ERR_ARG, "ema is 0.5 here, but 0");
     REFUSE(o.preprocess.std[1] = 0.5f, TRINE_ERR_ARG, "preprocess is {");
     trine_trainer_options o = options_for(p);
     refuse_options(&o, 1, TRINE_ERR_DATA, "hash of the data is");

@@ -331,7 +331,7 @@ START_TEST(folders_train_alike_on_any_threads)
             trine_trainer_options o = options_for((trine_objective)objective, 0);
             o.epochs = 5;
             o.threads = run ? 3 : 1;
-            o.flip = o.crop = 1;
+            o.augment.flip = o.augment.crop = 1;
             o.lr = 0.01;
             train_folders(net, &o, root, &k[run], 1);
             hashes[run] = parameters_hash(net) ^ statistics_hash(net);
@@ -362,7 +362,7 @@ START_TEST(small_classes_are_told)
         trine_trainer *t = NULL;
         trine_trainer_options o = options_for(TRINE_OBJECTIVE_TRIPLET, 1);
         o.images_per_class = k;
-        o.flip = k == 7;
+        o.augment.flip = k == 7;
         ASSERT_OK(trine_trainer_create(net, dev.stream, &o, data, &t));
         const char *want =
             k == 7   ? "5 classes have fewer than the 7 images of a batch: all of them come before one comes "

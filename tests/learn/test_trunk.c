@@ -93,13 +93,13 @@ START_TEST(kept_or_not_the_bytes_are_the_same)
         for (int flip = 0; flip <= 1; flip++) {
             trine_trainer_options o = options_for(&off);
             o.feature_cache = TRINE_FEATURES_OFF;
-            o.flip = flip;
+            o.augment.flip = flip;
             run(root, freezes[f], &o, &off);
             ck_assert_msg(strstr(off.note, "is evaluated at every step") != NULL, "%s", off.note);
             for (int c = TRINE_FEATURES_MEMORY; c <= TRINE_FEATURES_DISK; c++) {
                 o = options_for(&kept);
                 o.feature_cache = (trine_feature_cache)c;
-                o.flip = flip;
+                o.augment.flip = flip;
                 run(root, freezes[f], &o, &kept);
                 ck_assert_msg(strstr(kept.note, c == TRINE_FEATURES_DISK ? "kept on disk" : "kept in memory"),
                               "%s", kept.note);
