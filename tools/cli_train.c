@@ -31,12 +31,11 @@ static const cli_option optimizer_options[] = {
      "loss "
      "stands"},
     {"augment", CLI_TEXT, CLI_AT(augment), "LIST", NULL, 0, 0,
-     "none, or random changes: flip, crop (flip-crop: both), "
-     "rrc (a part of the image, resized: [:scale=0.08-1][:ratio=0.75-1.333]), "
-     "jitter (colours: [:brightness=0.4][:contrast=0.4][:saturation=0.4][:hue=0.1]), "
-     "erase (a rectangle: [:p=0.5][:scale=0.02-0.33][:ratio=0.3-3.3][:value=0|random]), such as "
-     "flip,rrc:scale=0.2-1,jitter; "
-     "torchvision's semantics "
+     "none, or random changes, with what each of them takes: flip; crop; flip-crop (both); "
+     "rrc (a part of the image, resized) :scale=0.08-1 :ratio=0.75-1.333; "
+     "jitter (of colours) :brightness=0.4 :contrast=0.4 :saturation=0.4 :hue=0.1; "
+     "erase (a rectangle) :p=0.5 :scale=0.02-0.33 :ratio=0.3-3.3 :value=0 or random; such as "
+     "flip,rrc:scale=0.2-1,jitter; torchvision's semantics "
      "[flip-crop; finetune: none with --freeze, so that features can be kept, and with --input]"},
     {"accumulate", CLI_INT, CLI_AT(accumulate), "N", "1", 1, 65536,
      "batches of a step, whose gradients are averaged; each is mined and normalised by itself"},

@@ -82,6 +82,18 @@ START_TEST(test_shortest_digits)
 }
 END_TEST
 
+START_TEST(test_read_number)
+{
+    double x = 7;
+    ck_assert(trine__read_number("1.5e-3x", 6, &x) && x == 1.5e-3);
+    ck_assert(trine__read_number("-2", 2, &x) && x == -2);
+    ck_assert(!trine__read_number("", 0, &x) && !trine__read_number("1x", 2, &x));
+    char long_one[400];
+    memset(long_one, '1', sizeof long_one);
+    ck_assert(!trine__read_number(long_one, sizeof long_one, &x));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("text");
@@ -91,6 +103,7 @@ int main(void)
     tcase_add_test(tc, test_bytes);
     tcase_add_test(tc, test_failure);
     tcase_add_test(tc, test_shortest_digits);
+    tcase_add_test(tc, test_read_number);
     suite_add_tcase(suite, tc);
     return check_main(suite);
 }
