@@ -8,13 +8,16 @@
  * ws: distances and thresholds in; matrix 1, the coefficients (not yet divided by the number of terms), and the anchors' sums out.
  * global (LOCAL, N), local (LOCAL, 1): a work-group is an anchor; a work-item owns the columns j = lid mod LOCAL: their slopes as
  * negatives over all positives, then as positives over all negatives, so 2 * positives * negatives steps and no shared sums.
- * -D CB (floats of a vector) LEARN (1: ROW_TURN out)
+ * -D CB (floats of a vector) LEARN (1: ROW_TURN out) PAST (1: swap with a memory, apart, as what it needs costs the others a fifth)
  * host src/op/triplet.c   ref tests/ref/ref_loss.c, ref_triplet.c   source: Hermans et al. 2017, eq. 7, mean over non-zero terms */
 #include "block.clh"
 #include "group.clh"
 #include "triplet.clh"
 #include "triplet_pair.clh"
 #include "triplet_taken.clh"
+#ifndef PAST
+#define PAST 0
+#endif
 
 __kernel void triplet_mine_all(__global const float *restrict e, __global const float *restrict memory, __global float *ws,
                                const int n, const int m, const int d, const int ld, const int distance, const int swap,
@@ -32,27 +35,27 @@ __kernel void triplet_mine_all(__global const float *restrict e, __global const 
     const float temperature = temperature_now(fixed_temperature, learned);
     float turn = 0.0f, loss = 0.0f, active = 0.0f, d_an = 0.0f, d_ap = 0.0f, positives = 0.0f, negatives = 0.0f, slope;
     for (int j = lid; j < m; j += LOCAL) {
-        if (labels[j] != label || j < n || !swap) coef[j] = 0.0f; /* those of remembered positives come from the first work-item */
+        if (!PAST || labels[j] != label || j < n) coef[j] = 0.0f; /* those of remembered positives come from the first work-item */
         if (labels[j] != label && taken(dist[j], j, key, end)) negatives += 1.0f;
     }
     for (int p = 0; p < m; p++) { /* the same for all work-items */
         if (p == i || labels[p] != label) continue;
-        const bool past = swap && p >= n;                                /* it has no row */
+        const bool past = PAST && p >= n;                                /* it has no row */
         __global const float *dist_p = matrix + (size_t)(past ? 0 : p) * m;
         float slopes = 0.0f;
         for (int j = lid; j < m; j += LOCAL) {
             if (labels[j] == label) continue;
             const bool mine = taken(dist[j], j, key, end);
             if ((!swap || past) && !mine) continue;
-            float far = dist[j], share = 1.0f;
-            if (swap) {
-                const float d_pn = !past   ? dist_p[j]
-                                   : j < n ? matrix[(size_t)j * m + p]
-                                           : pair_distance(candidate(e, memory, p, n, ld), candidate(e, memory, j, n, ld),
-                                                           ws[p], ws[j], d, distance);
-                share = share_of(far, d_pn);
-                far = fmin(far, d_pn);
-            }
+#if PAST
+            const float d_pn = !past   ? dist_p[j]
+                               : j < n ? matrix[(size_t)j * m + p]
+                                       : pair_distance(candidate(e, memory, p, n, ld), candidate(e, memory, j, n, ld),
+                                                       ws[p], ws[j], d, distance);
+            const float far = fmin(dist[j], d_pn), share = share_of(dist[j], d_pn);
+#else
+            const float far = swap ? fmin(dist[j], dist_p[j]) : dist[j], share = swap ? share_of(dist[j], dist_p[j]) : 1.0f;
+#endif
             const float value = term(dist[p] - far, margin, temperature, &slope);
             slopes += slope;
             if (mine) {
@@ -75,7 +78,7 @@ __kernel void triplet_mine_all(__global const float *restrict e, __global const 
         __global const float *dist_p = matrix + (size_t)p * m;
         positives += 1.0f;
         d_ap += dist[p];
-        if (swap && p >= n) continue;
+        if (PAST && p >= n) continue;
         float sum = 0.0f;
         for (int j = 0; j < m; j++) {
             if (labels[j] == label || !taken(dist[j], j, key, end)) continue;
@@ -84,7 +87,7 @@ __kernel void triplet_mine_all(__global const float *restrict e, __global const 
         }
         coef[p] = sum;
     }
-    for (int p = lid; p < m && swap && m > n; p += LOCAL) { /* remembered positives, i being the negative */
+    for (int p = lid; p < m && PAST; p += LOCAL) { /* remembered positives, i being the negative */
         if (p < n || labels[p] == label) continue;
         float sum = 0.0f;
         for (int a = 0; a < n; a++) {
