@@ -21,9 +21,11 @@ JPEG = bytes.fromhex(
 
 def usage(folder):
     """Exit 2: commands, options, values."""
-    Run("frobnicate", quiet=False).fails(2, "frobnicate")
+    Run("frobnicate", quiet=False).fails(2, "'frobnicate' (see")
+    Run("finetun", quiet=False).fails(2, "'finetun': is finetune meant?")
     Run(quiet=False).fails(2)
-    Run("train", "--arhc", "resnet18").fails(2, "--arhc")
+    Run("train", "--arhc", "resnet18").fails(2, "'--arhc': is --arch meant?")
+    Run("train", "--frobnicate=3").fails(2, "'--frobnicate=3' (see")
     Run("train", "--arch", quiet=False).fails(2, "--arch")
     Run("bench", "--batch", 0).fails(2, "--batch", "'0'")
     Run("bench", "--batch", "many").fails(2, "many")
