@@ -229,6 +229,47 @@ static int complain(const cli_syntax *syntax, const cli_option *option, const ch
     return cli_usage(syntax, "--%s wants %s, not '%s'", option->name, want, text);
 }
 
+int cli_typing_errors(const char *a, size_t a_length, const char *b)
+{
+    enum { LONGEST = 32 };
+    const size_t b_length = strlen(b);
+    int rows[3][LONGEST + 1]; /* of the table: two before, one before, this one */
+    if (a_length > LONGEST || b_length > LONGEST) return LONGEST;
+    for (size_t j = 0; j <= b_length; j++) rows[0][j] = (int)j;
+    for (size_t i = 1; i <= a_length; i++) {
+        int *row = rows[i % 3], *above = rows[(i + 2) % 3], *higher = rows[(i + 1) % 3];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= b_length; j++) {
+            int best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            if (above[j] + 1 < best) best = above[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && higher[j - 2] + 1 < best)
+                best = higher[j - 2] + 1;
+            row[j] = best;
+        }
+    }
+    return rows[a_length % 3][b_length];
+}
+
+/* An option that there is not, and the one that may be meant. */
+static int unknown_option(const cli_syntax *syntax, const char *word, size_t length)
+{
+    const char *nearest = NULL;
+    int errors = CLI_TYPING_ERRORS + 1;
+    for (size_t s = 0; s <= syntax->section_count; s++) {
+        const cli_section *section = section_at(syntax, s);
+        for (size_t i = 0; i < section->count; i++) {
+            const int found = cli_typing_errors(word + 2, length, section->options[i].name);
+            if (found < errors && found < (int)length) {
+                nearest = section->options[i].name;
+                errors = found;
+            }
+        }
+    }
+    return cli_usage(syntax, nearest != NULL ? "unknown option '%s': is --%s meant?" : "unknown option '%s'",
+                     word, nearest);
+}
+
 int cli_parse(const cli_syntax *syntax, int argc, char **argv, cli_values *values, const char **arguments,
               int *argument_count)
 {
@@ -256,7 +297,7 @@ int cli_parse(const cli_syntax *syntax, int argc, char **argv, cli_values *value
         const size_t length = strcspn(word + 2, "=");
         const char *text = word[2 + length] == '=' ? word + 2 + length + 1 : NULL;
         const cli_option *option = find(syntax, word + 2, length);
-        if (option == NULL) return cli_usage(syntax, "unknown option '%s'", word);
+        if (option == NULL) return unknown_option(syntax, word, length);
         const bool is_flag = option->kind == CLI_FLAG || option->kind == CLI_NO;
         if (is_flag && text != NULL) return cli_usage(syntax, "--%s takes no value", option->name);
         if (!is_flag && text == NULL) {

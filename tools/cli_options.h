@@ -117,6 +117,12 @@ extern const cli_section cli_preprocess_section;
 int cli_parse(const cli_syntax *syntax, int argc, char **argv, cli_values *values, const char **arguments,
               int *argument_count);
 
+/* Letters that are wrong, missing or too many, and neighbours that changed places, between the first `a_length` characters of `a` and
+ * `b` (optimal string alignment, Damerau 1964); a large number where a word has more than 32. */
+int cli_typing_errors(const char *a, size_t a_length, const char *b);
+/* Most of them with which a word may be meant. */
+enum { CLI_TYPING_ERRORS = 2 };
+
 #if defined(__GNUC__)
 #define CLI_PRINTF(a, b) __attribute__((format(printf, a, b)))
 #else

@@ -33,6 +33,23 @@ static const cli_command *find_command(const char *name)
     return NULL;
 }
 
+static int unknown_command(const char *name)
+{
+    const char *nearest = NULL;
+    int errors = CLI_TYPING_ERRORS + 1;
+    for (size_t i = 0; i < CLI_COUNTOF(commands); i++) {
+        const int found = cli_typing_errors(name, strlen(name), commands[i]->syntax.name);
+        if (found < errors && found < (int)strlen(name)) {
+            nearest = commands[i]->syntax.name;
+            errors = found;
+        }
+    }
+    fprintf(stderr, "trine: unknown command '%s'", name);
+    if (nearest != NULL) fprintf(stderr, ": is %s meant?", nearest);
+    fputs(" (see trine --help)\n", stderr);
+    return CLI_USAGE;
+}
+
 static int finish_stdout(int code)
 {
     errno = 0; /* what an earlier write set is gone by now */
@@ -88,9 +105,6 @@ int main(int argc, char **argv)
         return finish_stdout(CLI_OK);
     }
     const cli_command *command = find_command(name);
-    if (command == NULL) {
-        fprintf(stderr, "trine: unknown command '%s' (see trine --help)\n", name);
-        return CLI_USAGE;
-    }
+    if (command == NULL) return unknown_command(name);
     return run_command(command, argc - 2, argv + 2, start);
 }

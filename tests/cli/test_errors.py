@@ -21,9 +21,11 @@ JPEG = bytes.fromhex(
 
 def usage(folder):
     """Exit 2: commands, options, values."""
-    Run("frobnicate", quiet=False).fails(2, "frobnicate")
+    Run("frobnicate", quiet=False).fails(2, "'frobnicate' (see")
+    Run("finetun", quiet=False).fails(2, "'finetun': is finetune meant?")
     Run(quiet=False).fails(2)
-    Run("train", "--arhc", "resnet18").fails(2, "--arhc")
+    Run("train", "--arhc", "resnet18").fails(2, "'--arhc': is --arch meant?")
+    Run("train", "--frobnicate=3").fails(2, "'--frobnicate=3' (see")
     Run("train", "--arch", quiet=False).fails(2, "--arch")
     Run("bench", "--batch", 0).fails(2, "--batch", "'0'")
     Run("bench", "--batch", "many").fails(2, "many")
@@ -48,11 +50,11 @@ def usage(folder):
                           (("--fraction", 0.5), "hardest-fraction"), (("--mining", "semi-hard", "--window", "1,0"), "--window"),
                           (("--mining", "semi-hard", "--window", "x"), "--window"), (("--negative", "easiest"), "easy-positive"),
                           (("--mining", "distance-weighted", "--draw-range", "1,3"), "--draw-range"),
-                          (("--memory-size", 9, "--swap"), "--swap"), (("--memory-size", 9, "--loss", "angular"), "angular"),
                           (("--memory-start", 9), "--memory-size"), (("--beta", 3), "multi-similarity"),
                           (("--augment", "flip,blur"), "--augment: 'blur', expected none, or a list of flip, crop,"),
                           (("--augment", "crop,rrc"), "--augment: crop and rrc exclude each other"), (("--ema", 1), "--ema"),
-                          (("--accumulate", 0), "--accumulate")):
+                          (("--accumulate", 0), "--accumulate"),
+                          (("--accumulate", 2, "--loss", "nt-xent", "--temperature", "learn"), "one step for each batch")):
         Run("finetune", "--weights", base, "--data", data, *options).fails(2, said)
     Run("finetune", "--weights", base, "--data", data, "--out", os.path.join(folder, "x.zip")).fails(2, "x.zip")
     for option in ("--out", "--json"):
