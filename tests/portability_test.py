@@ -28,6 +28,29 @@ CASES = [
 ]
 
 
+def kept(folder):
+    """With --results what passed is not run again, what failed is, and what has never run is told."""
+    suite, results = os.path.join(folder, "suite"), os.path.join(folder, "results")
+    count = f'echo run >>"{folder}/count"; test -e "{folder}/good" || exit 5\n'
+
+    def run():
+        done = subprocess.run([PORTABILITY, "--build", BUILD, "--no-build", "--no-fetch", "--only", "pocl", "--executable", suite, "--once",
+                               "--results", results], check=False, capture_output=True, text=True)
+        with open(os.path.join(folder, "count"), encoding="utf-8") as file:
+            return done.returncode, len(file.readlines()), done.stdout
+
+    with open(suite, "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\n" + SAY + count + GOOD)
+    os.chmod(suite, 0o755)
+    assert run()[:2] == (1, 1)
+    with open(os.path.join(folder, "good"), "w", encoding="utf-8"):
+        pass
+    for _ in range(2):
+        code, runs, text = run()
+        assert (code, runs) == (0, 2) and "  plain forward              2" in text, (code, runs, text)
+        assert "skip: pocl: op/test_batchnorm, " in text and ": not run" in text, text
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         suite, page = os.path.join(folder, "suite"), os.path.join(folder, "page.md")
@@ -47,6 +70,8 @@ def main():
             for words in wanted:
                 assert words in done.stdout and words in text, f"no '{words}':\n{about}"
             assert all(len(line) <= 80 for line in done.stdout.splitlines()), about
+    with tempfile.TemporaryDirectory() as folder:
+        kept(folder)
     print(f"{len(CASES)} suites told apart")
     return 0
 
