@@ -12,7 +12,7 @@
  * pixels a core's own cache holds, go through all blocks before the next.
  * Each tap and channel: KV weight vectors, TW broadcasts, TW*KV fused multiply-adds; only the tile is unrolled, because unrolled
  * taps make compilers share loads across taps and spill. A last tile that would overhang is shifted back and stores its new part.
- * The next channel block's pixels are prefetched, because no hardware prefetcher follows the step from plane to plane.
+ * The next channel blocks' pixels, then the next tile's, are prefetched, because no hardware prefetcher follows the step from plane to plane.
  * So is what the epilogue adds.
  * POINTWISE: one tap, at 0.
  * Images in NCHW (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the same; one column of
@@ -38,14 +38,19 @@
 #endif
 
 #define AHEAD 1024 /* floats of weights that are prefetched before they are needed */
+#ifdef POINTWISE
+#define NEAR 4 /* channel blocks whose pixels are on their way: memory answers later than one block's products take */
+#else
+#define NEAR 1
+#endif
 
-/* One tap of one channel block: CBI channels of TW pixels, from float `at` of each, which is at PIXEL. */
+/* One tap of one channel block: CBI channels of TW pixels, from float `at` of each, which is at PIXEL. What lies `near` floats on is prefetched. */
 #define DEFINE_MULTIPLY_ADD(NAME, PIXEL)                                                                                       \
-    static inline void NAME(floatV acc[KV][TW], __global const float *const x[TW], const int at, const int x_block,            \
+    static inline void NAME(floatV acc[KV][TW], __global const float *const x[TW], const int at, const int near,               \
                             __global const float *restrict wp)                                                                 \
     {                                                                                                                          \
         if (XS > 1) {                                                                                           \
-            _Pragma("unroll") for (int i = 0; i < TW; i++) PREFETCH(PIXEL + x_block);                                          \
+            _Pragma("unroll") for (int i = 0; i < TW; i++) PREFETCH(PIXEL + near);                                             \
         }                                                                                                                      \
         _Pragma("unroll 1") for (int l = 0; l < CBI; l++, wp += KV * CB)                                                       \
         {                                                                                                                      \
@@ -68,12 +73,12 @@ DEFINE_MULTIPLY_ADD(multiply_add_any, x[i] + at)
 
 /* Pixels side by side take one address: those of all are more than a processor has registers for. */
 static inline void multiply_add(floatV acc[KV][TW], __global const float *const x[TW], const int side_by_side, const int at,
-                                const int x_block, __global const float *restrict wp)
+                                const int near, __global const float *restrict wp)
 {
     if (side_by_side)
-        multiply_add_row(acc, x, at, x_block, wp);
+        multiply_add_row(acc, x, at, near, wp);
     else
-        multiply_add_any(acc, x, at, x_block, wp);
+        multiply_add_any(acc, x, at, near, wp);
 }
 
 /* A pixel of the result: image, row and column. */
@@ -144,12 +149,13 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
         }
 #pragma unroll 1
         for (int c = 0; c < group_in; c++, wc += w_block) {
+            const int near = c + NEAR < group_in ? NEAR * x_block : TW * (IS * XS) - max(group_in - NEAR, 0) * x_block;
 #ifdef POINTWISE
-            multiply_add(acc, xp, side_by_side, c * x_block, x_block, wc);
+            multiply_add(acc, xp, side_by_side, c * x_block, near, wc);
 #else
 #pragma unroll 1
             for (int t = first_tap; t < first_tap + tap_count; t++)
-                multiply_add(acc, xp, side_by_side, c * x_block + taps[t].x, x_block, wc + taps[t].y);
+                multiply_add(acc, xp, side_by_side, c * x_block + taps[t].x, near, wc + taps[t].y);
 #endif
         }
         floatV a[KV], b[KV];

@@ -4,14 +4,14 @@
  * x + x_at [N][in_blocks] of x_block floats, arranged (cl/conv2d_arrange.cl); dy [N][out_blocks][P][Q][CB], a 1x1 convolution's one row
  * partial [splits][groups*group_kb / OKV][group_in][taps][CBI][OKV*KV*CB], every element written, added to if `beta`; conv2d_unpack or
  * conv2d_add_splits adds the splits up, if there are several
- * global (ceil(group_in / c_count) * taps, groups * ceil(group_kb / k_count), splits), local (1, 1, 1): one work-item is one tap of up to
- * c_count x k_count blocks of CBI x KV*CB channels, so that what it reads is used several times while it is near.
- * A block of rows and columns of dy stays in the first-level cache while the channels go by in PARTS of one size, or one more.
+ * global (ceil(group_in / c_count) * ceil(taps / t_count), groups * ceil(group_kb / k_count), splits), local (1, 1, 1): one work-item is up
+ * to t_count taps of up to c_count x k_count blocks of CBI x KV*CB channels. A block of rows and columns of x and dy serves all of
+ * them before the next, from a core's own cache, as do their sums, which lie in `partial`; the channels go by in PARTS of one size, or one
+ * more. The next block is brought near all the while at one pace: what comes from memory at once keeps a core from its own cache.
  * PX pixels have accumulators of their own where a part is small (the stem). No atomics.
- * -D CB CBI XS KV OKV PARTS PX ST BLOCKS
+ * -D CB CBI XS KV OKV PARTS PX ST
  * host src/op/conv2d_direct_gradient.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
-#define AHEAD 32 /* pixels of both sides that are prefetched before they are needed */
 #ifndef CBI
 #define CBI CB /* values of a pixel */
 #endif
@@ -29,9 +29,6 @@
 #endif
 #define SMALL (CBI / PARTS) /* input channels at a time */
 #define LARGE_COUNT (CBI % PARTS) /* parts of one more */
-#ifndef BLOCKS
-#define BLOCKS 16 /* most pairs of channel blocks of a work-item */
-#endif
 #ifndef PX
 #define PX 1 /* pixels in flight */
 #endif
@@ -39,26 +36,30 @@
 #define ST 1 /* pixels of x from one of dy to the next */
 #endif
 
-/* rows x columns pixels of dy into sum, for COUNT channels from l0 on. x and g are those of the first. */
+/* rows x columns pixels of dy into sum, from nothing if `fresh`, for COUNT channels. x, g and sum are those of the first. Every 1 << pace pixels the
+ * next one `ahead` is brought near, `step` floats on. */
 #define DEFINE_PART(NAME, COUNT)                                                                                               \
-    void NAME(__global const float *restrict x, __global const float *restrict g, floatV *sum, const int x_row, const int g_row, \
-              const int plane, const int rows, const int columns, const int l0, __global const float *ahead,                   \
-              const int ahead_row)                                                                                             \
+    void NAME(__global const float *restrict x, __global const float *restrict g, __global float *sum, const int fresh,         \
+              const int x_row, const int g_row, const int plane, const int rows, const int columns,                            \
+              __global const float *ahead, const int ahead_row, const int step, const int pace)                                \
     {                                                                                                                          \
         floatV acc[PX][COUNT][KV];                                                                                             \
-        _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                       \
-        {                                                                                                                      \
-            acc[0][i][v] = sum[(l0 + i) * KV + v];                                                                             \
-            _Pragma("unroll") for (int j = 1; j < PX; j++) acc[j][i][v] = 0.0f;                                                \
+        if (fresh) {                                                                                                           \
+            _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++) acc[0][i][v] = 0.0f; \
+        } else {                                                                                                               \
+            _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++)                   \
+                acc[0][i][v] = LOADV(i * (OKV * KV) + v, sum);                                                                 \
         }                                                                                                                      \
+        _Pragma("unroll") for (int j = 1; j < PX; j++)                                                                         \
+            _Pragma("unroll") for (int i = 0; i < COUNT; i++) _Pragma("unroll") for (int v = 0; v < KV; v++) acc[j][i][v] = 0.0f; \
         _Pragma("unroll 1") for (int y = 0; y < rows; y++)                                                                     \
         {                                                                                                                      \
-            __global const float *xp = x + (size_t)y * x_row + l0;                                                              \
+            __global const float *xp = x + (size_t)y * x_row;                                                                  \
             __global const float *gp = g + (size_t)y * g_row, *ap = ahead + (size_t)y * ahead_row;                             \
             int u = 0;                                                                                                         \
             _Pragma("unroll 1") for (; u + PX <= columns; u += PX, xp += PX * ST * XS, gp += PX * CB)                          \
             {                                                                                                                  \
-                PREFETCH(ap + u * CB);                                                                                         \
+                PREFETCH(ap + (u >> pace) * step);                                                                             \
                 _Pragma("unroll") for (int j = 0; j < PX; j++) _Pragma("unroll") for (int v = 0; v < KV; v++)                  \
                 {                                                                                                              \
                     const floatV d = LOADV(v * plane + j, gp);                                                                 \
@@ -77,7 +78,7 @@
         {                                                                                                                      \
             floatV total = acc[0][i][v];                                                                                       \
             _Pragma("unroll") for (int j = 1; j < PX; j++) total += acc[j][i][v];                                              \
-            sum[(l0 + i) * KV + v] = total;                                                                                    \
+            STOREV(total, i * (OKV * KV) + v, sum);                                                                            \
         }                                                                                                                      \
     }
 
@@ -86,27 +87,42 @@ DEFINE_PART(small, SMALL)
 DEFINE_PART(large, (SMALL + 1))
 #endif
 
-/* Where the next rows and columns have what pass `i` over these brings near: a block of dy, or of x. */
-#define NEXT(i) ((i) < ks * KV ? ga + (size_t)(i) * p * q * CB : xa + (size_t)min((i) - ks * KV, cs - 1) * x_block)
+/* Channel l's part: the pixels, sums and what is brought near meanwhile. `near` is what pass number `pass` has to bring: of the next
+ * block's sides, dy's planes and each tap's x, a 1 << pace-th part. */
+#define PART(NAME, COUNT)                                                                                                      \
+    {                                                                                                                          \
+        const int side = min(pass >> pace, sides - 1), of_x = side - ks * KV, part = pass & ((1 << pace) - 1);                  \
+        const int step = of_x < 0 ? CB : min(CB, ST * XS);                                                                     \
+        __global const float *near = (of_x < 0 ? ga + (size_t)side * p * q * CB                                                \
+                                               : xa + (size_t)(of_x / ts) * x_block + taps[tap + of_x % ts].x) +               \
+                                     part * ((columns >> pace) + 1) * step;                                                    \
+        NAME(xb + l, gb, sb + l * (OKV * KV * CB), fresh, x_row, q * CB, p * q, rows, columns, near, of_x < 0 ? q * CB : x_row, step, \
+             pace);                                                                                                            \
+        l += COUNT;                                                                                                            \
+        pass++;                                                                                                                \
+    }
 
 __kernel void conv2d_direct_backward_weights(__global const float *x, __global const float *restrict dy, __global float *partial,
                                              __global const int2 *restrict taps, const int x_at, const int x_block, const int x_row,
                                              const int batch, const int p, const int q, const int in_blocks, const int group_in,
                                              const int out_blocks, const int group_kb, const int tap_count, const int row_block,
-                                             const int column_block, const int c_count, const int k_count, const int beta)
+                                             const int column_block, const int c_count, const int k_count, const int t_count,
+                                             const int beta)
 {
-    const int tap = (int)get_global_id(0) % tap_count, c = (int)get_global_id(0) / tap_count * c_count;
+    const int t_items = (tap_count + t_count - 1) / t_count, tap = (int)get_global_id(0) % t_items * t_count;
+    const int c = (int)get_global_id(0) / t_items * c_count;
     const int k_items = (group_kb + k_count - 1) / k_count, group = (int)get_global_id(1) / k_items;
     const int kb = group * group_kb + (int)get_global_id(1) % k_items * k_count;
     const int cs = min(c_count, group_in - c), ks = min(k_count, (group + 1) * group_kb - kb); /* blocks of this item */
+    const int ts = min(t_count, tap_count - tap);
     const int split = (int)get_global_id(2), splits = (int)get_global_size(2);
-    const size_t dy_plane = (size_t)KV * p * q * CB;
-    floatV sum[BLOCKS * CBI * KV];
-#pragma unroll 1
-    for (int i = 0; i < BLOCKS * CBI * KV; i++) sum[i] = 0.0f;
+    const size_t dy_plane = (size_t)KV * p * q * CB, kbs = (size_t)(get_global_size(1) / k_items) * group_kb;
+    const int passes = cs * ks * ts * PARTS, sides = ks * KV + cs * ts;
+    int fresh = !beta, pace = 0;
+    while (sides << (pace + 1) <= passes) pace++;
 
     for (int n = split; n < batch; n += splits) {
-        __global const float *xn = x + x_at + (size_t)(n * in_blocks + group * group_in + c) * x_block + taps[tap].x;
+        __global const float *xn = x + x_at + (size_t)(n * in_blocks + group * group_in + c) * x_block;
         __global const float *gn = dy + (size_t)(n * out_blocks + kb * KV) * p * q * CB;
         for (int y = 0; y < p; y += row_block)
             for (int u = 0; u < q; u += column_block) {
@@ -118,32 +134,23 @@ __kernel void conv2d_direct_backward_weights(__global const float *x, __global c
                                            (size_t)u_next * ST * XS;
                 __global const float *ga = gn + (same_image ? 0 : (size_t)splits * out_blocks * p * q * CB) +
                                            ((size_t)y_next * q + u_next) * CB;
+                int pass = 0;
 #pragma unroll 1
-                for (int b = 0; b < cs * ks; b++) {
-                    __global const float *xb = xy + (size_t)(b / ks) * x_block, *gb = gy + b % ks * dy_plane;
-                    floatV *sb = sum + b * (CBI * KV);
-                    int l0 = 0, pass = b;
+                for (int b = 0; b < cs * ks * ts; b++) {
+                    const int k = b / (cs * ts), i = b / ts % cs, t = b % ts;
+                    const size_t block = split * kbs + kb + k;
+                    __global const float *xb = xy + (size_t)i * x_block + taps[tap + t].x, *gb = gy + k * dy_plane;
+                    __global float *sb = partial + ((block / OKV * group_in + c + i) * tap_count + tap + t) * (CBI * OKV * KV * CB) +
+                                         block % OKV * (KV * CB);
+                    int l = 0;
 #if LARGE_COUNT
 #pragma unroll 1
-                    for (; l0 < LARGE_COUNT * (SMALL + 1); l0 += SMALL + 1, pass += cs * ks)
-                        large(xb, gb, sb, x_row, q * CB, p * q, rows, columns, l0, NEXT(pass), pass < ks * KV ? q * CB : x_row);
+                    while (l < LARGE_COUNT * (SMALL + 1)) PART(large, SMALL + 1)
 #endif
 #pragma unroll 1
-                    for (; l0 < CBI; l0 += SMALL, pass += cs * ks)
-                        small(xb, gb, sb, x_row, q * CB, p * q, rows, columns, l0, NEXT(pass), pass < ks * KV ? q * CB : x_row);
+                    while (l < CBI) PART(small, SMALL)
                 }
+                fresh = 0;
             }
-    }
-    const size_t kbs = (size_t)(get_global_size(1) / k_items) * group_kb;
-#pragma unroll 1
-    for (int b = 0; b < cs * ks; b++) {
-        const size_t block = split * kbs + kb + b % ks;
-        __global float *out = partial + ((block / OKV * group_in + c + b / ks) * tap_count + tap) * (CBI * OKV * KV * CB) +
-                              block % OKV * (KV * CB);
-#pragma unroll 1
-        for (int i = 0; i < CBI * KV; i++) {
-            const size_t at = i / KV * (OKV * KV) + i % KV;
-            STOREV(beta ? LOADV(at, out) + sum[b * (CBI * KV) + i] : sum[b * (CBI * KV) + i], at, out);
-        }
     }
 }

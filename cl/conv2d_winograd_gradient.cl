@@ -5,6 +5,7 @@
  * -D CB MO LANES   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_winograd.clh"
+#include "conv2d_winograd_patch.clh"
 
 __kernel void conv2d_winograd_gradient(__global const float *restrict dy, __global float *restrict work, const int m_at, const int p_count,
                                        const int q_count, const int tile_rows, const int tile_columns, const int tiles,
@@ -15,33 +16,12 @@ __kernel void conv2d_winograd_gradient(__global const float *restrict dy, __glob
     __global float *out = work + m_at + tb * PLANES * plane + (size_t)cb * t_count * CB;
     for (int t = 0; t < t_count; t++, out += CB) {
         const int tile = first + tb * t_count + t;
-        const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
-        const int row = at / tile_columns * MO, column = at % tile_columns * MO;
-        __global const float *from = dy + (((size_t)n * blocks + cb) * p_count + row) * q_count * CB + column * CB;
-#pragma unroll 1
-        for (int lane = 0; lane < CB; lane += LANES) {
-            floatL half_way[A * MO];
-#pragma unroll 1
-            for (int j = 0; j < MO; j++) {
-                floatL d[MO], o[A];
-#pragma unroll
-                for (int i = 0; i < MO; i++) {
-                    d[i] = (floatL)(0.0f);
-                    if (tile < tiles && row + i < p_count && column + j < q_count)
-                        d[i] = LOADL(from + (i * q_count + j) * CB + lane);
-                    if (lane == 0) PREFETCH(from + ((p_count + i) * q_count + j) * CB); /* the next channel block's */
-                }
-                winograd_gradient(d, 1, o, 1);
-#pragma unroll
-                for (int i = 0; i < A; i++) half_way[i * MO + j] = o[i];
-            }
-#pragma unroll 1
-            for (int i = 0; i < A; i++) {
-                floatL o[A];
-                winograd_gradient(half_way + i * MO, 1, o, 1);
-#pragma unroll
-                for (int j = 0; j < A; j++) STOREL(o[j], out + (i * A + j) * plane + lane);
-            }
+        if (tile < tiles) {
+            const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
+            winograd_gradient_patch(dy + ((size_t)n * blocks + cb) * p_count * q_count * CB, p_count, q_count, at / tile_columns * MO,
+                                    at % tile_columns * MO, out, plane);
+        } else {
+            for (int p = 0; p < PLANES; p++) STOREV((floatV)(0.0f), 0, out + p * plane);
         }
     }
 }

@@ -5,7 +5,13 @@
 
 #include "op/conv2d_direct.h"
 
-enum { WEIGHT_BLOCKS = 4 /* most blocks of CB channels of a work-item, either side */ };
+enum {
+    MOST_BLOCKS = 16, /* of CB channels of a work-item, either side */
+    SUMS_PART = 8,    /* of local memory, as which CPUs report a core's own cache, for a work-item's sums */
+    SPLIT_COST =
+        8, /* reads that a partial sum takes as long as: written, read and added up in another launch */
+    NOMINAL_BATCH = 8 /* for which a cut is chosen, so that a smaller batch never takes more memory */
+};
 
 /* Blocks of channels that lie side by side in dw where it is laid out as the partial sums; 0 where it is not. */
 static int result_blocks(const trine_conv2d *op, const trine__direct *s)
@@ -42,9 +48,8 @@ trine_status trine__direct_gradient_create(trine_conv2d *op, trine__direct *s, i
         int parts, pixels;
         weight_gradient_tile(op->context, side, values, &parts, &pixels);
         snprintf(options, sizeof options,
-                 "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DOKV=%d -DPARTS=%d -DPX=%d -DST=%d -DBLOCKS=%d", side->cb,
-                 values, side->cbi, side->kv, side_by_side ? side_by_side : 1, parts, pixels, s->step,
-                 WEIGHT_BLOCKS * WEIGHT_BLOCKS / side->kv);
+                 "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DOKV=%d -DPARTS=%d -DPX=%d -DST=%d", side->cb, values,
+                 side->cbi, side->kv, side_by_side ? side_by_side : 1, parts, pixels, s->step);
         TRINE_TRY(trine__kernel_create(op->context, "conv2d_direct_backward_weights", options, &s->kernel));
     }
     return trine__kernel_create(op->context, side_by_side ? "conv2d_add_splits" : "conv2d_unpack",
@@ -53,28 +58,62 @@ trine_status trine__direct_gradient_create(trine_conv2d *op, trine__direct *s, i
 
 /* How the filter gradient is shared out. */
 typedef struct weight_cut {
-    int splits;           /* parts of the batch that get partial sums of their own */
-    int c_count, k_count; /* channel blocks of a work-item */
+    int splits;                    /* parts of the batch that get partial sums of their own */
+    int c_count, k_count, t_count; /* blocks of channels, and taps, of a work-item */
 } weight_cut;
 
-/* As many blocks an item as leave every core busy; narrow layers split the batch too. */
+/* Work-items of a part of the batch. */
+static int items_of(const trine__direct *s, const weight_cut *cut)
+{
+    return trine__ceil_div(s->tap_count, cut->t_count) * s->side.groups *
+           trine__ceil_div(s->side.group_in, cut->c_count) * trine__ceil_div(s->side.group_kb, cut->k_count);
+}
+
+/* Floats that a batch's work-items read of x and dy, and write and read again of partial sums. */
+static double traffic(const trine_conv2d *op, const trine__direct *s, const weight_cut *cut)
+{
+    const trine__direct_sides *side = &s->side;
+    const double pixels = (double)op->p * op->q, image = (double)trine__arrangement_floats(&s->in),
+                 taps = cut->t_count * pixels * side->cbi * s->step,
+                 t_items = trine__ceil_div(s->tap_count, cut->t_count);
+    const double x = trine__ceil_div(side->group_kb, cut->k_count) * side->group_in *
+                     (taps < image ? taps : image),
+                 dy = trine__ceil_div(side->group_in, cut->c_count) * side->group_kb *
+                      (side->kv * side->cb * pixels);
+    return NOMINAL_BATCH * side->groups * t_items * (x + dy) +
+           (cut->splits > 1 ? SPLIT_COST * cut->splits * (double)s->packed_count : 0.0);
+}
+
+/* The blocks that read least, of those whose sums a core's own cache holds and which leave every core busy, with parts of the batch
+ * where the layer alone does not. */
 static weight_cut cut_weights(const trine_conv2d *op, const trine__direct *s, int n)
 {
     const trine__direct_sides *side = &s->side;
-    const int taps = side->grouped ? 1 : s->tap_count, /* that are work-items of their own */
-        wanted = op->context->caps.compute_units * TRINE__DIRECT_ITEMS_PER_UNIT;
-    weight_cut cut = {.c_count = WEIGHT_BLOCKS, .k_count = WEIGHT_BLOCKS / side->kv};
-    for (;;) {
-        const int items = taps * side->groups * trine__ceil_div(side->group_in, cut.c_count) *
-                          trine__ceil_div(side->group_kb, cut.k_count);
-        cut.splits = trine__ceil_div(wanted, items);
-        if (cut.splits > n) cut.splits = n;
-        if (items * cut.splits >= wanted || (cut.c_count == 1 && cut.k_count == 1)) return cut;
-        if (cut.c_count >= cut.k_count)
-            cut.c_count /= 2;
-        else
-            cut.k_count /= 2;
+    const trine__caps *caps = &op->context->caps;
+    const int wanted = caps->compute_units * TRINE__DIRECT_ITEMS_PER_UNIT;
+    if (side->grouped) {
+        const int splits = trine__ceil_div(wanted, side->groups * side->group_kb);
+        return (weight_cut){splits < n ? splits : n, 1, 1, 1};
     }
+    weight_cut best = {.c_count = 1, .k_count = 1, .t_count = 1};
+    best.splits = trine__ceil_div(wanted, items_of(s, &best));
+    if (best.splits > n) best.splits = n;
+    double least = traffic(op, s, &best);
+    const size_t sums =
+        s->packed_count / (size_t)(side->groups * side->group_in * side->group_kb * s->tap_count);
+    for (int c = 1; c <= MOST_BLOCKS && c < 2 * side->group_in; c *= 2)
+        for (int k = 1; k * side->kv <= MOST_BLOCKS && k < 2 * side->group_kb; k *= 2)
+            for (int parts = 1; parts <= s->tap_count; parts++) {
+                weight_cut cut = {0, c, k, trine__ceil_div(s->tap_count, parts)};
+                cut.splits = trine__ceil_div(wanted, items_of(s, &cut));
+                const double cost = traffic(op, s, &cut);
+                if (cut.splits > n || cost >= least ||
+                    (size_t)(c * k * cut.t_count) * sums * sizeof(float) > caps->local_bytes / SUMS_PART)
+                    continue;
+                best = cut;
+                least = cost;
+            }
+    return best;
 }
 
 size_t trine__direct_partial_count(const trine_conv2d *op, const trine__direct *s, int n)
@@ -124,12 +163,13 @@ static trine_status launch_partial(trine_conv2d *op, trine_stream *stream, const
                                trine__arg_i32(2 * TRINE__DIRECT_PIXELS_PER_ITEM),
                                trine__arg_i32(cut->c_count),
                                trine__arg_i32(cut->k_count),
+                               trine__arg_i32(cut->t_count),
                                trine__arg_i32(beta)};
     const size_t c_items = (size_t)trine__ceil_div(side->group_in, cut->c_count),
+                 t_items = (size_t)trine__ceil_div(s->tap_count, cut->t_count),
                  k_items = (size_t)(side->groups * trine__ceil_div(side->group_kb, cut->k_count));
     return trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
-                         trine__grid_tiles(c_items * (size_t)s->tap_count, k_items, (size_t)cut->splits),
-                         label);
+                         trine__grid_tiles(c_items * t_items, k_items, (size_t)cut->splits), label);
 }
 
 trine_status trine__direct_gradient_enqueue(trine_conv2d *op, trine_stream *stream, const trine__direct *s,

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "op/conv2d_winograd_shape.h"
+#include "op/conv2d_winograd.h"
 
 enum {
     CHUNK_BYTES = 8 << 20, /* of transformed patches and products */
@@ -16,20 +16,10 @@ enum {
     MOST_TILES = 8,    /* in a group of the filter gradient, which keeps none in registers */
     ACCUMULATORS = 12, /* that hide a multiply-add's latency */
     MIN_ITEMS_PER_UNIT = 4,
+    UNPACK_CHANNELS = 4,   /* CHANNELS of conv2d_winograd_unpack.cl */
     PRODUCTS_PER_BYTE = 2, /* that a core does while it reads a byte from memory, shared by some images */
     SMALL_BYTES = 1 << 20  /* of transformed filters */
 };
-
-typedef struct winograd_state {
-    trine__kernel *filter, *input, *multiply, *output; /* forward, backward_data */
-    trine__kernel *fused;                              /* instead of `input` to `output`, or NULL */
-    trine__kernel *gradient, *accumulate, *unpack;     /* backward_weights, with `input` */
-    trine__winograd_shape shape;                       /* MO, A*A, ... */
-    int kv, tt;                                        /* channel blocks and tiles in registers */
-    int ct;                                            /* channels in registers, for backward_weights */
-    int cb, in_blocks, out_blocks;
-    size_t u_count; /* floats */
-} winograd_state;
 
 /* How one call is cut up. */
 typedef struct cut {
@@ -41,19 +31,19 @@ typedef struct cut {
 } cut;
 
 /* Bytes of local memory that keep the products of `groups` times TT tiles. */
-static size_t products_local(const winograd_state *s, int groups)
+static size_t products_local(const trine__winograd *s, int groups)
 {
     return (size_t)(s->shape.planes * (s->kv * groups * s->tt + 1) * s->cb) * sizeof(float);
 }
 
 /* Bytes of local memory of the transformed patches of `groups` times TT tiles. */
-static size_t patches_local(const winograd_state *s, int groups)
+static size_t patches_local(const trine__winograd *s, int groups)
 {
     return (size_t)(s->shape.planes * (s->in_blocks * groups * s->tt + 1) * s->cb) * sizeof(float);
 }
 
 /* Few channels: a work-item's patches stay where they are multiplied. */
-static bool fits_fused(const trine_context *ctx, const winograd_state *s, int groups)
+static bool fits_fused(const trine_context *ctx, const trine__winograd *s, int groups)
 {
     return patches_local(s, groups) <= ctx->caps.local_bytes / FUSED_PART &&
            patches_local(s, groups) + products_local(s, groups) <= ctx->caps.local_bytes;
@@ -68,7 +58,7 @@ static int least_tiles(int registers, int most)
 
 /* So many of a group that an image, and a batch of eight, leave few places of the last group empty; more are better by one tile's
  * share of loads. */
-static int choose_tiles(const winograd_state *s, int least, int most)
+static int choose_tiles(const trine__winograd *s, int least, int most)
 {
     const int tiles = s->shape.tile_rows * s->shape.tile_columns;
     int best = most;
@@ -80,11 +70,11 @@ static int choose_tiles(const winograd_state *s, int least, int most)
     return best;
 }
 
-static bool plan(const trine_conv2d *op, trine_direction direction, int mo, winograd_state *s)
+static bool plan(const trine_conv2d *op, trine_direction direction, int mo, trine__winograd *s)
 {
     const trine_conv2d_desc *d = &op->desc;
     const trine__caps *caps = &op->context->caps;
-    *s = (winograd_state){.cb = d->in_cb};
+    *s = (trine__winograd){.cb = d->in_cb};
     if (!trine__winograd_shape_of(op, direction, mo, &s->shape)) return false;
     if (d->pad_h > 2 || d->pad_w > 2 || d->in_cb != d->out_cb || d->in_cb < 4) return false;
     s->in_blocks = trine__ceil_div(s->shape.in_channels, s->cb);
@@ -110,24 +100,24 @@ static int groups_of(bool weights)
 }
 
 /* Of the patches, products or gradients of a block of tiles (PLANE_FLOATS of cl/conv2d_winograd.clh). */
-static size_t side_floats(const winograd_state *s, int channel_blocks, bool weights)
+static size_t side_floats(const trine__winograd *s, int channel_blocks, bool weights)
 {
     return (size_t)s->shape.planes * (size_t)((channel_blocks * groups_of(weights) * s->tt + 1) * s->cb);
 }
 
-static size_t block_floats(const winograd_state *s, bool weights)
+static size_t block_floats(const trine__winograd *s, bool weights)
 {
     return side_floats(s, s->in_blocks, weights) + side_floats(s, s->out_blocks, weights);
 }
 
 /* Tile blocks of a chunk, of `all`. */
-static int blocks_of_chunk(const winograd_state *s, bool weights, int all)
+static int blocks_of_chunk(const trine__winograd *s, bool weights, int all)
 {
     const size_t fit = CHUNK_BYTES / (block_floats(s, weights) * sizeof(float)), most = fit < 2 ? 2 : fit;
     return most < (size_t)all ? (int)most : all;
 }
 
-static cut cut_call(const winograd_state *s, int n, bool weights)
+static cut cut_call(const trine__winograd *s, int n, bool weights)
 {
     cut c = {.tiles = n * s->shape.tile_rows * s->shape.tile_columns, .groups = groups_of(weights)};
     const int all = trine__ceil_div(c.tiles, c.groups * s->tt), most = blocks_of_chunk(s, weights, all);
@@ -139,18 +129,18 @@ static cut cut_call(const winograd_state *s, int n, bool weights)
 
 static bool supports4(const trine_conv2d *op, trine_direction direction)
 {
-    winograd_state s;
+    trine__winograd s;
     return plan(op, direction, 4, &s);
 }
 
 static bool supports2(const trine_conv2d *op, trine_direction direction)
 {
-    winograd_state s;
+    trine__winograd s;
     return plan(op, direction, 2, &s);
 }
 
 /* What a channel pair costs one image, in products: reading the transformed filters counts too, unless a core's own cache holds them. */
-static double cost(trine_direction direction, const winograd_state *s)
+static double cost(trine_direction direction, const trine__winograd *s)
 {
     const bool read = direction != TRINE_BACKWARD_WEIGHTS && s->u_count * sizeof(float) > SMALL_BYTES;
     return (double)s->shape.planes * ((double)s->shape.tile_rows * s->shape.tile_columns +
@@ -159,7 +149,7 @@ static double cost(trine_direction direction, const winograd_state *s)
 
 /* Cheaper than nine products a pixel, enough channels for the products to outweigh the transforms, and images that are not mostly
  * border. */
-static bool worthwhile(const trine_conv2d *op, trine_direction direction, const winograd_state *s)
+static bool worthwhile(const trine_conv2d *op, trine_direction direction, const trine__winograd *s)
 {
     return op->context->caps.cpu && s->shape.in_channels >= 16 && s->shape.out_channels >= 16 &&
            s->shape.out_h >= 4 && s->shape.out_w >= 4 &&
@@ -169,27 +159,27 @@ static bool worthwhile(const trine_conv2d *op, trine_direction direction, const 
 /* The larger tile where it costs less: not where it is mostly beyond the border, or its filters outweigh the image. */
 static bool prefers4(const trine_conv2d *op, trine_direction direction)
 {
-    winograd_state s, other;
+    trine__winograd s, other;
     return plan(op, direction, 4, &s) && worthwhile(op, direction, &s) &&
            !(plan(op, direction, 2, &other) && cost(direction, &other) <= cost(direction, &s));
 }
 
 static bool prefers2(const trine_conv2d *op, trine_direction direction)
 {
-    winograd_state s;
+    trine__winograd s;
     return plan(op, direction, 2, &s) && worthwhile(op, direction, &s);
 }
 
 static void destroy(void *state)
 {
-    winograd_state *s = state;
+    trine__winograd *s = state;
     trine__kernel **const kernels[] = {&s->filter,   &s->input,      &s->multiply, &s->output,
                                        &s->gradient, &s->accumulate, &s->unpack,   &s->fused};
     for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
     free(s);
 }
 
-static trine_status create_kernels(const trine_conv2d *op, trine_direction direction, winograd_state *s)
+static trine_status create_kernels(const trine_conv2d *op, trine_direction direction, trine__winograd *s)
 {
     char plain[80], tiled[128], filter[160];
     trine_context *ctx = op->context;
@@ -197,12 +187,18 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
     const int width = ctx->caps.vector_width < 4 ? 4 : ctx->caps.vector_width;
     snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DLANES=%d", s->cb, s->shape.mo,
              width < s->cb ? width : s->cb);
-    const bool fused = direction != TRINE_BACKWARD_WEIGHTS && fits_fused(ctx, s, 1);
+    const bool fused =
+        direction == TRINE_BACKWARD_WEIGHTS ? trine__winograd_gradient_fits(ctx, s) : fits_fused(ctx, s, 1);
     if (!fused) TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
     if (direction == TRINE_BACKWARD_WEIGHTS) {
-        snprintf(tiled, sizeof tiled, "%s -DKV=%d -DCT=%d", plain, s->kv, s->ct);
-        TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_gradient", plain, &s->gradient));
-        TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_accumulate", tiled, &s->accumulate));
+        snprintf(tiled, sizeof tiled, "%s -DKV=%d -DCT=%d%s", plain, s->kv, s->ct,
+                 fused ? " -DVSPACE=__local" : "");
+        if (fused) {
+            TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_fused_gradient", tiled, &s->fused));
+        } else {
+            TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_gradient", plain, &s->gradient));
+            TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_accumulate", tiled, &s->accumulate));
+        }
         snprintf(filter, sizeof filter, "%s %s", plain, weights.text);
         return trine__kernel_create(ctx, "conv2d_winograd_unpack", filter, &s->unpack);
     }
@@ -219,8 +215,8 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
 static trine_status create(trine_conv2d *op, trine_direction direction, int mo, void **state)
 {
     void *memory = NULL;
-    TRINE_TRY(trine__calloc(1, sizeof(winograd_state), &memory));
-    winograd_state *s = memory;
+    TRINE_TRY(trine__calloc(1, sizeof(trine__winograd), &memory));
+    trine__winograd *s = memory;
     plan(op, direction, mo, s);
     const trine_status status = create_kernels(op, direction, s);
     if (status != TRINE_OK) {
@@ -243,13 +239,13 @@ static trine_status create2(trine_conv2d *op, trine_direction direction, void **
 
 static size_t prepared_bytes(const trine_conv2d *op, trine_direction direction)
 {
-    return ((const winograd_state *)op->state[direction])->u_count * sizeof(float);
+    return ((const trine__winograd *)op->state[direction])->u_count * sizeof(float);
 }
 
 static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine_buffer *weights, trine_buffer *prepared)
 {
-    const winograd_state *s = op->state[direction];
+    const trine__winograd *s = op->state[direction];
     const trine__arg args[] = {trine__arg_buffer(weights), trine__arg_buffer(prepared),
                                trine__arg_i32(s->shape.in_channels), trine__arg_i32(s->shape.out_channels),
                                trine__arg_i32(direction == TRINE_BACKWARD_DATA)};
@@ -261,9 +257,10 @@ static trine_status prepare(trine_conv2d *op, trine_stream *stream, trine_direct
 /* The most that any batch up to n takes: chunks of a smaller one may be larger. */
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
 {
-    const winograd_state *s = op->state[direction];
+    const trine__winograd *s = op->state[direction];
     const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
-    if (s->fused) return 0;
+    if (s->fused)
+        return weights ? (size_t)trine__winograd_gradient_splits(s, n) * s->u_count * sizeof(float) : 0;
     const int all =
         trine__ceil_div(n * s->shape.tile_rows * s->shape.tile_columns, groups_of(weights) * s->tt);
     return (block_floats(s, weights) * (size_t)blocks_of_chunk(s, weights, all) +
@@ -272,7 +269,7 @@ static size_t workspace(const trine_conv2d *op, trine_direction direction, int n
 }
 
 /* Patches of x (or dy) of a chunk of tiles, transformed, at the workspace's beginning. */
-static trine_status launch_input(trine_stream *stream, const winograd_state *s, const cut *c, int first,
+static trine_status launch_input(trine_stream *stream, const trine__winograd *s, const cut *c, int first,
                                  int blocks, const trine_tensor *in, trine_buffer *work, const char *label)
 {
     const trine__arg args[] = {trine__arg_tensor(in),
@@ -290,7 +287,7 @@ static trine_status launch_input(trine_stream *stream, const winograd_state *s, 
                          trine__grid_tiles((size_t)s->in_blocks, (size_t)blocks, 1), label);
 }
 
-static trine_status enqueue_chunk(const trine_conv2d *op, trine_stream *stream, const winograd_state *s,
+static trine_status enqueue_chunk(const trine_conv2d *op, trine_stream *stream, const trine__winograd *s,
                                   const cut *c, int first, int blocks, const trine_tensor *in,
                                   const trine__conv2d_call *call)
 {
@@ -322,7 +319,7 @@ static trine_status enqueue_chunk(const trine_conv2d *op, trine_stream *stream, 
 }
 
 /* Everything in one launch, whose work-items share the tiles out, and the channel blocks too where that leaves cores idle. */
-static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, const winograd_state *s,
+static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, const trine__winograd *s,
                                   const trine_tensor *in, const trine_buffer *u,
                                   const trine__conv2d_call *call)
 {
@@ -362,7 +359,7 @@ static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, 
                          trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD));
 }
 
-static trine_status weights_chunk(trine_stream *stream, const winograd_state *s, const cut *c, int first,
+static trine_status weights_chunk(trine_stream *stream, const trine__winograd *s, const cut *c, int first,
                                   int blocks, const trine__conv2d_call *call)
 {
     const int t_count = c->groups * s->tt, m_at = (int)c->v_floats, du_at = (int)(c->v_floats + c->m_floats);
@@ -393,24 +390,30 @@ static trine_status weights_chunk(trine_stream *stream, const winograd_state *s,
         trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
-static trine_status unpack(trine_stream *stream, const winograd_state *s, const cut *c,
+/* dw from the sums of so many splits, which begin at du_at. */
+static trine_status unpack(trine_stream *stream, const trine__winograd *s, int du_at, int splits,
                            const trine__conv2d_call *call)
 {
-    const trine__arg args[] = {
-        trine__arg_buffer(call->workspace),    trine__arg_i32((int)(c->v_floats + c->m_floats)),
-        trine__arg_buffer(call->dw),           trine__arg_i32(s->shape.in_channels),
-        trine__arg_i32(s->shape.out_channels), trine__arg_i32(call->beta)};
-    return trine__launch(stream, s->unpack, args, TRINE_COUNTOF(args),
-                         trine__grid_tiles((size_t)s->in_blocks, (size_t)s->out_blocks, 1),
-                         trine__direction_name(TRINE_BACKWARD_WEIGHTS));
+    const trine__arg args[] = {trine__arg_buffer(call->workspace),    trine__arg_i32(du_at),
+                               trine__arg_buffer(call->dw),           trine__arg_i32(s->shape.in_channels),
+                               trine__arg_i32(s->shape.out_channels), trine__arg_i32(splits),
+                               trine__arg_i32((int)s->u_count),       trine__arg_i32(call->beta)};
+    return trine__launch(
+        stream, s->unpack, args, TRINE_COUNTOF(args),
+        trine__grid_tiles((size_t)(s->in_blocks * s->cb / UNPACK_CHANNELS), (size_t)s->out_blocks, 1),
+        trine__direction_name(TRINE_BACKWARD_WEIGHTS));
 }
 
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call)
 {
-    const winograd_state *s = op->state[direction];
+    const trine__winograd *s = op->state[direction];
     const bool weights = direction == TRINE_BACKWARD_WEIGHTS;
     const trine_tensor *in = direction == TRINE_BACKWARD_DATA ? call->dy : call->x;
+    if (s->fused && weights) {
+        TRINE_TRY(trine__winograd_gradient_enqueue(op, stream, s, call));
+        return unpack(stream, s, 0, trine__winograd_gradient_splits(s, in->shape.n), call);
+    }
     if (s->fused) return enqueue_fused(op, stream, s, in, op->weights[direction], call);
     const cut c = cut_call(s, in->shape.n, weights);
     const int t_count = c.groups * s->tt, all = trine__ceil_div(c.tiles, t_count);
@@ -419,7 +422,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
         TRINE_TRY(weights ? weights_chunk(stream, s, &c, block * t_count, blocks, call)
                           : enqueue_chunk(op, stream, s, &c, block * t_count, blocks, in, call));
     }
-    return weights ? unpack(stream, s, &c, call) : TRINE_OK;
+    return weights ? unpack(stream, s, (int)(c.v_floats + c.m_floats), 1, call) : TRINE_OK;
 }
 
 const trine__conv2d_impl trine__conv2d_winograd4 = {
