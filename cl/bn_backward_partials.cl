@@ -27,7 +27,7 @@ __kernel void bn_backward_partials(__global const x_t *restrict x, __global cons
             const int first = part * chunk, count = min(chunk, pixels - first);
             const size_t base = (size_t)(n * blocks + block) * pixels + first;
             floatV s0 = zero, s1 = zero, t0 = zero, t1 = zero;
-            for (int i = LANE; i < count; i += LANES) {
+            for (int i = MEMBER; i < count; i += MEMBERS) {
                 const size_t at = base + i;
                 PREFETCH(x + (at + AHEAD) * CB);
                 PREFETCH(dy + (at + AHEAD) * CB);
@@ -39,7 +39,7 @@ __kernel void bn_backward_partials(__global const x_t *restrict x, __global cons
                 } else if (relu) {
                     g = SELECTV(zero, g, fma(d, scale, shift) > zero);
                 }
-                if (i / LANES & 1) {
+                if (i / MEMBERS & 1) {
                     s1 += g;
                     t1 = fma(g, d, t1);
                 } else {
@@ -48,7 +48,7 @@ __kernel void bn_backward_partials(__global const x_t *restrict x, __global cons
                 }
             }
             const floatV s = GROUP_SUM(s0 + s1, scratch), t = GROUP_SUM(t0 + t1, scratch);
-            if (LANE == 0) {
+            if (MEMBER == 0) {
                 STOREV(s, 0, out + part * (2 * CB));
                 STOREV(t, 1, out + part * (2 * CB));
             }

@@ -19,7 +19,7 @@ __kernel void bn_backward_statistics(__global const float *restrict partials, __
     __global const float *part = partials + (size_t)block * parts * (2 * CB);
     GROUP_SCRATCH(scratch);
     floatV sum = (floatV)(0.0f), sum_error = sum, product = sum, product_error = sum;
-    for (int i = LANE; i < parts; i += LANES) {
+    for (int i = MEMBER; i < parts; i += MEMBERS) {
         const floatV a = LOADV(2 * i, part) - sum_error, a_sum = sum + a;
         sum_error = (a_sum - sum) - a;
         sum = a_sum;
@@ -29,7 +29,7 @@ __kernel void bn_backward_statistics(__global const float *restrict partials, __
     }
     sum = GROUP_SUM(sum, scratch);
     product = GROUP_SUM(product, scratch);
-    if (LANE != 0) return;
+    if (MEMBER != 0) return;
     float sums[CB], products[CB];
     STOREV(sum, 0, sums);
     STOREV(product, 0, products);

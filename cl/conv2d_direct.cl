@@ -7,6 +7,7 @@
  * backward_data: x is the output's gradient, w transposed (c <-> k); one launch for each phase (h mod stride, w mod stride) of the
  * input with the taps that reach it: no multiplication by inserted zeros.
  * x [N][in_blocks] of x_block floats, pixels XS apart; y, residual [N][out_blocks][out_h][out_w][CB]; scale, shift [out_blocks*CB] or null
+ * partials: batch statistics of y, a part a work-item (cl/bn_parts.clh; one phase, y all of the image), or null
  * w [groups*group_kb][group_in] of w_block floats, a tap's [CBI][KV*CB], packed by conv2d_pack
  * global (slab, groups * group_kb, slabs), local (1, 1, 1): one work-item is `chunk` tiles of a channel block; those of a slab, whose
  * pixels a core's own cache holds, go through all blocks before the next.
@@ -20,6 +21,7 @@
  * -D CB (output block) CBI (input block) XS KV TW IS POINTWISE
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c   after: Georganas et al., SC 2018 (direct convolution) */
 #include "block.clh"
+#include "bn_parts.clh"
 #include "conv2d_epilogue.clh"
 #ifndef CBI
 #define CBI CB /* values of a pixel */
@@ -109,14 +111,14 @@ static inline pixel next_pixel(pixel p, const int rows, const int columns)
 
 __kernel void conv2d_direct(__global const float *restrict x, __global const float *restrict w, __global const int2 *restrict taps,
                             __global const float *restrict scale, __global const float *restrict shift,
-                            __global const float *residual, __global float *y, const int x_block, const int x_row, const int w_block,
+                            __global const float *residual, __global float *y, __global float *partials, const int x_block, const int x_row, const int w_block,
                             const int first_tap, const int tap_count, const int rows, const int columns,
                             const int pixels, /* of all images */
                             const int tiles, const int chunk, const int in_blocks, const int group_in, const int out_blocks,
                             const int group_kb, const int out_h, const int out_w, const int oy, const int ox, const int os,
                             const int flags)
 {
-    const int first = (int)(get_global_id(2) * get_global_size(0) + get_global_id(0)) * chunk;
+    const int item = (int)(get_global_id(2) * get_global_size(0) + get_global_id(0)), first = item * chunk;
     const int kb = (int)get_global_id(1), group = kb / group_kb;
     __global const float *wk = w + (size_t)kb * group_in * w_block;
     __global const float *added = flags & FLAG_BETA ? y : residual; /* on its way while the products go on */
@@ -174,4 +176,10 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
             }
         }
     }
+    if (!partials || first >= tiles) return;
+    const int f = first * TW, image = f / (int)plane, count = min(chunk * TW, pixels - f);
+#pragma unroll 1
+    for (int v = 0; v < KV; v++)
+        part_of_pixels(y, partials, kb * KV + v, out_blocks, item, (tiles + chunk - 1) / chunk, image, f - image * (int)plane, count,
+                       (int)plane, 0);
 }

@@ -2,7 +2,7 @@
 /* conv2d_winograd_fused - minimal filtering in one pass, for few channels: patches are transformed where they are multiplied, and
  * never leave the cache (see conv2d_winograd_tiles.clh).
  * x [N][in_blocks][H][W][CB]; u [out blocks / KV][A*A][in_blocks*CB][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
- * scale, shift [out_blocks*CB] or null; local: v A*A*in_blocks*T*CB floats, m A*A*KV*T*CB, T = groups * TT
+ * partials: batch statistics of y (cl/bn_parts.clh), a part TT tiles, or null; scale, shift [out_blocks*CB] or null; local: v A*A*in_blocks*T*CB floats, m A*A*KV*T*CB, T = groups * TT
  * global (ceil(tiles / T), parts), local (1, 1, 1): one work-item is T tiles of a part of the channel blocks; several parts, which
  * transform the same patches, where tiles alone leave the device short of work. Tiles go along rows, then columns, then images.
  * -D CB KV TT MO LANES VSPACE=__local   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
@@ -13,7 +13,7 @@
 
 __kernel void conv2d_winograd_fused(__global const float *restrict x, __global const float *restrict u,
                                     __global const float *restrict scale, __global const float *restrict shift,
-                                    __global const float *residual, __global float *y, __local float *restrict v,
+                                    __global const float *residual, __global float *y, __global float *partials, __local float *restrict v,
                                     __local float *restrict m, const int h, const int width, const int pad_h, const int pad_w,
                                     const int p_count, const int q_count, const int tile_rows, const int tile_columns,
                                     const int tiles, const int groups, const int in_blocks, const int out_blocks, const int flags)
@@ -32,8 +32,11 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
         for (int p = 0; p < PLANES; p++)
             winograd_products(v + p * v_plane, u + ((size_t)kb * PLANES + p) * FILTER_PLANE_FLOATS(in_blocks, KV),
                               m + p * m_plane, groups, in_blocks);
-        for (int k = 0; k < KV; k++)
+        for (int k = 0; k < KV; k++) {
             winograd_tiles(m + k * t_count * CB, m_plane, scale, shift, residual, y, kb * KV + k, out_blocks, first, t_count,
                            tiles, tile_rows, tile_columns, p_count, q_count, flags);
+            for (int t = first; partials && t < min(first + t_count, tiles); t += TT)
+                winograd_part(y, partials, kb * KV + k, out_blocks, t, tiles, tile_rows, tile_columns, p_count, q_count);
+        }
     }
 }

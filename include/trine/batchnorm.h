@@ -32,7 +32,8 @@ typedef struct trine_batchnorm_saved {
     trine_buffer *rstd; /**< [C] */
 } trine_batchnorm_saved;
 
-/** Pass 1 of batch statistics: per-chunk mean and sum of squared differences (two passes over a chunk that fits the cache).
+/** Pass 1 of batch statistics: per-chunk mean and sum of squared differences (two passes over a chunk that fits the cache). A
+ *  convolution can write the same of what it puts out (trine_conv2d_epilogue.bn_partials), and saves this pass.
  *  @param partials written, >= trine_batchnorm_partial_bytes() */
 TRINE_API trine_status trine_batchnorm_partials(trine_batchnorm *bn, trine_stream *stream,
                                                 const trine_tensor *x, trine_buffer *partials);

@@ -30,7 +30,7 @@ typedef struct trine_conv2d_desc {
      *  units for it: the result is less precise then, and may depend on what trine tune has measured. At first 0. */
     int allow_tf32;
     int relu;             /**< epilogue: y = max(0, .) */
-    int emit_bn_partials; /**< forward also writes the statistics that trine_batchnorm_statistics() merges */
+    int emit_bn_partials; /**< forward can write y's statistics too, for trine_batchnorm_statistics() to merge */
     int batch; /**< images that are to come at a time, for choosing by measurement (trine/tuning.h); 0: nobody knows */
     /** NULL: chosen; else the name of an implementation, or of a variant of one, or TRINE_ERR_UNSUPPORTED */
     const char *algorithm;
@@ -99,7 +99,8 @@ typedef struct trine_conv2d_epilogue {
     const trine_buffer *scale;    /**< [K rounded up to out_cb] or NULL */
     const trine_buffer *shift;    /**< [K rounded up to out_cb] or NULL; a bias goes here */
     const trine_tensor *residual; /**< like y, may be y itself; or NULL */
-    trine_buffer *bn_partials;    /**< trine_batchnorm_partial_bytes(); required if emit_bn_partials */
+    trine_buffer
+        *bn_partials; /**< with emit_bn_partials: y's statistics, trine_batchnorm_partial_bytes(); or NULL */
 } trine_conv2d_epilogue;
 
 /** Cross-correlation as in torch.nn.functional.conv2d.  Enqueues only; trine_conv2d_prepare() must have been called.

@@ -40,7 +40,7 @@ trine_status trine__plan_node(trine_session *s, trine__node node)
     void *items = s->nodes;
     TRINE_TRY(trine__reserve(&items, &s->node_capacity, s->node_count + 1, sizeof *s->nodes));
     s->nodes = items;
-    node.workspace = node.prepared = TRINE__NO_VALUE;
+    node.workspace = node.prepared = node.partials = TRINE__NO_VALUE;
     touch(s, node.in);
     touch(s, node.out);
     touch(s, node.extra);
@@ -256,6 +256,7 @@ static trine_status create_unit(trine_session *s, int unit)
     desc.out_dtype = y->dtype;
     desc.batch = s->shape.n;
     desc.relu = u->fused && u->relu;
+    desc.emit_bn_partials = u->mode.batch;
     const unsigned directions = 1u << TRINE_FORWARD | (u->conv_trains ? 1u << TRINE_BACKWARD_WEIGHTS : 0) |
                                 (trine__requires_grad(s, u->x) ? 1u << TRINE_BACKWARD_DATA : 0);
     TRINE_TRY(trine_conv2d_create(ctx, &desc, x->shape.h, x->shape.w, directions, &u->conv));

@@ -57,7 +57,6 @@ static size_t workspace_bytes(const trine_session *s, const trine__node *node)
         return trine_conv2d_workspace_bytes(u->conv, TRINE_BACKWARD_DATA, n);
     case TRINE__NODE_CONV_WEIGHTS:
         return trine_conv2d_workspace_bytes(u->conv, TRINE_BACKWARD_WEIGHTS, n);
-    case TRINE__NODE_BN:
     case TRINE__NODE_BN_BACKWARD:
         return batchnorm_bytes(s, u);
     case TRINE__NODE_FC:
@@ -78,14 +77,14 @@ static size_t prepared_bytes(const trine_session *s, const trine__node *node)
     return u->prepared[direction] ? 0 : trine_conv2d_prepared_bytes(u->conv, direction);
 }
 
-/* `bytes` that live in node i only. */
-static trine_status add_temporary(trine_session *s, size_t i, size_t bytes, int *value)
+/* `bytes` that live from node i to node `last` only. */
+static trine_status add_temporary(trine_session *s, size_t i, size_t last, size_t bytes, int *value)
 {
     if (bytes == 0) return TRINE_OK;
     void *items = s->values;
     TRINE_TRY(trine__reserve(&items, &s->value_capacity, s->value_count + 1, sizeof *s->values));
     s->values = items;
-    s->values[s->value_count] = (trine__value){.bytes = bytes, .first = (int)i, .last = (int)i};
+    s->values[s->value_count] = (trine__value){.bytes = bytes, .first = (int)i, .last = (int)last};
     *value = (int)s->value_count++;
     return TRINE_OK;
 }
@@ -94,8 +93,12 @@ static trine_status add_temporaries(trine_session *s)
 {
     for (size_t i = 0; i < s->node_count; i++) {
         trine__node *node = &s->nodes[i];
-        TRINE_TRY(add_temporary(s, i, workspace_bytes(s, node), &node->workspace));
-        TRINE_TRY(add_temporary(s, i, prepared_bytes(s, node), &node->prepared));
+        TRINE_TRY(add_temporary(s, i, i, workspace_bytes(s, node), &node->workspace));
+        TRINE_TRY(add_temporary(s, i, i, prepared_bytes(s, node), &node->prepared));
+        if (i >= s->forward_count || node->kind != TRINE__NODE_CONV || !s->units[node->unit].mode.batch)
+            continue;
+        TRINE_TRY(add_temporary(s, i, i + 1, batchnorm_bytes(s, &s->units[node->unit]), &node->partials));
+        s->nodes[i + 1].partials = node->partials;
     }
     return TRINE_OK;
 }

@@ -193,8 +193,7 @@ static trine_status run_bn(trine_session *s, const trine__node *node)
     if (u->mode.batch) {
         const trine__bn_layer *bn = &s->net->bns[node->unit];
         const float factor = u->mode.cumulative ? (float)(1.0 / ((double)bn->batches + 1)) : bn->momentum;
-        TRINE_TRY(trine_batchnorm_partials(u->bn, s->stream, z, temporary(s, node->workspace)));
-        TRINE_TRY(trine_batchnorm_statistics(u->bn, s->stream, &z->shape, temporary(s, node->workspace),
+        TRINE_TRY(trine_batchnorm_statistics(u->bn, s->stream, &z->shape, temporary(s, node->partials),
                                              &u->saved, u->mode.update ? bn->mean : NULL,
                                              u->mode.update ? bn->var : NULL, factor));
         if (u->mode.update) {
@@ -209,8 +208,10 @@ static trine_status run_bn(trine_session *s, const trine__node *node)
 static trine_status run_conv(trine_session *s, const trine__node *node)
 {
     const trine__session_unit *u = &s->units[node->unit];
-    const trine_conv2d_epilogue epilogue = {
-        .scale = u->scale, .shift = u->shift, .residual = tensor(s, node->extra)};
+    const trine_conv2d_epilogue epilogue = {.scale = u->scale,
+                                            .shift = u->shift,
+                                            .residual = tensor(s, node->extra),
+                                            .bn_partials = temporary(s, node->partials)};
     TRINE_TRY(prepare_weights(s, node, TRINE_FORWARD));
     return trine_conv2d_forward(u->conv, s->stream, tensor(s, node->in), &epilogue, tensor(s, node->out),
                                 temporary(s, node->workspace));

@@ -54,6 +54,7 @@ typedef struct trine__node {
     bool accumulate;
     int workspace,
         prepared; /* values that live in this node only: temporary memory; weights as the convolution reads them */
+    int partials; /* statistics that a convolution leaves to its BatchNorm, which is the next node */
 } trine__node;
 
 /* One convolution with its BatchNorm, as this session runs it. */

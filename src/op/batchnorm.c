@@ -7,11 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "op/batchnorm_parts.h"
 #include "rt/launch.h"
 
 /* Pixels that a work-item reduces on CPUs, where 128 of 16 channels are 8 KiB: a chunk stays in the first-level
  * cache for its second pass; and a work-group on GPUs: 16 for each of its TRINE__LOCAL work-items. */
 enum { CHUNK_PIXELS = 128, GROUP_CHUNK_PIXELS = 16 * TRINE__LOCAL };
+
+/* Parts of a convolution are as large as its work-items make them: there is room for some of so many pixels. */
+enum { LEAST_PART_PIXELS = 32 };
 
 /* bn_coefficients' kinds (cl/bn_coefficients.cl) */
 enum { KIND_AFFINE = 0, KIND_RUNNING = 1, KIND_FOLD = 2 };
@@ -124,7 +128,9 @@ static int chunks_of(const trine_batchnorm *bn, const trine_shape *shape)
 
 size_t trine_batchnorm_partial_bytes(const trine_batchnorm *bn, const trine_shape *shape)
 {
-    return trine_batchnorm_channel_bytes(bn) * 2 * (size_t)shape->n * (size_t)chunks_of(bn, shape);
+    const int least = groups_reduce(bn) ? GROUP_CHUNK_PIXELS : LEAST_PART_PIXELS;
+    return trine__batchnorm_parts_bytes(bn, (size_t)shape->n *
+                                                (size_t)trine__ceil_div(shape->h * shape->w, least));
 }
 
 /* Like `x`, of which no more is asked than that it suits the operator. */
@@ -241,9 +247,7 @@ trine_status trine_batchnorm_statistics(trine_batchnorm *bn, trine_stream *strea
                                trine__arg_buffer(running_mean),
                                trine__arg_buffer(running_var),
                                trine__arg_i32(bn->channels),
-                               trine__arg_i32(shape->n),
-                               trine__arg_i32(shape->h * shape->w),
-                               trine__arg_i32(chunk_pixels(bn)),
+                               trine__arg_f32((float)shape->n * (float)(shape->h * shape->w)),
                                trine__arg_f32(bn->eps),
                                trine__arg_f32(factor)};
     return launch(bn, stream, STATISTICS, TRINE_F32, args, TRINE_COUNTOF(args), block_grid(bn));

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "op/batchnorm_parts.h"
 #include "op/conv2d_convert.h"
 #include "rt/tuning.h"
 
@@ -375,6 +376,16 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
                                                  : op->impl[direction]->enqueue(op, stream, direction, call);
 }
 
+/* Does the implementation write y's statistics itself, and is there room for its parts? */
+static bool emits(const trine_conv2d *op, const trine_shape *y)
+{
+    const trine__conv2d_impl *impl = op->impl[TRINE_FORWARD];
+    const int parts =
+        impl->bn_parts && !trine__conv2d_converts(op, TRINE_FORWARD) ? impl->bn_parts(op, y->n) : 0;
+    return parts > 0 && trine__batchnorm_parts_bytes(op->statistics, (size_t)parts) <=
+                            trine_batchnorm_partial_bytes(op->statistics, y);
+}
+
 trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
                                   const trine_conv2d_epilogue *epilogue, trine_tensor *y,
                                   trine_buffer *workspace)
@@ -392,11 +403,18 @@ trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const 
         TRINE_CHECK(!vectors[i] || trine_buffer_bytes(vectors[i]) >= channel_bytes, TRINE_ERR_SHAPE,
                     "conv2d: %s has %zu bytes, needs %zu", i == 0 ? "scale" : "shift",
                     trine_buffer_bytes(vectors[i]), channel_bytes);
-    TRINE_CHECK(!op->statistics || e->bn_partials, TRINE_ERR_ARG,
-                "conv2d: emit_bn_partials needs a buffer for them");
-    const trine__conv2d_call call = {.x = x, .out = y, .epilogue = e, .workspace = workspace};
+    TRINE_CHECK(op->statistics || !e->bn_partials, TRINE_ERR_ARG,
+                "conv2d: bn_partials given, but made without emit_bn_partials");
+    const size_t need = e->bn_partials ? trine_batchnorm_partial_bytes(op->statistics, &y->shape) : 0;
+    TRINE_CHECK(!e->bn_partials || trine_buffer_bytes(e->bn_partials) >= need, TRINE_ERR_WORKSPACE,
+                "conv2d: bn_partials have %zu bytes, need %zu",
+                e->bn_partials ? trine_buffer_bytes(e->bn_partials) : 0, need);
+    trine__conv2d_call call = {.x = x, .out = y, .epilogue = e, .workspace = workspace};
+    if (e->bn_partials && emits(op, &y->shape)) call.partials = e->bn_partials;
     TRINE_TRY(enqueue(op, stream, TRINE_FORWARD, &call));
-    return op->statistics ? trine_batchnorm_partials(op->statistics, stream, y, e->bn_partials) : TRINE_OK;
+    return e->bn_partials && !call.partials
+               ? trine_batchnorm_partials(op->statistics, stream, y, e->bn_partials)
+               : TRINE_OK;
 }
 
 trine_status trine_conv2d_backward_data(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy,

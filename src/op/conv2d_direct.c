@@ -283,6 +283,16 @@ static int tiles_per_item(const trine_context *ctx, int tiles, int tile, size_t 
     return chunk;
 }
 
+/* One a work-item. */
+static int bn_parts(const trine_conv2d *op, int n)
+{
+    const trine__direct *s = op->state[TRINE_FORWARD];
+    if (s->side.grouped) return 0;
+    const int tiles = trine__ceil_div(n * op->p * op->q, s->tile);
+    const size_t blocks = (size_t)(s->side.groups * s->side.group_kb);
+    return trine__ceil_div(tiles, tiles_per_item(op->context, tiles, s->tile, blocks));
+}
+
 /* Work-items whose pixels stay in a core's own cache, as which CPUs report local memory, while all blocks of filters go by; at most an
  * image's. */
 static int items_per_slab(const trine_context *ctx, const trine__direct *s, int chunk, int items, int images)
@@ -317,6 +327,7 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
                                trine__arg_buffer(e->shift),
                                trine__arg_tensor(e->residual),
                                trine__arg_tensor(call->out),
+                               trine__arg_buffer(call->partials),
                                trine__arg_i32((int)trine__arrangement_floats(&s->in)),
                                trine__arg_i32(s->in.width * s->in.values),
                                trine__arg_i32(w_block),
@@ -372,6 +383,7 @@ const trine__conv2d_impl trine__conv2d_direct = {
     .error_class = 1.0,
     .supports = supports,
     .workspace = workspace,
+    .bn_parts = bn_parts,
     .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,

@@ -36,6 +36,8 @@ typedef struct trine__conv2d_call {
     const trine_conv2d_epilogue *epilogue; /* forward; never NULL */
     int beta;
     trine_buffer *workspace;
+    trine_buffer
+        *partials; /* forward: statistics of y go here (cl/bn_parts.clh), in bn_parts() parts; NULL: none */
 } trine__conv2d_call;
 
 /* For cl/conv2d_epilogue.clh: forward rectifies if the description says so, backward_data adds if the call does. */
@@ -62,6 +64,8 @@ struct trine__conv2d_impl {
     bool (*prefers)(const trine_conv2d *op,
                     trine_direction direction); /* NULL: always. Of what it supports, what it is good at */
     size_t (*workspace)(const trine_conv2d *op, trine_direction direction, int n); /* NULL: none */
+    int (*bn_parts)(const trine_conv2d *op,
+                    int n); /* of y's statistics, that forward can write; 0, or NULL: it cannot */
     /* Ways of it that are tried by measurement only (tiles and such): "NAME:VARIANT", the last NULL; or NULL, there are none. The number of
      * the one that is wanted is op->variant[direction]. */
     const char *const *variants;

@@ -268,6 +268,13 @@ static size_t workspace(const trine_conv2d *op, trine_direction direction, int n
            sizeof(float);
 }
 
+/* One for TT tiles, in either form of the kernels. */
+static int bn_parts(const trine_conv2d *op, int n)
+{
+    const winograd_state *s = op->state[TRINE_FORWARD];
+    return trine__ceil_div(n * s->shape.tile_rows * s->shape.tile_columns, s->tt);
+}
+
 /* Patches of x (or dy) of a chunk of tiles, transformed, at the workspace's beginning. */
 static trine_status launch_input(trine_stream *stream, const trine__winograd *s, const cut *c, int first,
                                  int blocks, const trine_tensor *in, trine_buffer *work, const char *label)
@@ -306,6 +313,7 @@ static trine_status enqueue_chunk(const trine_conv2d *op, trine_stream *stream, 
                                  trine__arg_buffer(e->shift),
                                  trine__arg_tensor(e->residual),
                                  trine__arg_tensor(call->out),
+                                 trine__arg_buffer(call->partials),
                                  trine__arg_i32((int)c->v_floats),
                                  trine__arg_i32(s->shape.out_h),
                                  trine__arg_i32(s->shape.out_w),
@@ -339,6 +347,7 @@ static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, 
                                trine__arg_buffer(e->shift),
                                trine__arg_tensor(e->residual),
                                trine__arg_tensor(call->out),
+                               trine__arg_buffer(call->partials),
                                trine__arg_local(patches_local(s, groups)),
                                trine__arg_local(products_local(s, groups)),
                                trine__arg_i32(s->shape.in_h),
@@ -432,6 +441,7 @@ const trine__conv2d_impl trine__conv2d_winograd4 = {
     .supports = supports4,
     .prefers = prefers4,
     .workspace = workspace,
+    .bn_parts = bn_parts,
     .create = create4,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
@@ -446,6 +456,7 @@ const trine__conv2d_impl trine__conv2d_winograd2 = {
     .supports = supports2,
     .prefers = prefers2,
     .workspace = workspace,
+    .bn_parts = bn_parts,
     .create = create2,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,

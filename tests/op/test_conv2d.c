@@ -8,7 +8,6 @@
 
 #include "conv2d_cases.h"
 #include "conv2d_stored.h"
-#include "ref/ref_batchnorm.h"
 #include "ref/ref_conv2d.h"
 #include "op/conv2d_private.h"
 #include "support/check_main.h"
@@ -352,48 +351,6 @@ START_TEST(test_nan)
 }
 END_TEST
 
-/* The statistics that ride along are those of the output. */
-START_TEST(test_bn_partials)
-{
-    static const conv_case small = {1, 2, 5, 6, 7, 9, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 8, 8};
-    static const conv_case large = {0, 2, 16, 23, 29, 32, {3, 3}, {2, 2}, {1, 1}, {1, 1}, 1, 16, 16};
-    const conv_case *c = _i ? &large : &small;
-    if (test_small() && !c->small) return;
-    fixture f = setup(c);
-    trine_conv2d_desc d = desc_of(c);
-    d.emit_bn_partials = 1;
-    trine_conv2d *op = NULL;
-    trine_batchnorm *bn = NULL;
-    ASSERT_OK(trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << TRINE_FORWARD, &op));
-    ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f.bw[0].buffer));
-    ASSERT_OK(trine_batchnorm_create(dev.context, c->k, c->out_cb, 1e-5f, &bn));
-    test_buffer partials = test_workspace_create(trine_batchnorm_partial_bytes(bn, &f.out));
-    const size_t channels = (size_t)c->k, padded = trine_batchnorm_channel_bytes(bn) / sizeof(float);
-    test_buffer mean = test_buffer_create(padded), rstd = test_buffer_create(padded);
-    test_tensor ty = test_tensor_create(f.out, c->out_cb);
-    test_buffer workspace = workspace_of(op, TRINE_FORWARD, c->n);
-    ASSERT_FAILS(TRINE_ERR_ARG, trine_conv2d_forward(op, dev.stream, &f.tx.t, NULL, &ty.t, workspace.buffer));
-    const trine_conv2d_epilogue e = {NULL, NULL, NULL, partials.buffer};
-    ASSERT_OK(trine_conv2d_forward(op, dev.stream, &f.tx.t, &e, &ty.t, workspace.buffer));
-    trine_batchnorm_saved saved = {mean.buffer, rstd.buffer};
-    ASSERT_OK(trine_batchnorm_statistics(bn, dev.stream, &f.out, partials.buffer, &saved, NULL, NULL, 0));
-    double *y = test_tensor_read(&ty), *got = test_buffer_read(&mean), *want = test_zeros(channels),
-           *variance = test_zeros(channels);
-    const ref_batchnorm ref = {f.out.n, f.out.c, f.out.h, f.out.w, 1e-5};
-    ref_batchnorm_statistics(&ref, y, want, variance);
-    test_compare("mean of the output", got, want, test_vector(channels),
-                 test_bound(8, 1, test_max_abs(y, test_dense(f.out)), 1));
-    double *arrays[] = {y, got, want, variance};
-    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) free(arrays[i]);
-    test_buffer *buffers[] = {&partials, &mean, &rstd, &workspace};
-    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) test_buffer_release(buffers[i]);
-    test_tensor_release(&ty);
-    trine_batchnorm_destroy(&bn);
-    trine_conv2d_destroy(&op);
-    teardown(&f);
-}
-END_TEST
-
 /* What describes no convolution is refused with a sentence. */
 START_TEST(test_refused)
 {
@@ -483,7 +440,6 @@ int main(void)
     tcase_add_loop_test(tcase, test_layers, 0, LAYERS);
     tcase_add_loop_test(tcase, test_variants, 0, VARIANT_CASES);
     tcase_add_loop_test(tcase, test_nan, 0, 2);
-    tcase_add_loop_test(tcase, test_bn_partials, 0, 2);
     tcase_add_test(tcase, test_refused);
     tcase_add_test(tcase, test_calls);
     suite_add_tcase(suite, tcase);
