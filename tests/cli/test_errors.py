@@ -48,7 +48,6 @@ def usage(folder):
                           (("--fraction", 0.5), "hardest-fraction"), (("--mining", "semi-hard", "--window", "1,0"), "--window"),
                           (("--mining", "semi-hard", "--window", "x"), "--window"), (("--negative", "easiest"), "easy-positive"),
                           (("--mining", "distance-weighted", "--draw-range", "1,3"), "--draw-range"),
-                          (("--memory-size", 9, "--swap"), "--swap"), (("--memory-size", 9, "--loss", "angular"), "angular"),
                           (("--memory-start", 9), "--memory-size"), (("--beta", 3), "multi-similarity")):
         Run("finetune", "--weights", base, "--data", data, *options).fails(2, said)
     Run("finetune", "--weights", base, "--data", data, "--out", os.path.join(folder, "x.zip")).fails(2, "x.zip")
