@@ -271,7 +271,7 @@ static size_t workspace(const trine_conv2d *op, trine_direction direction, int n
 /* One for TT tiles, in either form of the kernels. */
 static int bn_parts(const trine_conv2d *op, int n)
 {
-    const winograd_state *s = op->state[TRINE_FORWARD];
+    const trine__winograd *s = op->state[TRINE_FORWARD];
     return trine__ceil_div(n * s->shape.tile_rows * s->shape.tile_columns, s->tt);
 }
 
