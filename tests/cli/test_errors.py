@@ -50,15 +50,11 @@ def usage(folder):
                           (("--fraction", 0.5), "hardest-fraction"), (("--mining", "semi-hard", "--window", "1,0"), "--window"),
                           (("--mining", "semi-hard", "--window", "x"), "--window"), (("--negative", "easiest"), "easy-positive"),
                           (("--mining", "distance-weighted", "--draw-range", "1,3"), "--draw-range"),
-<<<<<<< HEAD
                           (("--memory-start", 9), "--memory-size"), (("--beta", 3), "multi-similarity"),
                           (("--augment", "flip,blur"), "--augment: 'blur', expected none, or a list of flip, crop,"),
                           (("--augment", "crop,rrc"), "--augment: crop and rrc exclude each other"), (("--ema", 1), "--ema"),
                           (("--accumulate", 0), "--accumulate"),
                           (("--accumulate", 2, "--loss", "nt-xent", "--temperature", "learn"), "one step for each batch")):
-=======
-                          (("--memory-start", 9), "--memory-size"), (("--beta", 3), "multi-similarity")):
->>>>>>> watch
         Run("finetune", "--weights", base, "--data", data, *options).fails(2, said)
     Run("finetune", "--weights", base, "--data", data, "--out", os.path.join(folder, "x.zip")).fails(2, "x.zip")
     for option in ("--out", "--json"):
