@@ -168,8 +168,6 @@ START_TEST(threads_do_not_matter)
 }
 END_TEST
 
-/* Every augmented image is a window of the original: find each one, and that all shifts and both directions
- * occur. */
 /* From batch 2 on: the same indices, labels and augmented pixels as a loader that began at 0 gives from there. */
 START_TEST(first_batch_is_where_it_begins)
 {
@@ -204,6 +202,7 @@ START_TEST(first_batch_is_where_it_begins)
 }
 END_TEST
 
+/* Every augmented image is a window of the original: find each, and that all shifts and directions occur. */
 START_TEST(augmentation)
 {
     struct plan plan;
@@ -260,8 +259,7 @@ START_TEST(crop_without_room)
         if (b.count == 0) break;
         for (int i = 0; i < b.count; i++) {
             const float *centre = b.x + i * 3 * 81 + 4 * 9 + 4;
-            const int left = ((int)(centre[0] + 0.5f) - 1) / 16 - 4,
-                      top = ((int)(centre[81] + 0.5f) - 1) / 16 - 4;
+            const int left = (int)centre[0] / 16 - 4, top = (int)centre[81] / 16 - 4; /* 1 + 16 x, 1 + 16 y */
             ck_assert_msg(left >= 0 && left <= 3 && top >= -4 && top <= 4, "shift %d, %d", left, top);
             seen[top + 4][left]++;
         }
