@@ -106,14 +106,11 @@ cleanup:
 
 int cli_history_save(cli_watch *w, trine_weights *state)
 {
-    const int64_t two = 2;
-    const double seconds[2] = {w->steps_seconds + cli_seconds() - w->began, w->evaluate_seconds};
     char mark[MARK_BYTES];
     int code = CLI_OK;
     CLI_RUN(save_steps(w, state));
     CLI_RUN(save_drift(w, state));
     CLI_RUN(save_before(w, state));
-    CLI_RUN(add(state, "seconds", TRINE_F64, 1, &two, seconds));
     if (cli_events_mark(w->events, mark, sizeof mark))
         CLI_TRY(trine_weights_set_metadata(state, CLI_HISTORY_PREFIX "events", mark));
 cleanup:
@@ -220,10 +217,6 @@ int cli_history_load(cli_watch *w, const trine_weights *history)
     CLI_RUN(load_steps(w, history));
     CLI_RUN(load_drift(w, history));
     CLI_RUN(load_before(w, history));
-    const double *seconds = find(history, "seconds", TRINE_F64, NULL, 2);
-    if (seconds == NULL) return CLI_BAD_INPUT;
-    w->steps_seconds = seconds[0];
-    w->evaluate_seconds = seconds[1];
 cleanup:
     return code;
 }

@@ -320,10 +320,10 @@ static void settings(cli_text *out, const cli_run *run, const cli_watch *w, cons
     cli_text_add(out, "<tr><td>steps</td><td>%.2f s</td></tr>\n", w->steps_seconds);
     if (w->steps_seconds > 0)
         cli_text_add(out, "<tr><td>steps a second</td><td>%.2f</td></tr>\n",
-                     (double)w->count / w->steps_seconds);
+                     (double)(w->count - w->first) / w->steps_seconds);
     if (w->steps_seconds > 0 && r->batch > 0)
         cli_text_add(out, "<tr><td>images a second</td><td>%.1f</td></tr>\n",
-                     (double)w->count * r->batch / w->steps_seconds);
+                     (double)(w->count - w->first) * r->batch / w->steps_seconds);
     cli_text_add(out, "<tr><td>evaluation</td><td>%.2f s</td></tr>\n<tr><td>", w->evaluate_seconds);
     if (w->first > 0)
         cli_text_add(out, "since it was resumed after step %zu", w->first);

@@ -32,9 +32,10 @@ typedef struct cli_watch {
         **spreads; /* [layers][channels]: running mean and its standard deviation at the beginning */
     cli_bn_row *rows;
     size_t row_count, row_capacity;
-    trine_vectors before;                   /* of --val; count 0: not kept */
-    double steps_seconds, evaluate_seconds; /* of the whole run, as far as they are known */
-    double began;                           /* cli_seconds() when the steps did */
+    trine_vectors before; /* of --val; count 0: not kept */
+    double steps_seconds,
+        evaluate_seconds; /* of this process: a state has no times, so that equal runs keep equal bytes */
+    double began;         /* cli_seconds() when the steps did */
     cli_progress progress;
     cJSON *steps; /* "steps" of run->json */
 } cli_watch;

@@ -62,7 +62,8 @@ static int probe_one(const cli_run *run, cJSON *row, int (*one)(cli_run *run))
     char end[128];
     const char *name = cJSON_GetObjectItem(row, "device")->valuestring;
     snprintf(index, sizeof index, "%d", cJSON_GetObjectItem(row, "index")->valueint);
-    cli_print(run, "device %s: %s (%s)\n", index, name, cJSON_GetObjectItem(row, "platform")->valuestring);
+    cli_print(run, "device %s: %s\n          %s\n", index, name,
+              cJSON_GetObjectItem(row, "platform")->valuestring);
     int code = cli_in_child(run, index, limit_s, run_work, &work, &result);
     cli_child_end(&result, limit_s, end, sizeof end);
     if (code == CLI_OK && end[0] != '\0')
