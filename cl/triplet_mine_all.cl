@@ -1,27 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* triplet_mine_all - every triplet of an anchor with the negatives that triplet_threshold left (all, or the hardest of them): the
  * loss's sums; the coefficient of a pair is the sum of the slopes of the triplets that it is in, negative for a negative pair.
- *   with swap, d_an is the smaller of d(a,n) and d(p,n): the pair (i, n) is in triplets of the anchor i and in those of i's positives,
- *   and the pair of a remembered positive and i in those of the positive's class; a remembered positive's distances to remembered
- *   negatives are measured here, once for each anchor, so that no matrix of remembered pairs is kept
- * e [N][ld], memory [M-N][ld] or null, d of each row counted (swap);
+ *   with swap, d_an is the smaller of d(a,n) and d(p,n): the pair (i, n) is in triplets of the anchor i and in those of i's positives;
+ *   positives without a row of distances, the remembered ones, are then left to triplet_mine_all_past
  * ws: distances and thresholds in; matrix 1, the coefficients (not yet divided by the number of terms), and the anchors' sums out.
  * global (LOCAL, N), local (LOCAL, 1): a work-group is an anchor; a work-item owns the columns j = lid mod LOCAL: their slopes as
  * negatives over all positives, then as positives over all negatives, so 2 * positives * negatives steps and no shared sums.
- * -D CB (floats of a vector) LEARN (1: ROW_TURN out) PAST (1: swap with a memory, apart, as what it needs costs the others a fifth)
+ * -D LEARN (1: ROW_TURN out)
  * host src/op/triplet.c   ref tests/ref/ref_loss.c, ref_triplet.c   source: Hermans et al. 2017, eq. 7, mean over non-zero terms */
-#include "block.clh"
 #include "group.clh"
 #include "triplet.clh"
-#include "triplet_pair.clh"
 #include "triplet_taken.clh"
-#ifndef PAST
-#define PAST 0
-#endif
 
-__kernel void triplet_mine_all(__global const float *restrict e, __global const float *restrict memory, __global float *ws,
-                               const int n, const int m, const int d, const int ld, const int distance, const int swap,
-                               const float margin, const float fixed_temperature, __global const float *restrict learned)
+__kernel void triplet_mine_all(__global float *ws, const int n, const int m, const int swap, const float margin,
+                               const float fixed_temperature, __global const float *restrict learned)
 {
     __local float scratch[LOCAL];
     const int lid = (int)get_local_id(0), i = (int)get_group_id(1);
@@ -30,34 +22,23 @@ __kernel void triplet_mine_all(__global const float *restrict e, __global const 
     __global const uint *keys = (__global const uint *)ws + WS_ROW(ROW_KEY, n, m);
     __global const int *ends = (__global const int *)ws + WS_ROW(ROW_INDEX, n, m);
     __global float *coef = ws + WS_MATRIX(n, m) + ((size_t)n + i) * m;
-    const int label = labels[i], end = ends[i];
+    const int label = labels[i], end = ends[i], rows = swap ? n : m; /* positives whose triplets are ours */
     const uint key = keys[i];
     const float temperature = temperature_now(fixed_temperature, learned);
     float turn = 0.0f, loss = 0.0f, active = 0.0f, d_an = 0.0f, d_ap = 0.0f, positives = 0.0f, negatives = 0.0f, slope;
     for (int j = lid; j < m; j += LOCAL) {
-        if (!PAST || labels[j] != label || j < n) coef[j] = 0.0f; /* those of remembered positives come from the first work-item */
+        coef[j] = 0.0f;
         if (labels[j] != label && taken(dist[j], j, key, end)) negatives += 1.0f;
     }
-    for (int p = 0; p < m; p++) { /* the same for all work-items */
+    for (int p = 0; p < rows; p++) { /* the same for all work-items */
         if (p == i || labels[p] != label) continue;
-        const bool past = PAST && p >= n;                                /* it has no row */
-        __global const float *dist_p = matrix + (size_t)(past ? 0 : p) * m;
-        float slopes = 0.0f;
+        __global const float *dist_p = matrix + (size_t)p * m;
         for (int j = lid; j < m; j += LOCAL) {
             if (labels[j] == label) continue;
             const bool mine = taken(dist[j], j, key, end);
-            if ((!swap || past) && !mine) continue;
-#if PAST
-            const float d_pn = !past   ? dist_p[j]
-                               : j < n ? matrix[(size_t)j * m + p]
-                                       : pair_distance(candidate(e, memory, p, n, ld), candidate(e, memory, j, n, ld),
-                                                       ws[p], ws[j], d, distance);
-            const float far = fmin(dist[j], d_pn), share = share_of(dist[j], d_pn);
-#else
+            if (!swap && !mine) continue;
             const float far = swap ? fmin(dist[j], dist_p[j]) : dist[j], share = swap ? share_of(dist[j], dist_p[j]) : 1.0f;
-#endif
             const float value = term(dist[p] - far, margin, temperature, &slope);
-            slopes += slope;
             if (mine) {
 #if LEARN
                 turn += by_temperature(dist[p] - far, temperature);
@@ -67,18 +48,15 @@ __kernel void triplet_mine_all(__global const float *restrict e, __global const 
                 active += temperature > 0.0f || value > 0.0f ? 1.0f : 0.0f;
                 coef[j] -= slope * share;
             }
-            if (swap && !past && taken(dist_p[j], j, keys[p], ends[p])) coef[j] -= slope * share;
+            if (swap && taken(dist_p[j], j, keys[p], ends[p])) coef[j] -= slope * share;
         }
-        if (!past) continue;
-        slopes = group_sum(slopes, scratch);
-        if (lid == 0) coef[p] = slopes;
     }
     for (int p = lid; p < m; p += LOCAL) {
         if (p == i || labels[p] != label) continue;
         __global const float *dist_p = matrix + (size_t)p * m;
         positives += 1.0f;
         d_ap += dist[p];
-        if (PAST && p >= n) continue;
+        if (p >= rows) continue;
         float sum = 0.0f;
         for (int j = 0; j < m; j++) {
             if (labels[j] == label || !taken(dist[j], j, key, end)) continue;
@@ -86,19 +64,6 @@ __kernel void triplet_mine_all(__global const float *restrict e, __global const 
             sum += slope;
         }
         coef[p] = sum;
-    }
-    for (int p = lid; p < m && PAST; p += LOCAL) { /* remembered positives, i being the negative */
-        if (p < n || labels[p] == label) continue;
-        float sum = 0.0f;
-        for (int a = 0; a < n; a++) {
-            __global const float *dist_a = matrix + (size_t)a * m;
-            if (labels[a] != labels[p] || !taken(dist_a[i], i, keys[a], ends[a])) continue;
-            const float share = share_of(dist_a[i], dist[p]);
-            if (share == 1.0f) continue;
-            term(dist_a[p] - fmin(dist_a[i], dist[p]), margin, temperature, &slope);
-            sum += slope * (1.0f - share);
-        }
-        coef[p] -= sum;
     }
     loss = group_sum(loss, scratch);
     active = group_sum(active, scratch);

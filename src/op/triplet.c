@@ -31,8 +31,8 @@ struct trine_triplet {
     way way;
     bool cpu;
     int vector; /* floats of the kernels' vectors */
-    trine__kernel *rows, *distance, *threshold, *mine, *mine_past, *swap, *terms, *past, *reduce, *weights,
-        *gradient;
+    trine__kernel *rows, *distance, *threshold, *mine, *swap, *terms, *past, *reduce, *weights,
+        *gradient;             /* past: of remembered positives */
     trine__temperature learnt; /* zeroed: none */
     const trine_triplet_memory *memory;
     uint64_t step;
@@ -172,6 +172,8 @@ static trine_status create_kernels(trine_context *context, trine_triplet *op)
     if (op->way == WAY_CHOOSE) TRINE_TRY(trine__kernel_create(context, "triplet_terms", learn, &op->terms));
     if (op->way == WAY_CHOOSE && d->swap)
         TRINE_TRY(trine__kernel_create(context, "triplet_swap", learns, &op->swap));
+    if (sums_triplets(d) && d->swap)
+        TRINE_TRY(trine__kernel_create(context, "triplet_mine_all_past", learns, &op->past));
     if (d->loss == TRINE_LOSS_ANGULAR)
         TRINE_TRY(trine__kernel_create(context, "triplet_angular_past", "", &op->past));
     TRINE_TRY(trine__kernel_create(context, "triplet_weights", weights, &op->weights));
@@ -200,12 +202,6 @@ trine_status trine_triplet_create(trine_context *context, const trine_triplet_de
 trine_status trine_triplet_set_memory(trine_triplet *op, const trine_triplet_memory *memory)
 {
     TRINE_CHECK(op, TRINE_ERR_ARG, "triplet: missing");
-    if (memory && sums_triplets(&op->desc) && op->desc.swap && !op->mine_past) {
-        char options[64];
-        snprintf(options, sizeof options, "-DCB=%d -DPAST=1%s", op->vector,
-                 op->desc.learn_temperature ? " -DLEARN=1" : "");
-        TRINE_TRY(trine__kernel_create(memory->context, "triplet_mine_all", options, &op->mine_past));
-    }
     op->memory = memory;
     return TRINE_OK;
 }
@@ -356,12 +352,23 @@ static trine_status run_triplets(trine_triplet *op, trine_stream *stream, const 
     TRINE_TRY(
         trine__launch(stream, op->threshold, share, TRINE_COUNTOF(share), trine__grid_rows(b->n), NULL));
     const trine__arg args[] = {
-        trine__arg_tensor(b->e),   trine__arg_buffer(b->memory),   trine__arg_buffer(b->ws),
-        trine__arg_i32(b->n),      trine__arg_i32(b->m),           trine__arg_i32(b->d),
-        trine__arg_i32(b->ld),     trine__arg_i32(b->distance),    trine__arg_i32(d->swap != 0),
-        trine__arg_f32(d->margin), trine__arg_f32(d->temperature), trine__arg_buffer(op->learnt.log)};
-    return trine__launch(stream, op->mine_past && b->m > b->n ? op->mine_past : op->mine, args,
-                         TRINE_COUNTOF(args), trine__grid_rows(b->n), NULL);
+        trine__arg_buffer(b->ws),         trine__arg_i32(b->n),      trine__arg_i32(b->m),
+        trine__arg_i32(d->swap != 0),     trine__arg_f32(d->margin), trine__arg_f32(d->temperature),
+        trine__arg_buffer(op->learnt.log)};
+    TRINE_TRY(trine__launch(stream, op->mine, args, TRINE_COUNTOF(args), trine__grid_rows(b->n), NULL));
+    if (!d->swap || b->m == b->n) return TRINE_OK;
+    const trine__arg past[] = {trine__arg_tensor(b->e),
+                               trine__arg_buffer(b->memory),
+                               trine__arg_buffer(b->ws),
+                               trine__arg_i32(b->n),
+                               trine__arg_i32(b->m),
+                               trine__arg_i32(b->d),
+                               trine__arg_i32(b->ld),
+                               trine__arg_i32(b->distance),
+                               trine__arg_f32(d->margin),
+                               trine__arg_f32(d->temperature),
+                               trine__arg_buffer(op->learnt.log)};
+    return trine__launch(stream, op->past, past, TRINE_COUNTOF(past), trine__grid_rows(b->n), NULL);
 }
 
 static trine_status run_angular(trine_triplet *op, trine_stream *stream, const batch *b)
@@ -482,9 +489,9 @@ trine_status trine_triplet_run(trine_triplet *op, trine_stream *stream, const tr
 void trine_triplet_destroy(trine_triplet **op)
 {
     if (!op || !*op) return;
-    trine__kernel **kernels[] = {&(*op)->rows,      &(*op)->distance, &(*op)->threshold, &(*op)->mine,
-                                 &(*op)->mine_past, &(*op)->swap,     &(*op)->terms,     &(*op)->past,
-                                 &(*op)->reduce,    &(*op)->weights,  &(*op)->gradient};
+    trine__kernel **kernels[] = {&(*op)->rows,    &(*op)->distance, &(*op)->threshold, &(*op)->mine,
+                                 &(*op)->swap,    &(*op)->terms,    &(*op)->past,      &(*op)->reduce,
+                                 &(*op)->weights, &(*op)->gradient};
     trine__temperature_release(&(*op)->learnt);
     for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
     free(*op);

@@ -39,9 +39,7 @@ static void ask_one_triplet(asker *a, const operands *o, const trine_triplet_des
     must(trine_triplet_create(a->context, desc, &op));
     must(trine_triplet_memory_create(a->context, ROWS, FEATURES, e->cb, &memory));
     must(trine_triplet_memory_add(memory, a->stream, e, o->b));
-    /* Known and not yet mended: batch-all and hardest-fraction with swap over a memory spills 13 to 20 scalar registers for gfx900 and gfx90a. */
-    if (!(desc->swap && (desc->mining == TRINE_BATCH_ALL || desc->mining == TRINE_HARDEST_FRACTION)))
-        must(trine_triplet_set_memory(op, memory));
+    must(trine_triplet_set_memory(op, memory));
     must(trine_triplet_run(op, a->stream, e, o->b, de, o->b, 0, o->a));
     if (desc->learn_temperature) {
         const trine_optimizer_desc plain = trine_optimizer_desc_default(TRINE_SGD);
