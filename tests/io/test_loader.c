@@ -140,18 +140,16 @@ END_TEST
 
 START_TEST(threads_do_not_matter)
 {
-    static const int crops[] = {0, 7, 11, 20, 8};
+    static const int crops[] = {0, 7, 11, 20, 8}, threads[3] = {1, 8, 3};
     for (int c = 0; c < 5; c++) { /* the last with all that there is */
-        trine_augment augment = {.flip = 1, .crop = 1};
-        if (c == 4) ASSERT_OK(trine_augment_parse("flip,rrc,jitter,erase:value=random", &augment));
+        const char *text = c < 4 ? "flip,crop" : "flip,rrc,jitter,erase:value=random";
         uint64_t hash[3];
-        static const int threads[3] = {1, 8, 3};
         for (int t = 0; t < 3; t++) {
             struct plan plan;
             trine__loader_options o = options_for(&plan, 203);
             o.preprocess.resize = c == 2 ? 15 : 0;
             o.preprocess.crop = crops[c];
-            o.augment = augment;
+            ASSERT_OK(trine_augment_parse(text, &o.augment));
             o.threads = threads[t];
             ck_assert_int_eq(drain(&o, &hash[t]), 203);
             ck_assert(!plan.misplaced);
@@ -160,7 +158,7 @@ START_TEST(threads_do_not_matter)
         struct plan plan;
         trine__loader_options o = options_for(&plan, 203);
         o.preprocess.crop = crops[c];
-        o.augment = augment;
+        ASSERT_OK(trine_augment_parse(text, &o.augment));
         o.seed = 43;
         drain(&o, &hash[1]);
         ck_assert_msg(hash[1] != hash[0], "the seed has no effect");
@@ -248,7 +246,7 @@ START_TEST(crop_without_room)
     struct plan plan;
     trine__loader_options o = options_for(&plan, 1000);
     plan.stride = 0; /* image 0 alone, as above */
-    o.augment = (trine_augment){.crop = 1};
+    o.augment.crop = 1;
     o.preprocess = (trine_preprocess){0, 0, 9, {0, 0, 0}, {1 / 255.f, 1 / 255.f, 1 / 255.f}};
     trine__loader *loader;
     trine__batch b;

@@ -48,6 +48,32 @@ static inline void make_folders(const char *root)
     }
 }
 
+static inline void open_folders(char root[PATH_BYTES], trine_dataset **data)
+{
+    make_root(root);
+    make_folders(root);
+    ASSERT_OK(trine_dataset_open(root, NULL, data));
+}
+
+/* Batch-hard triplets of 3 classes x 3 images by SGD with momentum. */
+static inline trine_trainer_options triplet_run(int steps)
+{
+    trine_trainer_options o = {
+        .normalize = 1,
+        .triplet = {.mining = TRINE_BATCH_HARD, .margin = 0.5f},
+        .lr = 0.05,
+        .classes_per_batch = 3,
+        .images_per_class = 3,
+        .steps = steps,
+        .preprocess = {0, 0, 0, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}},
+        .seed = 3,
+        .threads = 2,
+    };
+    o.optimizer = trine_optimizer_desc_default(TRINE_SGD);
+    o.optimizer.momentum = 0.9f;
+    return o;
+}
+
 static inline uint64_t parameters_hash(const trine_resnet *net)
 {
     uint64_t hash = 0;

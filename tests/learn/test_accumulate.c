@@ -14,9 +14,7 @@ static trine_dataset *data;
 
 static void setup(void)
 {
-    make_root(root);
-    make_folders(root);
-    ASSERT_OK(trine_dataset_open(root, NULL, &data));
+    open_folders(root, &data);
 }
 
 static void teardown(void)
@@ -27,22 +25,14 @@ static void teardown(void)
 
 static trine_trainer_options options_for(trine_objective objective, int accumulate, int steps)
 {
-    trine_trainer_options o = {
-        .objective = objective,
-        .normalize = 1,
-        .triplet = {.mining = TRINE_BATCH_ALL, .margin = 0.5f},
-        .lr = 0.05,
-        .accumulate = accumulate,
-        .classes_per_batch = 3,
-        .images_per_class = 2,
-        .batch = 5,
-        .steps = steps,
-        .augment = {.flip = 1, .crop = 1},
-        .preprocess = {0, 0, 0, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}},
-        .seed = 3,
-        .threads = 2,
-    };
-    o.optimizer = trine_optimizer_desc_default(TRINE_SGD);
+    trine_trainer_options o = triplet_run(steps);
+    o.objective = objective;
+    o.triplet.mining = TRINE_BATCH_ALL;
+    o.accumulate = accumulate;
+    o.images_per_class = 2;
+    o.batch = 5;
+    o.augment = (trine_augment){.flip = 1, .crop = 1};
+    o.optimizer.momentum = 0;
     return o;
 }
 

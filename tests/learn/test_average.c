@@ -44,20 +44,8 @@ END_TEST
 
 static trine_trainer_options options_for(double ema)
 {
-    trine_trainer_options o = {
-        .normalize = 1,
-        .triplet = {.mining = TRINE_BATCH_HARD, .margin = 0.5f},
-        .lr = 0.05,
-        .ema = ema,
-        .classes_per_batch = 3,
-        .images_per_class = 3,
-        .steps = STEPS,
-        .preprocess = {0, 0, 0, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}},
-        .seed = 3,
-        .threads = 2,
-    };
-    o.optimizer = trine_optimizer_desc_default(TRINE_SGD);
-    o.optimizer.momentum = 0.9f;
+    trine_trainer_options o = triplet_run(STEPS);
+    o.ema = ema;
     return o;
 }
 
@@ -66,9 +54,7 @@ static trine_dataset *data;
 
 static void setup(void)
 {
-    make_root(root);
-    make_folders(root);
-    ASSERT_OK(trine_dataset_open(root, NULL, &data));
+    open_folders(root, &data);
 }
 
 static void teardown(void)

@@ -9,19 +9,8 @@ enum { BATCH = 12, MAX_FLOATS = 1 << 16 };
 
 static trine_trainer_options options_for(int steps)
 {
-    trine_trainer_options o = {
-        .normalize = 1,
-        .triplet = {.mining = TRINE_BATCH_HARD, .margin = 0.5f},
-        .lr = 0.02,
-        .classes_per_batch = 3,
-        .images_per_class = 3,
-        .steps = steps,
-        .preprocess = {0, 0, 0, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}},
-        .seed = 3,
-        .threads = 2,
-    };
-    o.optimizer = trine_optimizer_desc_default(TRINE_SGD);
-    o.optimizer.momentum = 0.9f;
+    trine_trainer_options o = triplet_run(steps);
+    o.lr = 0.02;
     return o;
 }
 

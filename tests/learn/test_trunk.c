@@ -29,20 +29,10 @@ static int keep(void *user, const trine_step_record *record, int steps)
 
 static trine_trainer_options options_for(struct outcome *out)
 {
-    trine_trainer_options o = {
-        .embedding = TRINE_EMBED_FC,
-        .normalize = 1,
-        .triplet = {.mining = TRINE_BATCH_HARD, .margin = 0.5f},
-        .lr = 0.05,
-        .classes_per_batch = P,
-        .images_per_class = K,
-        .steps = STEPS,
-        .preprocess = {0, 0, 0, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}},
-        .seed = 3,
-        .threads = 2,
-    };
-    o.optimizer = trine_optimizer_desc_default(TRINE_SGD);
-    o.optimizer.momentum = 0.9f;
+    trine_trainer_options o = triplet_run(STEPS);
+    o.embedding = TRINE_EMBED_FC;
+    o.classes_per_batch = P;
+    o.images_per_class = K;
     *out = (struct outcome){0};
     return o;
 }
