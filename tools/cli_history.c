@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Steps, drift, times and the first vectors of a run, to and from its state. */
+/* Steps, drift and the first vectors of a run, to and from its state. No times: equal runs have equal states. */
 #include "cli_history.h"
 
 #include "cli_events.h"
