@@ -3,7 +3,8 @@
  *   g = y ? (y > 0 ? dy : 0), stored over dy : relu ? ((x - mean)*k1 + b > 0 ? dy : 0) : dy
  *   dx = batch ? k1*g - k2 - (x - mean)*k3 : k1*g
  * x (read with batch or relu only), y (or null), dy, dx (or null; may be dy) [N][blocks][HW][CB]; mean, b, k1, k2, k3 [blocks*CB]:
- * k1 and b are bn_apply's a and b, so that the mask is that of its y; b is read with relu only, k2 and k3 with batch only
+ * k1 and b are bn_apply's a and b, so that the mask is that of its y; b is read with relu only, k2 and k3 with batch only;
+ * stream: dx goes past the caches (STREAMX)
  * global (ceil(HW / run), ceil(blocks / span), N): one work-item is `run` pixels of `span` blocks (cl/bn_run.clh)
  * -D CB X_HALF.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c */
 #include "block.clh"
@@ -13,7 +14,7 @@ __kernel void bn_backward_apply(__global const x_t *x, __global const x_t *y, __
                                 __global const float *restrict mean, __global const float *restrict b,
                                 __global const float *restrict k1, __global const float *restrict k2,
                                 __global const float *restrict k3, const int pixels, const int blocks, const int run, const int span,
-                                const int relu, const int batch)
+                                const int relu, const int batch, const int stream)
 {
     FOR_BLOCKS(block, blocks, span)
     {
@@ -37,7 +38,10 @@ __kernel void bn_backward_apply(__global const x_t *x, __global const x_t *y, __
             if (!dx) continue;
             floatV v = factor * g;
             if (batch) v -= fma(d, slope, mean_term);
-            STOREX(v, at, dx);
+            if (stream)
+                STREAMX(v, at, dx);
+            else
+                STOREX(v, at, dx);
         }
     }
 }

@@ -54,7 +54,7 @@ static void pack_tiles(__global const float *restrict weights, __global float *r
                 for (int i = 0; i < CB; i++) rows[i] = there ? LOADV(0, from + tap * WEIGHT_TAP + i * WKB + l) : (floatV)(0.0f);
                 exchange(rows);
 #pragma unroll
-                for (int i = 0; i < CB; i++) STOREV(rows[i], 0, to + (tap * m->block_in + l + i) * m->block_out + lane);
+                for (int i = 0; i < CB; i++) STREAMV(rows[i], 0, to + (tap * m->block_in + l + i) * m->block_out + lane);
             }
     }
 }

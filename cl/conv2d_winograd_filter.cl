@@ -61,7 +61,7 @@ __kernel void conv2d_winograd_filter(__global const float *restrict weights, __g
                     floatL d[A];
                     winograd_filter(half_way[3 * i], half_way[3 * i + 1], half_way[3 * i + 2], d, 1);
 #pragma unroll
-                    for (int j = 0; j < A; j++) STOREL(d[j], to + (i * A + j) * plane + lane);
+                    for (int j = 0; j < A; j++) STREAML(d[j], to + (i * A + j) * plane + lane);
                 }
             }
         }

@@ -14,6 +14,9 @@
  * cache for its second pass; and a work-group on GPUs: 16 for each of its TRINE__LOCAL work-items. */
 enum { CHUNK_PIXELS = 128, GROUP_CHUNK_PIXELS = 16 * TRINE__LOCAL };
 
+/* Of a result that is written past the caches. */
+enum { STREAM_BYTES = 6 << 20 };
+
 /* Parts of a convolution are as large as its work-items make them: there is room for some of so many pixels. */
 enum { LEAST_PART_PIXELS = 32 };
 
@@ -199,6 +202,12 @@ static span pixel_span(const trine_batchnorm *bn, const trine_shape *shape)
                   trine__grid_lines((size_t)pixels, (size_t)bn->blocks, (size_t)shape->n, TRINE__LOCAL)};
 }
 
+/* Is a result so large that whoever reads it next will not find it in the caches? What is written in place is there already. */
+static int streams(const trine_tensor *in, const trine_tensor *out)
+{
+    return in->buffer != out->buffer && trine_tensor_bytes(out) >= STREAM_BYTES;
+}
+
 static trine__grid channel_grid(const trine_batchnorm *bn)
 {
     return trine__grid_lines((size_t)bn->blocks * (size_t)bn->cb, 1, 1, TRINE__LOCAL);
@@ -301,7 +310,8 @@ trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, co
                                trine__arg_i32(bn->blocks),
                                trine__arg_i32(cut.run),
                                trine__arg_i32(cut.blocks),
-                               trine__arg_i32(relu)};
+                               trine__arg_i32(relu),
+                               trine__arg_i32(streams(x, y))};
     return launch(bn, stream, APPLY, x->dtype, args, TRINE_COUNTOF(args), cut.grid);
 }
 
@@ -384,6 +394,7 @@ trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
                                trine__arg_i32(cut.run),
                                trine__arg_i32(cut.blocks),
                                trine__arg_i32(g->relu),
-                               trine__arg_i32(g->batch)};
+                               trine__arg_i32(g->batch),
+                               trine__arg_i32(g->dx && streams(g->dy, g->dx))};
     return launch(bn, stream, BACKWARD_APPLY, g->dy->dtype, args, TRINE_COUNTOF(args), cut.grid);
 }
