@@ -22,8 +22,11 @@ double cli_seconds(void)
 
 void cli_progress_begin(cli_progress *progress, const char *label, const char *unit, int silent)
 {
-    const double now = cli_seconds();
-    *progress = (cli_progress){label, unit, silent, isatty(STDERR_FILENO), now, now, 0, 0};
+    *progress = (cli_progress){.label = label,
+                               .unit = unit,
+                               .silent = silent,
+                               .terminal = isatty(STDERR_FILENO),
+                               .last = cli_seconds()};
 }
 
 void cli_progress_clear(cli_progress *progress)
@@ -65,30 +68,37 @@ static void draw_line(char line[LINE_WIDTH + 1], const char *label, double share
     if (length > LINE_WIDTH) line[LINE_WIDTH - 1] = '>'; /* cut */
 }
 
+/* "done/all", and how fast it goes on and how long, where that can be told. */
+static int describe(const cli_progress *progress, size_t done, size_t all, double now,
+                    char out[LINE_WIDTH + 1])
+{
+    if (done <= progress->first) return snprintf(out, LINE_WIDTH + 1, "%zu/%zu", done, all);
+    const double rate = (double)(done - progress->first) / (now - progress->start);
+    char left[32];
+    time_left(left, sizeof left, (double)(all - done) / rate);
+    return snprintf(out, LINE_WIDTH + 1, "%zu/%zu  %.1f %s/s  %s left", done, all, rate, progress->unit,
+                    left);
+}
+
 void cli_progress_update(cli_progress *progress, size_t done, size_t all, const char *note)
 {
     if (progress->silent || all == 0) return;
     const double now = cli_seconds();
+    if (!progress->begun) progress->begun = 1, progress->start = now, progress->first = done;
     if (now - progress->last < (progress->terminal ? redraw_seconds : plain_seconds)) return;
     progress->last = now;
-    const double rate = (double)(done - progress->first) / (now - progress->start);
-    char line[LINE_WIDTH + 1], left[32] = "?";
-    if (rate > 0) time_left(left, sizeof left, (double)(all - done) / rate);
+    char tail[LINE_WIDTH + 1];
+    const int needed = describe(progress, done, all, now, tail);
     if (progress->terminal) {
-        char tail[LINE_WIDTH + 1];
-        const int needed =
-            snprintf(tail, sizeof tail, "%zu/%zu  %.1f %s/s  %s left", done, all, rate, progress->unit, left);
+        char line[LINE_WIDTH + 1];
         draw_line(line, progress->label, (double)done / (double)all, tail, needed, note);
         fprintf(stderr, "\r%-*s", LINE_WIDTH, line);
         fflush(stderr);
         progress->drawn = 1;
         shown = progress;
     } else {
-        snprintf(line, sizeof line, "%s %zu/%zu  %.1f %s/s  %s left  %s", progress->label, done, all, rate,
-                 progress->unit, left, note != NULL ? note : "");
-        size_t length = strlen(line);
-        while (length > 0 && line[length - 1] == ' ') line[--length] = '\0';
-        fprintf(stderr, "%s\n", line);
+        const int noted = note != NULL && note[0] != '\0';
+        fprintf(stderr, "%s %s%s%s\n", progress->label, tail, noted ? "  " : "", noted ? note : "");
     }
 }
 

@@ -10,9 +10,10 @@ typedef struct cli_progress {
     const char *unit;  /* "images" */
     int silent;        /* --quiet */
     int terminal;
-    double start, last; /* seconds */
     int drawn;          /* a line stands on the terminal */
-    size_t first;       /* what was done before the start, and tells nothing about the speed */
+    int begun;          /* there has been an update */
+    double start, last; /* seconds: of the first update, of the last that was shown */
+    size_t first;       /* done at the first update, which built kernels and tells nothing about the speed */
 } cli_progress;
 
 /* Seconds on a clock that only goes forward. */

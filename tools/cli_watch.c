@@ -142,7 +142,6 @@ void cli_watch_begin(cli_watch *w, const char *label)
     w->steps = cJSON_AddArrayToObject(w->run->json, "steps");
     w->began = cli_seconds();
     cli_progress_begin(&w->progress, label, "steps", w->run->v.quiet);
-    w->progress.first = w->count;
 }
 
 int cli_watch_is_due(int step, int steps)
