@@ -16,9 +16,8 @@ enum {
     MOST_TILES = 8,    /* in a group of the filter gradient, which keeps none in registers */
     ACCUMULATORS = 12, /* that hide a multiply-add's latency */
     MIN_ITEMS_PER_UNIT = 4,
-    UNPACK_CHANNELS = 4,   /* CHANNELS of conv2d_winograd_unpack.cl */
-    PRODUCTS_PER_BYTE = 2, /* that a core does while it reads a byte from memory, shared by some images */
-    SMALL_BYTES = 1 << 20  /* of transformed filters */
+    UNPACK_CHANNELS = 4,  /* CHANNELS of conv2d_winograd_unpack.cl */
+    SMALL_BYTES = 1 << 20 /* of transformed filters */
 };
 
 /* How one call is cut up. */
@@ -139,35 +138,42 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
     return plan(op, direction, 2, &s);
 }
 
-/* What a channel pair costs one image, in products: reading the transformed filters counts too, unless a core's own cache holds them. */
-static double cost(trine_direction direction, const trine__winograd *s)
+/* Products that a core does while a byte of the transformed filters, or of their gradient, comes from memory, shared by some images: measured. */
+static double products_per_byte(const trine__caps *caps)
 {
-    const bool read = direction != TRINE_BACKWARD_WEIGHTS && s->u_count * sizeof(float) > SMALL_BYTES;
+    return caps->vector_width >= 16 ? 2.75 : 2;
+}
+
+/* What a channel pair costs one image, in products: the transformed filters count too, unless a core's own cache holds them. */
+static double cost(const trine__caps *caps, const trine__winograd *s)
+{
+    const bool far = s->u_count * sizeof(float) > SMALL_BYTES;
     return (double)s->shape.planes * ((double)s->shape.tile_rows * s->shape.tile_columns +
-                                      (read ? PRODUCTS_PER_BYTE * sizeof(float) : 0));
+                                      (far ? products_per_byte(caps) * sizeof(float) : 0));
 }
 
 /* Cheaper than nine products a pixel, enough channels for the products to outweigh the transforms, and images that are not mostly
  * border. */
-static bool worthwhile(const trine_conv2d *op, trine_direction direction, const trine__winograd *s)
+static bool worthwhile(const trine_conv2d *op, const trine__winograd *s)
 {
     return op->context->caps.cpu && s->shape.in_channels >= 16 && s->shape.out_channels >= 16 &&
            s->shape.out_h >= 4 && s->shape.out_w >= 4 &&
-           cost(direction, s) < 9.0 * s->shape.out_h * s->shape.out_w;
+           cost(&op->context->caps, s) < 9.0 * s->shape.out_h * s->shape.out_w;
 }
 
 /* The larger tile where it costs less: not where it is mostly beyond the border, or its filters outweigh the image. */
 static bool prefers4(const trine_conv2d *op, trine_direction direction)
 {
     trine__winograd s, other;
-    return plan(op, direction, 4, &s) && worthwhile(op, direction, &s) &&
-           !(plan(op, direction, 2, &other) && cost(direction, &other) <= cost(direction, &s));
+    const trine__caps *caps = &op->context->caps;
+    return plan(op, direction, 4, &s) && worthwhile(op, &s) &&
+           !(plan(op, direction, 2, &other) && cost(caps, &other) <= cost(caps, &s));
 }
 
 static bool prefers2(const trine_conv2d *op, trine_direction direction)
 {
     trine__winograd s;
-    return plan(op, direction, 2, &s) && worthwhile(op, direction, &s);
+    return plan(op, direction, 2, &s) && worthwhile(op, &s);
 }
 
 static void destroy(void *state)
