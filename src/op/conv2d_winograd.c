@@ -138,27 +138,27 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
     return plan(op, direction, 2, &s);
 }
 
-/* Products that a core does while a byte of the transformed filters, or of their gradient, comes from memory, shared by some images: measured. */
+/* Products that a core does while a byte of the transformed filters comes from memory, shared by some images: measured. */
 static double products_per_byte(const trine__caps *caps)
 {
     return caps->vector_width >= 16 ? 2.75 : 2;
 }
 
-/* What a channel pair costs one image, in products: the transformed filters count too, unless a core's own cache holds them. */
-static double cost(const trine__caps *caps, const trine__winograd *s)
+/* What a channel pair costs one image, in products: reading the transformed filters counts too, unless a core's own cache holds them. */
+static double cost(const trine__caps *caps, trine_direction direction, const trine__winograd *s)
 {
-    const bool far = s->u_count * sizeof(float) > SMALL_BYTES;
+    const bool read = direction != TRINE_BACKWARD_WEIGHTS && s->u_count * sizeof(float) > SMALL_BYTES;
     return (double)s->shape.planes * ((double)s->shape.tile_rows * s->shape.tile_columns +
-                                      (far ? products_per_byte(caps) * sizeof(float) : 0));
+                                      (read ? products_per_byte(caps) * sizeof(float) : 0));
 }
 
 /* Cheaper than nine products a pixel, enough channels for the products to outweigh the transforms, and images that are not mostly
  * border. */
-static bool worthwhile(const trine_conv2d *op, const trine__winograd *s)
+static bool worthwhile(const trine_conv2d *op, trine_direction direction, const trine__winograd *s)
 {
     return op->context->caps.cpu && s->shape.in_channels >= 16 && s->shape.out_channels >= 16 &&
            s->shape.out_h >= 4 && s->shape.out_w >= 4 &&
-           cost(&op->context->caps, s) < 9.0 * s->shape.out_h * s->shape.out_w;
+           cost(&op->context->caps, direction, s) < 9.0 * s->shape.out_h * s->shape.out_w;
 }
 
 /* The larger tile where it costs less: not where it is mostly beyond the border, or its filters outweigh the image. */
@@ -166,14 +166,14 @@ static bool prefers4(const trine_conv2d *op, trine_direction direction)
 {
     trine__winograd s, other;
     const trine__caps *caps = &op->context->caps;
-    return plan(op, direction, 4, &s) && worthwhile(op, &s) &&
-           !(plan(op, direction, 2, &other) && cost(caps, &other) <= cost(caps, &s));
+    return plan(op, direction, 4, &s) && worthwhile(op, direction, &s) &&
+           !(plan(op, direction, 2, &other) && cost(caps, direction, &other) <= cost(caps, direction, &s));
 }
 
 static bool prefers2(const trine_conv2d *op, trine_direction direction)
 {
     trine__winograd s;
-    return plan(op, direction, 2, &s) && worthwhile(op, &s);
+    return plan(op, direction, 2, &s) && worthwhile(op, direction, &s);
 }
 
 static void destroy(void *state)
