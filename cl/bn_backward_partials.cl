@@ -34,7 +34,6 @@ __kernel void bn_backward_partials(__global const x_t *restrict x, __global cons
                 const floatV d = LOADX(at, x) - center;
                 floatV g = LOADX(at, dy);
                 if (y) {
-                    PREFETCH(y + (at + AHEAD) * CB);
                     g = SELECTV(zero, g, LOADX(at, y) > zero);
                     STOREX(g, at, dy);
                 } else if (relu) {
