@@ -139,7 +139,7 @@ static bool supports2(const trine_conv2d *op, trine_direction direction)
 }
 
 /* Products that a core does while a byte of the transformed filters comes from memory, shared by some images. With AVX-512 a value that lets
- * 256 > 256 channels of 14x14 go by F(2x2), which trine tune found 1.7 times as fast on Intel, and keeps 512 > 512 of 7x7 below nine products. */
+ * 256 > 256 channels of 14x14 go by F(2x2), which trine tune found 1.7 times as fast on one machine, and keeps 512 > 512 of 7x7 below nine products. */
 static double products_per_byte(const trine__caps *caps)
 {
     return caps->vector_width >= 16 ? 2.75 : 2;
