@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* The memory of a session: one arena for activations, for the temporary memory of each node while it runs, and for weights that are
- * prepared anew for every use; buffers for those that stay prepared. */
+ * prepared anew for every use; buffers for those that stay prepared, as many as a modest amount of memory holds. */
 #include "net/arena.h"
 #include "net/plan.h"
 
 enum {
-    SMALL_BYTES = 4 << 20, /* of prepared weights that may stay */
-    PRODUCTS_PER_BYTE = 32 /* multiply-adds that outweigh preparing a byte: up to a quarter of their time */
+    SMALL_BYTES = 4 << 20,    /* of prepared weights that always stay */
+    MODEST_BYTES = 184 << 20, /* of parameters, arena and prepared weights: large ones stay up to it */
+    PRODUCTS_PER_BYTE = 32, /* multiply-adds that outweigh preparing a byte: up to a quarter of their time */
+    DIRECTIONS = 2          /* that prepare */
 };
 
 static double multiply_adds(const trine_session *s, int unit)
@@ -17,25 +19,54 @@ static double multiply_adds(const trine_session *s, int unit)
     return per_value * y->n * y->c * y->h * y->w;
 }
 
-/* Weights that train change with every step. Large ones are not worth their memory where a batch's products outweigh preparing them. */
-static bool stays(const trine_session *s, int unit, trine_direction direction)
+/* Of prepared weights that may yet stay; 0: none. Those that train change with every step. */
+static size_t keepable_bytes(const trine__session_unit *u, int direction)
 {
-    const trine__session_unit *u = &s->units[unit];
-    const size_t bytes = trine_conv2d_prepared_bytes(u->conv, direction);
-    return !u->conv_trains &&
-           (bytes <= SMALL_BYTES || multiply_adds(s, unit) < PRODUCTS_PER_BYTE * (double)bytes);
+    return !u->planned || u->conv_trains || u->prepared[direction]
+               ? 0
+               : trine_conv2d_prepared_bytes(u->conv, (trine_direction)direction);
 }
 
-static trine_status create_prepared(trine_session *s)
+/* Large ones are not always worth their memory: not where a batch's products outweigh preparing them. */
+static bool always_stays(const trine_session *s, int unit, size_t bytes)
 {
-    for (int i = 0; i < s->net->spec.unit_count; i++) {
-        trine__session_unit *u = &s->units[i];
-        for (int d = 0; u->planned && d < (int)TRINE_COUNTOF(u->prepared); d++) {
-            const size_t bytes = trine_conv2d_prepared_bytes(u->conv, (trine_direction)d);
-            if (bytes && stays(s, i, (trine_direction)d))
-                TRINE_TRY(trine__buffer_set_create(&s->buffers, s->net->context, bytes, &u->prepared[d]));
+    return bytes <= SMALL_BYTES || multiply_adds(s, unit) < PRODUCTS_PER_BYTE * (double)bytes;
+}
+
+static trine_status create_prepared(trine_session *s, size_t *kept)
+{
+    for (int i = 0; i < s->net->spec.unit_count; i++)
+        for (int d = 0; d < DIRECTIONS; d++) {
+            const size_t bytes = keepable_bytes(&s->units[i], d);
+            if (bytes == 0 || !always_stays(s, i, bytes)) continue;
+            TRINE_TRY(
+                trine__buffer_set_create(&s->buffers, s->net->context, bytes, &s->units[i].prepared[d]));
+            *kept += bytes;
         }
-    }
+    return TRINE_OK;
+}
+
+/* Among those that do not stay yet the one that takes least memory; NULL: there is none. */
+static trine_buffer **smallest_left(trine_session *s, size_t *bytes)
+{
+    trine_buffer **smallest = NULL;
+    for (int i = 0; i < s->net->spec.unit_count; i++)
+        for (int d = 0; d < DIRECTIONS; d++) {
+            const size_t own = keepable_bytes(&s->units[i], d);
+            if (own == 0 || (smallest && own >= *bytes)) continue;
+            smallest = &s->units[i].prepared[d];
+            *bytes = own;
+        }
+    return smallest;
+}
+
+/* The rest, as far as the whole, `taken` up to now, stays modest. */
+static trine_status create_prepared_more(trine_session *s, size_t taken)
+{
+    size_t bytes = 0;
+    for (trine_buffer **next; (next = smallest_left(s, &bytes)) && taken + bytes <= MODEST_BYTES;
+         taken += bytes)
+        TRINE_TRY(trine__buffer_set_create(&s->buffers, s->net->context, bytes, next));
     return TRINE_OK;
 }
 
@@ -139,8 +170,10 @@ static trine_status create_arena(trine_session *s)
 
 trine_status trine__plan_memory(trine_session *s)
 {
-    TRINE_TRY(create_prepared(s));
+    size_t kept = 0;
+    TRINE_TRY(create_prepared(s, &kept));
     TRINE_TRY(add_temporaries(s));
     place_sums(s);
-    return create_arena(s);
+    TRINE_TRY(create_arena(s));
+    return create_prepared_more(s, kept + s->bytes + (size_t)s->net->flat_count * sizeof(float));
 }

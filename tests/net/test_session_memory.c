@@ -188,6 +188,51 @@ START_TEST(test_sums_in_place)
 }
 END_TEST
 
+/* Bytes that forward's convolutions prepare for every use, in nodes, and that stay prepared, in buffers. */
+static void prepared(const trine_session *s, size_t *anew, size_t *kept)
+{
+    *anew = *kept = 0;
+    for (size_t i = 0; i < s->forward_count; i++) {
+        const trine__node *node = &s->nodes[i];
+        if (node->kind != TRINE__NODE_CONV) continue;
+        const trine__session_unit *u = &s->units[node->unit];
+        *(u->prepared[TRINE_FORWARD] ? kept : anew) += trine_conv2d_prepared_bytes(u->conv, TRINE_FORWARD);
+    }
+}
+
+/* Weights that do not train stay prepared where the session is modest all the same; large ones of a session that is not, and those that
+ * train, do not. */
+START_TEST(test_prepared)
+{
+    static const struct {
+        const char *arch;
+        int n, size;
+        bool trains, keeps_all;
+    } sessions[] = {{"resnet18", 8, 224, false, true},
+                    {"wide_resnet50_2", 8, 224, false, false},
+                    {"resnet18", 8, 64, true, false}};
+    if (test_small()) return; /* for slow implementations */
+    for (size_t i = 0; i < sizeof sessions / sizeof sessions[0]; i++) {
+        size_t anew, kept;
+        trine_resnet *net = make_network(sessions[i].arch, 3);
+        trine_session *s = NULL;
+        const trine_shape shape = {sessions[i].n, 3, sessions[i].size, sessions[i].size};
+        if (sessions[i].trains)
+            ASSERT_OK(trine_session_create_training(net, dev.stream, &shape, TRINE_EMBED_POOL,
+                                                    TRINE_BACKWARD_KEEP, &s));
+        else
+            ASSERT_OK(trine_session_create_inference(net, dev.stream, &shape, &s));
+        prepared(s, &anew, &kept);
+        ck_assert_uint_gt(anew + kept, 0);
+        if (dev.context->caps.cpu) /* GPUs prepare more */
+            ck_assert_int_eq(anew == 0, sessions[i].keeps_all);
+        ck_assert_int_eq(kept == 0, sessions[i].trains);
+        trine_session_destroy(&s);
+        trine_resnet_destroy(&net);
+    }
+}
+END_TEST
+
 int main(void)
 {
     test_device_open();
@@ -197,6 +242,7 @@ int main(void)
     tcase_add_loop_test(tc, test_checkpoint, 0, CASES + HALF_CASES);
     tcase_add_test(tc, test_kept);
     tcase_add_test(tc, test_sums_in_place);
+    tcase_add_test(tc, test_prepared);
     suite_add_tcase(suite, tc);
     const int result = check_main(suite);
     test_device_close();
