@@ -164,6 +164,22 @@ static int by_measurement(const trine_conv2d *op, trine_direction direction, con
     return trine__tuning_pick(op->context, problem, op->desc.batch, names, count, first);
 }
 
+static void destroy_state(trine_conv2d *op, trine_direction direction)
+{
+    if (op->state[direction]) op->impl[direction]->destroy(op->state[direction]);
+    free(op->state[direction]);
+    op->state[direction] = NULL;
+}
+
+static trine_status create_state(trine_conv2d *op, trine_direction direction)
+{
+    const trine__conv2d_impl *impl = op->impl[direction];
+    TRINE_TRY(trine__calloc(1, impl->state_bytes, &op->state[direction]));
+    const trine_status status = impl->create(op, direction, op->state[direction]);
+    if (status != TRINE_OK) destroy_state(op, direction);
+    return status;
+}
+
 static trine_status choose(trine_conv2d *op, trine_direction direction, const char *algorithm)
 {
     candidate list[MOST_CANDIDATES];
@@ -184,7 +200,7 @@ static trine_status choose(trine_conv2d *op, trine_direction direction, const ch
         op->measured[direction] = best != first;
         op->impl[direction] = list[best].impl;
         op->variant[direction] = list[best].variant;
-        const trine_status status = list[best].impl->create(op, direction, &op->state[direction]);
+        const trine_status status = create_state(op, direction);
         if (status != TRINE_ERR_BUILD || algorithm) return status;
         trine__log(op->context, "conv2d: %s left out: %s", list[best].name,
                    trine_last_error()); /* the next one may do */
@@ -442,8 +458,7 @@ trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_stream *strea
 void trine_conv2d_destroy(trine_conv2d **op)
 {
     if (!op || !*op) return;
-    for (int d = 0; d < TRINE__DIRECTIONS; d++)
-        if ((*op)->state[d]) (*op)->impl[d]->destroy((*op)->state[d]);
+    for (int d = 0; d < TRINE__DIRECTIONS; d++) destroy_state(*op, (trine_direction)d);
     for (int d = 0; d < TRINE__PREPARED; d++) trine_buffer_release(&(*op)->own[d]);
     trine_batchnorm_destroy(&(*op)->statistics);
     trine_elementwise_destroy(&(*op)->elementwise);

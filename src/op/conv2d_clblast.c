@@ -2,7 +2,6 @@
 /* conv2d of 1x1 filters and stride 1 on NCHW as a matrix product of an image, by CLBlast: with x [C][pixels], y [K][pixels], w [K][C]
  *   y = w * x    dx = w^T * dy    dw = sum over images of dy * x^T
  * An image at a time: CLBlast's batched product takes no temporary buffer of the caller's, and allocates one at every call instead. */
-#include <stdlib.h>
 
 #include "op/conv2d_private.h"
 #include "rt/blas.h"
@@ -60,14 +59,11 @@ static void destroy(void *state_)
     state *s = state_;
     trine__kernel_destroy(&s->layout);
     trine__kernel_destroy(&s->epilogue);
-    free(s);
 }
 
-static trine_status create(trine_conv2d *op, trine_direction direction, void **out)
+static trine_status create(trine_conv2d *op, trine_direction direction, void *state_)
 {
-    void *memory = NULL;
-    TRINE_TRY(trine__calloc(1, sizeof(state), &memory));
-    state *s = memory;
+    state *s = state_;
     trine_stream *asked = NULL; /* CLBlast wants to know the device */
     trine_status status;
     if (!dense_weights(op))
@@ -85,10 +81,6 @@ static trine_status create(trine_conv2d *op, trine_direction direction, void **o
     }
 cleanup:
     trine_stream_destroy(&asked);
-    if (status == TRINE_OK)
-        *out = s;
-    else
-        destroy(s);
     return status;
 }
 
@@ -225,6 +217,7 @@ const trine__conv2d_impl trine__conv2d_clblast = {
     .supports = supports,
     .prefers = trine__conv2d_only_measured,
     .workspace = workspace,
+    .state_bytes = sizeof(state),
     .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,

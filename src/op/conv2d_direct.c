@@ -3,7 +3,6 @@
  * filter gradient is in conv2d_direct_gradient.c. Tile sizes follow from vector width and register count; kernel
  * size, stride, padding and dilation are a table of taps over arranged images, so that few programs serve. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "op/conv2d_direct.h"
 #include "rt/buffer.h"
@@ -203,7 +202,6 @@ static void destroy(void *state)
     trine__kernel_destroy(&s->pack);
     trine__kernel_destroy(&s->arrange);
     trine_buffer_release(&s->table);
-    free(s);
 }
 
 static trine_status create_kernels(trine_conv2d *op, trine_direction direction, trine__direct *s)
@@ -227,19 +225,10 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     return trine__kernel_create(ctx, "conv2d_pack", trine__conv2d_weight_options(op).text, &s->pack);
 }
 
-static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
+static trine_status create(trine_conv2d *op, trine_direction direction, void *state)
 {
-    void *memory = NULL;
-    TRINE_TRY(trine__calloc(1, sizeof(trine__direct), &memory));
-    trine__direct *s = memory;
-    plan(op, direction, s);
-    const trine_status status = create_kernels(op, direction, s);
-    if (status != TRINE_OK) {
-        destroy(s);
-        return status;
-    }
-    *state = s;
-    return TRINE_OK;
+    plan(op, direction, state);
+    return create_kernels(op, direction, state);
 }
 
 trine_status trine__direct_launch_packing(trine_conv2d *op, trine_stream *stream, const trine__direct *s,
@@ -384,6 +373,7 @@ const trine__conv2d_impl trine__conv2d_direct = {
     .supports = supports,
     .workspace = workspace,
     .bn_parts = bn_parts,
+    .state_bytes = sizeof(trine__direct),
     .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,

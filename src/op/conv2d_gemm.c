@@ -2,7 +2,6 @@
 /* conv2d as an implicit matrix product with tiles in local memory, for devices that run work-groups in parallel: every kernel, stride,
  * padding, dilation, number of groups and channel blocks. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "op/conv2d_gemm_tiles.h"
 #include "op/conv2d_mma.h"
@@ -106,7 +105,6 @@ static void destroy(void *state)
     for (int i = 0; i < TRINE__TILES; i++) trine__kernel_destroy(&s->kernels[i]);
     trine__kernel_destroy(&s->pack);
     trine_buffer_release(&s->taps);
-    free(s);
 }
 
 static void plan_forward(const trine_conv2d *op, gemm_state *s, tap *taps)
@@ -189,12 +187,9 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
                                 &s->pack);
 }
 
-static trine_status create_as(trine_conv2d *op, trine_direction direction, bool mma, void **state)
+static trine_status create_as(trine_conv2d *op, trine_direction direction, bool mma, gemm_state *s)
 {
     tap taps[MAX_TAPS];
-    void *memory = NULL;
-    TRINE_TRY(trine__calloc(1, sizeof(gemm_state), &memory));
-    gemm_state *s = memory;
     s->mma = mma;
     const trine_conv2d_desc *d = &op->desc;
     const bool backward = direction == TRINE_BACKWARD_DATA;
@@ -205,21 +200,15 @@ static trine_status create_as(trine_conv2d *op, trine_direction direction, bool 
     else
         plan_forward(op, s, taps);
     s->source_shift = source_shift_of(s->sources);
-    const trine_status status = create_kernels(op, direction, s, taps);
-    if (status != TRINE_OK) {
-        destroy(s);
-        return status;
-    }
-    *state = s;
-    return TRINE_OK;
+    return create_kernels(op, direction, s, taps);
 }
 
-static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
+static trine_status create(trine_conv2d *op, trine_direction direction, void *state)
 {
     return create_as(op, direction, false, state);
 }
 
-static trine_status create_mma(trine_conv2d *op, trine_direction direction, void **state)
+static trine_status create_mma(trine_conv2d *op, trine_direction direction, void *state)
 {
     return create_as(op, direction, true, state);
 }
@@ -431,6 +420,7 @@ const trine__conv2d_impl trine__conv2d_gemm = {
     .supports = supports,
     .prefers = prefers,
     .workspace = workspace,
+    .state_bytes = sizeof(gemm_state),
     .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
@@ -445,6 +435,7 @@ const trine__conv2d_impl trine__conv2d_mma = {
     .supports = supports_mma,
     .prefers = prefers_mma,
     .workspace = workspace,
+    .state_bytes = sizeof(gemm_state),
     .create = create_mma,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,

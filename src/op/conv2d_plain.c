@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d by one work-item per result: slow, takes everything. Reads the caller's weights. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "op/conv2d_private.h"
 
@@ -20,26 +19,17 @@ static void destroy(void *state)
 {
     plain_state *s = state;
     trine__kernel_destroy(&s->kernel);
-    free(s);
 }
 
-static trine_status create(trine_conv2d *op, trine_direction direction, void **state)
+static trine_status create(trine_conv2d *op, trine_direction direction, void *state)
 {
     static const char *const stems[] = {"conv2d_plain_forward", "conv2d_plain_backward_data",
                                         "conv2d_plain_backward_weights"};
-    void *memory = NULL;
-    TRINE_TRY(trine__calloc(1, sizeof(plain_state), &memory));
-    plain_state *s = memory;
+    plain_state *s = state;
     char options[64];
     snprintf(options, sizeof options, "%s%s", trine__conv2d_weight_options(op).text,
              trine__conv2d_storage_options(op, direction));
-    const trine_status status = trine__kernel_create(op->context, stems[direction], options, &s->kernel);
-    if (status != TRINE_OK) {
-        destroy(s);
-        return status;
-    }
-    *state = s;
-    return TRINE_OK;
+    return trine__kernel_create(op->context, stems[direction], options, &s->kernel);
 }
 
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
@@ -90,6 +80,7 @@ const trine__conv2d_impl trine__conv2d_plain = {
     .error_class = 1.0,
     .reads_halves = true,
     .supports = supports,
+    .state_bytes = sizeof(plain_state),
     .create = create,
     .enqueue = enqueue,
     .destroy = destroy,

@@ -71,13 +71,15 @@ struct trine__conv2d_impl {
     const char *const *variants;
     bool (*supports_variant)(const trine_conv2d *op, trine_direction direction,
                              int variant); /* of what supports() takes */
-    trine_status (*create)(trine_conv2d *op, trine_direction direction, void **state);
+    size_t state_bytes; /* of op->state[direction], which conv2d allocates, zeroed, and frees */
+    trine_status (*create)(trine_conv2d *op, trine_direction direction,
+                           void *state);                                         /* on failure: destroy */
     size_t (*prepared_bytes)(const trine_conv2d *op, trine_direction direction); /* NULL: reads the weights */
     trine_status (*prepare)(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine_buffer *weights, trine_buffer *prepared);
     trine_status (*enqueue)(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call);
-    void (*destroy)(void *state);
+    void (*destroy)(void *state); /* what the state holds, as far as it has come */
 };
 
 /* A row's `prefers`: by name, or where `trine tune` found it right and faster. */

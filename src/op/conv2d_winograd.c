@@ -5,7 +5,6 @@
  * few enough for a core's own cache, all of it is one kernel without a workspace. */
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "op/conv2d_winograd.h"
 
@@ -183,7 +182,6 @@ static void destroy(void *state)
     trine__kernel **const kernels[] = {&s->filter,   &s->input,      &s->multiply, &s->output,
                                        &s->gradient, &s->accumulate, &s->unpack,   &s->fused};
     for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
-    free(s);
 }
 
 static trine_status create_kernels(const trine_conv2d *op, trine_direction direction, trine__winograd *s)
@@ -219,29 +217,16 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
     return trine__kernel_create(ctx, "conv2d_winograd_output", tiled, &s->output);
 }
 
-static trine_status create(trine_conv2d *op, trine_direction direction, int mo, void **state)
+static trine_status create4(trine_conv2d *op, trine_direction direction, void *state)
 {
-    void *memory = NULL;
-    TRINE_TRY(trine__calloc(1, sizeof(trine__winograd), &memory));
-    trine__winograd *s = memory;
-    plan(op, direction, mo, s);
-    const trine_status status = create_kernels(op, direction, s);
-    if (status != TRINE_OK) {
-        destroy(s);
-        return status;
-    }
-    *state = s;
-    return TRINE_OK;
+    plan(op, direction, 4, state);
+    return create_kernels(op, direction, state);
 }
 
-static trine_status create4(trine_conv2d *op, trine_direction direction, void **state)
+static trine_status create2(trine_conv2d *op, trine_direction direction, void *state)
 {
-    return create(op, direction, 4, state);
-}
-
-static trine_status create2(trine_conv2d *op, trine_direction direction, void **state)
-{
-    return create(op, direction, 2, state);
+    plan(op, direction, 2, state);
+    return create_kernels(op, direction, state);
 }
 
 static size_t prepared_bytes(const trine_conv2d *op, trine_direction direction)
@@ -449,6 +434,7 @@ const trine__conv2d_impl trine__conv2d_winograd4 = {
     .prefers = prefers4,
     .workspace = workspace,
     .bn_parts = bn_parts,
+    .state_bytes = sizeof(trine__winograd),
     .create = create4,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
@@ -464,6 +450,7 @@ const trine__conv2d_impl trine__conv2d_winograd2 = {
     .prefers = prefers2,
     .workspace = workspace,
     .bn_parts = bn_parts,
+    .state_bytes = sizeof(trine__winograd),
     .create = create2,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,

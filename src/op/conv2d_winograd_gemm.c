@@ -4,7 +4,6 @@
  * transformed patches, a matrix product for every plane with tiles in local memory, and the way back with the epilogue, or, for the
  * filter gradient, with the sum of its parts. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "op/conv2d_winograd_shape.h"
 
@@ -130,7 +129,6 @@ static void destroy(void *state)
     trine__kernel **const kernels[] = {&s->filter, &s->input, &s->output, &s->gradient, &s->unpack};
     for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
     for (int i = 0; i < SIDES; i++) trine__kernel_destroy(&s->multiply[i]);
-    free(s);
 }
 
 static trine_status create_kernels(const trine_conv2d *op, trine_direction direction, winograd_gemm_state *s)
@@ -159,29 +157,16 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
     return trine__kernel_create(ctx, "conv2d_winograd_gemm_output", writes, &s->output);
 }
 
-static trine_status create(trine_conv2d *op, trine_direction direction, int mo, void **state)
+static trine_status create4(trine_conv2d *op, trine_direction direction, void *state)
 {
-    void *memory = NULL;
-    TRINE_TRY(trine__calloc(1, sizeof(winograd_gemm_state), &memory));
-    winograd_gemm_state *s = memory;
-    plan(op, direction, mo, s);
-    const trine_status status = create_kernels(op, direction, s);
-    if (status != TRINE_OK) {
-        destroy(s);
-        return status;
-    }
-    *state = s;
-    return TRINE_OK;
+    plan(op, direction, 4, state);
+    return create_kernels(op, direction, state);
 }
 
-static trine_status create4(trine_conv2d *op, trine_direction direction, void **state)
+static trine_status create2(trine_conv2d *op, trine_direction direction, void *state)
 {
-    return create(op, direction, 4, state);
-}
-
-static trine_status create2(trine_conv2d *op, trine_direction direction, void **state)
-{
-    return create(op, direction, 2, state);
+    plan(op, direction, 2, state);
+    return create_kernels(op, direction, state);
 }
 
 static size_t prepared_bytes(const trine_conv2d *op, trine_direction direction)
@@ -425,6 +410,7 @@ const trine__conv2d_impl trine__conv2d_winograd4_gemm = {
     .supports = supports4,
     .prefers = prefers4,
     .workspace = workspace,
+    .state_bytes = sizeof(winograd_gemm_state),
     .create = create4,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
@@ -440,6 +426,7 @@ const trine__conv2d_impl trine__conv2d_winograd2_gemm = {
     .supports = supports2,
     .prefers = prefers2,
     .workspace = workspace,
+    .state_bytes = sizeof(winograd_gemm_state),
     .create = create2,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
