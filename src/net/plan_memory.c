@@ -7,8 +7,7 @@
 enum {
     SMALL_BYTES = 4 << 20,    /* of prepared weights that always stay */
     MODEST_BYTES = 184 << 20, /* of parameters, arena and prepared weights: large ones stay up to it */
-    PRODUCTS_PER_BYTE = 32, /* multiply-adds that outweigh preparing a byte: up to a quarter of their time */
-    DIRECTIONS = 2          /* that prepare */
+    PRODUCTS_PER_BYTE = 32 /* multiply-adds that outweigh preparing a byte: up to a quarter of their time */
 };
 
 static double multiply_adds(const trine_session *s, int unit)
@@ -36,7 +35,7 @@ static bool always_stays(const trine_session *s, int unit, size_t bytes)
 static trine_status create_prepared(trine_session *s, size_t *kept)
 {
     for (int i = 0; i < s->net->spec.unit_count; i++)
-        for (int d = 0; d < DIRECTIONS; d++) {
+        for (int d = 0; d < (int)TRINE_COUNTOF(s->units->prepared); d++) {
             const size_t bytes = keepable_bytes(&s->units[i], d);
             if (bytes == 0 || !always_stays(s, i, bytes)) continue;
             TRINE_TRY(
@@ -51,7 +50,7 @@ static trine_buffer **smallest_left(trine_session *s, size_t *bytes)
 {
     trine_buffer **smallest = NULL;
     for (int i = 0; i < s->net->spec.unit_count; i++)
-        for (int d = 0; d < DIRECTIONS; d++) {
+        for (int d = 0; d < (int)TRINE_COUNTOF(s->units->prepared); d++) {
             const size_t own = keepable_bytes(&s->units[i], d);
             if (own == 0 || (smallest && own >= *bytes)) continue;
             smallest = &s->units[i].prepared[d];
@@ -60,7 +59,7 @@ static trine_buffer **smallest_left(trine_session *s, size_t *bytes)
     return smallest;
 }
 
-/* The rest, as far as the whole, `taken` up to now, stays modest. */
+/* The rest, as far as the whole, `taken` up to now, stays modest. The arena, whose size decides it, has room for them all the same. */
 static trine_status create_prepared_more(trine_session *s, size_t taken)
 {
     size_t bytes = 0;

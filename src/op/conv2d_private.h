@@ -73,7 +73,7 @@ struct trine__conv2d_impl {
                              int variant); /* of what supports() takes */
     size_t state_bytes; /* of op->state[direction], which conv2d allocates, zeroed, and frees */
     trine_status (*create)(trine_conv2d *op, trine_direction direction,
-                           void *state);                                         /* on failure: destroy */
+                           void *state); /* what a failure leaves is destroyed */
     size_t (*prepared_bytes)(const trine_conv2d *op, trine_direction direction); /* NULL: reads the weights */
     trine_status (*prepare)(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine_buffer *weights, trine_buffer *prepared);

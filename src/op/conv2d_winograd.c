@@ -217,15 +217,9 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
     return trine__kernel_create(ctx, "conv2d_winograd_output", tiled, &s->output);
 }
 
-static trine_status create4(trine_conv2d *op, trine_direction direction, void *state)
+static trine_status create(trine_conv2d *op, trine_direction direction, void *state)
 {
-    plan(op, direction, 4, state);
-    return create_kernels(op, direction, state);
-}
-
-static trine_status create2(trine_conv2d *op, trine_direction direction, void *state)
-{
-    plan(op, direction, 2, state);
+    plan(op, direction, op->impl[direction] == &trine__conv2d_winograd4 ? 4 : 2, state);
     return create_kernels(op, direction, state);
 }
 
@@ -435,7 +429,7 @@ const trine__conv2d_impl trine__conv2d_winograd4 = {
     .workspace = workspace,
     .bn_parts = bn_parts,
     .state_bytes = sizeof(trine__winograd),
-    .create = create4,
+    .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,
@@ -451,7 +445,7 @@ const trine__conv2d_impl trine__conv2d_winograd2 = {
     .workspace = workspace,
     .bn_parts = bn_parts,
     .state_bytes = sizeof(trine__winograd),
-    .create = create2,
+    .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,

@@ -157,15 +157,9 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
     return trine__kernel_create(ctx, "conv2d_winograd_gemm_output", writes, &s->output);
 }
 
-static trine_status create4(trine_conv2d *op, trine_direction direction, void *state)
+static trine_status create(trine_conv2d *op, trine_direction direction, void *state)
 {
-    plan(op, direction, 4, state);
-    return create_kernels(op, direction, state);
-}
-
-static trine_status create2(trine_conv2d *op, trine_direction direction, void *state)
-{
-    plan(op, direction, 2, state);
+    plan(op, direction, op->impl[direction] == &trine__conv2d_winograd4_gemm ? 4 : 2, state);
     return create_kernels(op, direction, state);
 }
 
@@ -411,7 +405,7 @@ const trine__conv2d_impl trine__conv2d_winograd4_gemm = {
     .prefers = prefers4,
     .workspace = workspace,
     .state_bytes = sizeof(winograd_gemm_state),
-    .create = create4,
+    .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,
@@ -427,7 +421,7 @@ const trine__conv2d_impl trine__conv2d_winograd2_gemm = {
     .prefers = prefers2,
     .workspace = workspace,
     .state_bytes = sizeof(winograd_gemm_state),
-    .create = create2,
+    .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,
