@@ -12,26 +12,9 @@
 #endif
 #include "block.clh"
 #include "conv2d_packing.clh"
+#include "exchange.clh"
 
 #if CB > 1
-/* Rows become columns: each step moves the top bit of an element's row to its column's end, and the column's to the row's. */
-static inline void exchange(floatV *rows)
-{
-#pragma unroll
-    for (int step = 1; step < CB; step *= 2) {
-        floatV next[CB];
-#pragma unroll
-        for (int i = 0; i < CB / 2; i++) {
-            next[2 * i].even = rows[i].lo;
-            next[2 * i].odd = rows[i + CB / 2].lo;
-            next[2 * i + 1].even = rows[i].hi;
-            next[2 * i + 1].odd = rows[i + CB / 2].hi;
-        }
-#pragma unroll
-        for (int i = 0; i < CB; i++) rows[i] = next[i];
-    }
-}
-
 /* Is the block made of whole tiles of the caller's, whose padding is zero, with rows and columns exchanged? */
 static int transposed_tiles(const packing *m, const int filter)
 {

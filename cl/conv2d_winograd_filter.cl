@@ -7,36 +7,47 @@
 #include "block.clh"
 #include "conv2d_weights.clh"
 #include "conv2d_winograd.clh"
+#include "exchange.clh"
 #ifndef KV
 #define KV 1
 #endif
 
-/* Filters k .. k + CB - 1 of channel c; zero where there are none. */
+/* Filters k .. k + CB - 1 of channels c .. c + CB - 1 as g[channel][tap][filter]; zero where there are none. */
 static inline void load_filters(__global const float *restrict weights, const int k, const int c, const int in_channels,
-                                const int out_channels, const int transposed, float g[9][CB])
+                                const int out_channels, const int transposed, float g[CB][9][CB])
 {
 #if WKB % CB == 0 /* side by side, padding zero */
-    if (!transposed && c < in_channels) {
-        __global const float *from = weights + weight_index(k, c, in_channels, 9);
-        for (int tap = 0; tap < 9; tap++) STOREV(LOADV(0, from + tap * WEIGHT_TAP), 0, g[tap]);
-        return;
-    }
-#endif
-#if WKB % CB == 0 && WCB % CB == 0 /* a block of both, all there */
-    if (transposed && c < in_channels && k + CB <= out_channels) {
-        __global const float *from = weights + weight_index(c, k, out_channels, 9) + 8 * WEIGHT_TAP;
-        for (int tap = 0; tap < 9; tap++, from -= WEIGHT_TAP)
+    if (!transposed && c + CB <= in_channels) {
+        for (int l = 0; l < CB; l++) {
+            __global const float *from = weights + weight_index(k, c + l, in_channels, 9);
 #pragma unroll
-            for (int lane = 0; lane < CB; lane++) g[tap][lane] = from[lane * WKB];
+            for (int tap = 0; tap < 9; tap++) STOREV(LOADV(0, from + tap * WEIGHT_TAP), 0, g[l][tap]);
+        }
         return;
     }
 #endif
-    for (int lane = 0; lane < CB; lane++) {
-        const int there = c < in_channels && k + lane < out_channels;
-        __global const float *from =
-            weights + (transposed ? weight_index(c, k + lane, out_channels, 9) : weight_index(k + lane, c, in_channels, 9));
-        for (int tap = 0; tap < 9; tap++) g[tap][lane] = there ? from[(transposed ? 8 - tap : tap) * WEIGHT_TAP] : 0.0f;
+#if CB > 1 && WKB % CB == 0 && WCB % CB == 0 /* tiles of both, all there, with rows and columns exchanged */
+    if (transposed && c + CB <= in_channels && k + CB <= out_channels) {
+        __global const float *from = weights + weight_index(c, k, out_channels, 9) + 8 * WEIGHT_TAP;
+#pragma unroll 1
+        for (int tap = 0; tap < 9; tap++, from -= WEIGHT_TAP) {
+            floatV rows[CB];
+#pragma unroll
+            for (int i = 0; i < CB; i++) rows[i] = LOADV(0, from + i * WKB);
+            exchange(rows);
+#pragma unroll
+            for (int i = 0; i < CB; i++) STOREV(rows[i], 0, g[i][tap]);
+        }
+        return;
     }
+#endif
+    for (int l = 0; l < CB; l++)
+        for (int lane = 0; lane < CB; lane++) {
+            const int there = c + l < in_channels && k + lane < out_channels;
+            __global const float *from = weights + (transposed ? weight_index(c + l, k + lane, out_channels, 9)
+                                                               : weight_index(k + lane, c + l, in_channels, 9));
+            for (int tap = 0; tap < 9; tap++) g[l][tap][lane] = there ? from[(transposed ? 8 - tap : tap) * WEIGHT_TAP] : 0.0f;
+        }
 }
 
 __kernel void conv2d_winograd_filter(__global const float *restrict weights, __global float *restrict u, const int in_channels,
@@ -44,18 +55,17 @@ __kernel void conv2d_winograd_filter(__global const float *restrict weights, __g
 {
     const int cb = (int)get_global_id(0), in_blocks = (int)get_global_size(0), kb = (int)get_global_id(1);
     const size_t plane = FILTER_PLANE_FLOATS(in_blocks, KV);
-    for (int l = 0; l < CB; l++) {
-        const int c = cb * CB + l;
-        for (int v = 0; v < KV; v++) {
-            __global float *to = u + (size_t)kb * PLANES * plane + ((size_t)c * KV + v) * CB;
-            float g[9][CB];
-            load_filters(weights, (kb * KV + v) * CB, c, in_channels, out_channels, transposed, g);
+    for (int v = 0; v < KV; v++) {
+        float g[CB][9][CB];
+        load_filters(weights, (kb * KV + v) * CB, cb * CB, in_channels, out_channels, transposed, g);
+        for (int l = 0; l < CB; l++) {
+            __global float *to = u + (size_t)kb * PLANES * plane + ((size_t)(cb * CB + l) * KV + v) * CB;
 #pragma unroll 1
             for (int lane = 0; lane < CB; lane += LANES) {
                 floatL half_way[3 * A];
 #pragma unroll
                 for (int s = 0; s < 3; s++)
-                    winograd_filter(LOADL(g[s] + lane), LOADL(g[3 + s] + lane), LOADL(g[6 + s] + lane), half_way + s, 3);
+                    winograd_filter(LOADL(g[l][s] + lane), LOADL(g[l][3 + s] + lane), LOADL(g[l][6 + s] + lane), half_way + s, 3);
 #pragma unroll 1
                 for (int i = 0; i < A; i++) {
                     floatL d[A];

@@ -8,6 +8,7 @@
 #include "conv2d_weights.clh"
 #include "conv2d_winograd.clh"
 #define CHANNELS 4 /* of a work-item: a part of CB */
+#define AHEAD    (CHANNELS * CB) /* floats of a plane that are prefetched: there are more planes than a hardware prefetcher follows */
 
 __kernel void conv2d_winograd_unpack(__global const float *restrict work, const int du_at, __global float *restrict dw, const int in_channels,
                                      const int out_channels, const int splits, const int du_count, const int beta)
@@ -24,7 +25,10 @@ __kernel void conv2d_winograd_unpack(__global const float *restrict work, const 
             for (int j = 0; j < A; j++) {
                 floatL d[A], o[3];
 #pragma unroll
-                for (int i = 0; i < A; i++) d[i] = LOADL(from + (i * A + j) * plane + lane);
+                for (int i = 0; i < A; i++) {
+                    d[i] = LOADL(from + (i * A + j) * plane + lane);
+                    if (lane == 0) PREFETCH(from + (i * A + j) * plane + AHEAD);
+                }
 #pragma unroll 1
                 for (int split = 1; split < splits; split++) {
                     __global const float *other = from + (size_t)split * du_count + lane;
