@@ -4,7 +4,7 @@
  * conv2d_winograd_gradient; du = work + du_at [out_blocks][A*A][in_blocks*CB][CB], every element written, added to if `add`
  * global (in_blocks, out_blocks / KV, A*A), local (1, 1, 1): one work-item is CB x KV*CB products of one plane
  * (conv2d_winograd_accumulate.clh). No atomics.
- * -D CB CT KV MO   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
+ * -D CB CT KV MO STRIDE   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 #include "conv2d_winograd_accumulate.clh"

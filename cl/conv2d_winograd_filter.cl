@@ -3,7 +3,7 @@
  * weights as in conv2d_weights.clh; u [out blocks / KV][A*A][in_blocks*CB][KV*CB], every element written, zero in padding channels
  * transposed: of the gradient of the input, whose filters are turned by half a turn with the channels' roles exchanged
  * global (in_blocks, out blocks / KV), local (1, 1, 1): one work-item is CB x KV*CB filters
- * -D CB KV MO LANES WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+ * -D CB KV MO STRIDE LANES WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_weights.clh"
 #include "conv2d_winograd.clh"

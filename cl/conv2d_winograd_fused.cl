@@ -5,7 +5,7 @@
  * partials: batch statistics of y (cl/bn_parts.clh), a part TT tiles, or null; scale, shift [out_blocks*CB] or null; local: v A*A*in_blocks*T*CB floats, m A*A*KV*T*CB, T = groups * TT
  * global (ceil(tiles / T), parts), local (1, 1, 1): one work-item is T tiles of a part of the channel blocks; several parts, which
  * transform the same patches, where tiles alone leave the device short of work. Tiles go along rows, then columns, then images.
- * -D CB KV TT MO LANES VSPACE=__local   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
+ * -D CB KV TT MO STRIDE LANES VSPACE=__local   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 #include "conv2d_winograd_patch.clh"
@@ -25,8 +25,8 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
         for (int t = 0; t < t_count; t++) {
             const int tile = min(first + t, tiles - 1); /* what is beyond the last one is not stored */
             const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
-            winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, h, width, at / tile_columns * MO - pad_h,
-                           at % tile_columns * MO - pad_w, v + (c * t_count + t) * CB, v_plane);
+            winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, h, width, at / tile_columns * STEP - pad_h,
+                           at % tile_columns * STEP - pad_w, v + (c * t_count + t) * CB, v_plane);
         }
     for (int kb = part * kbs / parts; kb < (part + 1) * kbs / parts; kb++) {
         for (int p = 0; p < PLANES; p++)

@@ -6,7 +6,7 @@
  * global (splits, parts), local (1, 1, 1): one work-item is a part of the pairs of a split's tiles with KV blocks of filters, T tiles at a time; several
  * parts, which transform the same patches of x, where the splits leave the device short of work. What a split has does not depend on
  * the device; tiles are added in order: no atomics.
- * -D CB CT KV MO LANES VSPACE=__local   host src/op/conv2d_winograd_gradient.c   ref tests/ref/ref_conv2d.c */
+ * -D CB CT KV MO STRIDE LANES VSPACE=__local   host src/op/conv2d_winograd_gradient.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 #include "conv2d_winograd_accumulate.clh"
@@ -30,8 +30,8 @@ __kernel void conv2d_winograd_fused_gradient(__global const float *restrict x, _
         for (int c = 0; c < in_blocks; c++)
             for (int t = 0; t < count; t++) {
                 const int n = (from + t) / image, at = (from + t) % image;
-                winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, h, width, at / tile_columns * MO - pad_h,
-                               at % tile_columns * MO - pad_w, v + (c * t_count + t) * CB, v_plane);
+                winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, h, width, at / tile_columns * STEP - pad_h,
+                               at % tile_columns * STEP - pad_w, v + (c * t_count + t) * CB, v_plane);
             }
         for (int k = k0; k < k1; k++)
             for (int t = 0; t < count; t++) {

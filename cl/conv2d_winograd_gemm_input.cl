@@ -16,8 +16,8 @@ __kernel void conv2d_winograd_gemm_input(__global const x_t *restrict x, __globa
     load_square(d, A, x, at.image * IMAGE(channels, h * width, x_shift) + CHANNEL(c, h * width, x_shift), at.row - pad_h,
                 at.column - pad_w, h, width, x_shift, first + t < tiles);
 #pragma unroll
-    for (int j = 0; j < A; j++) winograd_input(d + j, A);
+    for (int j = 0; j < A; j++) winograd_input(d + j, A, d + j, A);
 #pragma unroll
-    for (int i = 0; i < A; i++) winograd_input(d + i * A, 1);
+    for (int i = 0; i < A; i++) winograd_input(d + i * A, 1, d + i * A, 1);
     store_planes(d, v + c * t_count + t, channels * t_count);
 }

@@ -2,7 +2,7 @@
 /* conv2d_winograd_gradient - tiles of the output's gradient in the transformed domain: M = A dy At (see conv2d_winograd.clh).
  * dy [N][blocks][P][Q][CB]; m = work + m_at [tile blocks][A*A][blocks][T][CB], zero for the tiles that do not exist
  * global (blocks, tile blocks), local (1, 1, 1): one work-item is T tiles of one channel block, in conv2d_winograd_input's order.
- * -D CB MO LANES   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+ * -D CB MO STRIDE LANES   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 #include "conv2d_winograd_patch.clh"

@@ -3,7 +3,7 @@
  * x [N][blocks][H][W][CB]; v [tile blocks][A*A][blocks][T][CB], written for the tiles that exist, zero for the rest
  * global (blocks, tile blocks), local (1, 1, 1): one work-item is T tiles of one channel block. Tiles go along rows, then
  * columns, then images; tile block b holds tiles first + b*T ... Pixels beyond the border are 0.
- * -D CB MO LANES   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+ * -D CB MO STRIDE LANES   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 #include "conv2d_winograd_patch.clh"
@@ -19,8 +19,8 @@ __kernel void conv2d_winograd_input(__global const float *restrict x, __global f
         const int tile = first + tb * t_count + t;
         if (tile < tiles) {
             const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
-            winograd_patch(x + ((size_t)n * blocks + cb) * h * width * CB, h, width, at / tile_columns * MO - pad_h,
-                           at % tile_columns * MO - pad_w, out, plane);
+            winograd_patch(x + ((size_t)n * blocks + cb) * h * width * CB, h, width, at / tile_columns * STEP - pad_h,
+                           at % tile_columns * STEP - pad_w, out, plane);
         } else {
             for (int p = 0; p < PLANES; p++) STOREV((floatV)(0.0f), 0, out + p * plane);
         }

@@ -4,7 +4,7 @@
  * m = work + m_at [tile blocks][A*A][out_blocks][TT][CB], every element written
  * global (out blocks / KV, A*A), local (1, 1, 1): one work-item is all tiles of KV channel blocks of a plane, so that u is read once, and
  * the plane's v stays in a core's own cache while the blocks go by.
- * -D CB KV TT MO   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
+ * -D CB KV TT MO STRIDE   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 #include "conv2d_winograd_tiles.clh"

@@ -3,7 +3,7 @@
  * m = work + m_at [tile blocks][A*A][out_blocks][TT][CB] of conv2d_winograd_multiply; y, residual [N][out_blocks][P][Q][CB];
  * scale, shift [out_blocks*CB] or null; partials: batch statistics of y (cl/bn_parts.clh), a part a work-item, or null
  * global (out_blocks, tile blocks), local (1, 1, 1): one work-item is TT tiles of one channel block.
- * -D CB TT MO LANES   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
+ * -D CB TT MO STRIDE LANES   host src/op/conv2d_winograd.c   ref tests/ref/ref_conv2d.c */
 #include "block.clh"
 #include "conv2d_winograd.clh"
 #include "conv2d_winograd_tiles.clh"

@@ -3,7 +3,7 @@
  * du = work + du_at [out_blocks][A*A][in_blocks*CB][CB] of conv2d_winograd_accumulate; dw as in conv2d_weights.clh, its padding left alone
  * du of several splits, du_count floats each, is added up in order.
  * global (in_blocks * SHARES, out_blocks), local (1, 1, 1): one work-item is the filters of a share of a block's channels
- * -D CB MO LANES WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
+ * -D CB MO STRIDE LANES WKB WCB   host src/op/conv2d_winograd.c   ref: tested through the convolution */
 #include "block.clh"
 #include "conv2d_weights.clh"
 #include "conv2d_winograd.clh"

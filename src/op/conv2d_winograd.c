@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* conv2d by minimal filtering, F(4x4, 3x3) and F(2x2, 3x3): 3x3 convolutions of stride 1, all directions. The filters are
+/* conv2d by minimal filtering, F(4x4, 3x3) and F(2x2, 3x3): 3x3 convolutions of stride 1, F(2x2) of stride 2 too, all directions. The filters are
  * transformed once per update. A call goes through the image by chunks of tiles: transformed patches to the
  * workspace, products and the way back in one kernel, while the chunk lies in the last cache. Where channels are
  * few enough for a core's own cache, all of it is one kernel without a workspace. */
@@ -158,7 +158,7 @@ static bool worthwhile(const trine_conv2d *op, trine_direction direction, const 
 {
     return op->context->caps.cpu && s->shape.in_channels >= 16 && s->shape.out_channels >= 16 &&
            s->shape.out_h >= 4 && s->shape.out_w >= 4 &&
-           cost(&op->context->caps, direction, s) < 9.0 * s->shape.out_h * s->shape.out_w;
+           cost(&op->context->caps, direction, s) < 9.0 * op->p * op->q;
 }
 
 /* The larger tile where it costs less: not where it is mostly beyond the border, or its filters outweigh the image. */
@@ -186,12 +186,12 @@ static void destroy(void *state)
 
 static trine_status create_kernels(const trine_conv2d *op, trine_direction direction, trine__winograd *s)
 {
-    char plain[80], tiled[128], filter[160];
+    char plain[80], tiled[140], filter[160];
     trine_context *ctx = op->context;
     const trine__weight_options weights = trine__conv2d_weight_options(op);
     const int width = ctx->caps.vector_width < 4 ? 4 : ctx->caps.vector_width;
-    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DLANES=%d", s->cb, s->shape.mo,
-             width < s->cb ? width : s->cb);
+    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DSTRIDE=%d -DLANES=%d", s->cb, s->shape.mo,
+             s->shape.stride, width < s->cb ? width : s->cb);
     const bool fused =
         direction == TRINE_BACKWARD_WEIGHTS ? trine__winograd_gradient_fits(ctx, s) : fits_fused(ctx, s, 1);
     if (!fused) TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));

@@ -64,7 +64,8 @@ static bool plan(const trine_conv2d *op, trine_direction direction, int mo, wino
     const trine__caps *caps = &op->context->caps;
     const size_t most = (size_t)1 << 30; /* floats: positions are ints */
     *s = (winograd_gemm_state){.weights = direction == TRINE_BACKWARD_WEIGHTS};
-    if (!runs(caps, sides[SIDES - 1]) || !trine__winograd_shape_of(op, direction, mo, &s->shape))
+    if (!runs(caps, sides[SIDES - 1]) || !trine__winograd_shape_of(op, direction, mo, &s->shape) ||
+        s->shape.stride != 1)
         return false;
     s->in_stride = (int)trine__round_up((size_t)s->shape.in_channels, BLOCK);
     s->out_stride = (int)trine__round_up((size_t)s->shape.out_channels, BLOCK);
