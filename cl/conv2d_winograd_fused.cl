@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_fused - minimal filtering in one pass, for few channels: patches are transformed where they are multiplied, and
  * never leave the cache (see conv2d_winograd_tiles.clh).
- * x [N][in_blocks][H][W][CB]; u [out blocks / KV][A*A][in_blocks*CB][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
+ * x [N][in_blocks][H][W][CB], normalised on the way if mean, a, b [in_blocks*CB] are there; u [out blocks / KV][A*A][in_blocks*CB][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
  * partials: batch statistics of y (cl/bn_parts.clh), a part TT tiles, or null; scale, shift [out_blocks*CB] or null; local: v A*A*in_blocks*T*CB floats, m A*A*KV*T*CB, T = groups * TT
  * global (ceil(tiles / T), parts), local (1, 1, 1): one work-item is T tiles of a part of the channel blocks; several parts, which
  * transform the same patches, where tiles alone leave the device short of work. Tiles go along rows, then columns, then images.
@@ -11,7 +11,8 @@
 #include "conv2d_winograd_patch.clh"
 #include "conv2d_winograd_tiles.clh"
 
-__kernel void conv2d_winograd_fused(__global const float *restrict x, __global const float *restrict u,
+__kernel void conv2d_winograd_fused(__global const float *restrict x, __global const float *restrict mean, __global const float *restrict a, __global const float *restrict b,
+                                    __global const float *restrict u,
                                     __global const float *restrict scale, __global const float *restrict shift,
                                     __global const float *residual, __global float *y, __global float *partials, __local float *restrict v,
                                     __local float *restrict m, const int h, const int width, const int pad_h, const int pad_w,
@@ -25,7 +26,7 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
         for (int t = 0; t < t_count; t++) {
             const int tile = min(first + t, tiles - 1); /* what is beyond the last one is not stored */
             const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
-            winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, h, width, at / tile_columns * STEP - pad_h,
+            winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, mean, a, b, c * CB, h, width, at / tile_columns * STEP - pad_h,
                            at % tile_columns * STEP - pad_w, v + (c * t_count + t) * CB, v_plane);
         }
     for (int kb = part * kbs / parts; kb < (part + 1) * kbs / parts; kb++) {

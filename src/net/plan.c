@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "net/plan.h"
+#include "op/conv2d_input.h"
 #include "rt/tensor.h"
 
 trine_status trine__plan_value(trine_session *s, trine_shape shape, int cb, trine_dtype dtype, int *out)
@@ -53,39 +54,72 @@ trine_status trine__plan_node(trine_session *s, trine__node node)
     return TRINE_OK;
 }
 
-/* Convolution, BatchNorm, residual and ReLU of one unit; *y is its output. */
-static trine_status forward_unit(trine_session *s, int unit, int x, int residual, bool relu, int *y)
+/* A unit that reads `x`, as far as that decides how it runs, and its convolution. */
+static trine_status begin_unit(trine_session *s, int unit, int x, bool relu)
 {
-    const trine__unit *spec = &s->net->spec.units[unit];
     trine__session_unit *u = &s->units[unit];
     u->planned = true;
     u->y_copy = TRINE__NO_VALUE;
+    u->source = TRINE__NO_UNIT;
     u->x = x;
-    u->residual = residual;
     u->relu = relu;
+    u->grads = s->backward && (trine__requires_grad(s, x) || u->conv_trains || u->affine_trains);
+    u->fused = !u->mode.batch && !(u->grads && u->affine_trains);
+    const trine_tensor *in = &s->values[x].tensor;
+    trine_conv2d_desc desc = trine__conv_desc(s->net, unit);
+    desc.in_dtype = in->dtype;
+    desc.out_dtype = s->net->precision;
+    desc.batch = s->shape.n;
+    desc.relu = u->fused && u->relu;
+    desc.emit_bn_partials = u->mode.batch;
+    const unsigned directions = 1u << TRINE_FORWARD | (u->conv_trains ? 1u << TRINE_BACKWARD_WEIGHTS : 0) |
+                                (trine__requires_grad(s, x) ? 1u << TRINE_BACKWARD_DATA : 0);
+    return trine_conv2d_create(s->net->context, &desc, in->shape.h, in->shape.w, directions, &u->conv);
+}
+
+/* Does a unit's convolution normalise what it reads, in every pass that reads it? */
+static bool normalises(const trine__session_unit *u)
+{
+    return trine__conv2d_normalises(u->conv, TRINE_FORWARD) &&
+           (!u->conv_trains || trine__conv2d_normalises(u->conv, TRINE_BACKWARD_WEIGHTS));
+}
+
+/* Convolution, BatchNorm, residual and ReLU of one unit; *y is its output. `next` is the unit that alone reads it, or TRINE__NO_UNIT: where
+ * that one's convolution normalises what it reads, y is never written. */
+static trine_status forward_unit(trine_session *s, int unit, int x, int residual, bool relu, int next, int *y)
+{
+    const trine__unit *spec = &s->net->spec.units[unit];
+    trine__session_unit *u = &s->units[unit];
+    if (!u->conv) TRINE_TRY(begin_unit(s, unit, x, relu));
+    u->residual = residual;
     const trine_shape *in = &s->values[x].tensor.shape;
     const trine_shape shape = {in->n, spec->out_channels,
                                (in->h + 2 * spec->pad - spec->kernel) / spec->stride + 1,
                                (in->w + 2 * spec->pad - spec->kernel) / spec->stride + 1};
     const int cb = trine__trunk_block(s->net->context);
-    u->grads = s->backward && (trine__requires_grad(s, x) || u->conv_trains || u->affine_trains);
-    u->fused = !u->mode.batch && !(u->grads && u->affine_trains);
     TRINE_TRY(trine__plan_value(s, shape, cb, s->net->precision, &u->y));
     u->z = u->y;
     if (!u->fused && u->grads && !s->checkpoint) TRINE_TRY(trine__plan_like(s, u->y, &u->z));
     u->y_again = u->z != u->y && residual < 0;
     s->values[u->y].requires_grad = u->grads || trine__requires_grad(s, residual);
+    *y = u->y;
     TRINE_TRY(trine__plan_node(s, (trine__node){.kind = TRINE__NODE_CONV,
                                                 .unit = unit,
-                                                .in = x,
+                                                .in = trine__unit_input(s, u),
                                                 .out = u->z,
                                                 .extra = u->fused ? residual : TRINE__NO_VALUE}));
-    if (!u->fused)
-        TRINE_TRY(trine__plan_node(
-            s,
-            (trine__node){.kind = TRINE__NODE_BN, .unit = unit, .in = u->z, .out = u->y, .extra = residual}));
-    *y = u->y;
-    return TRINE_OK;
+    if (u->fused) return TRINE_OK;
+    int written = u->y;
+    if (next >= 0 && u->y_again && relu) {
+        TRINE_TRY(begin_unit(s, next, u->y, true));
+        if (normalises(&s->units[next])) {
+            s->units[next].source = unit;
+            written = TRINE__NO_VALUE;
+        }
+    }
+    return trine__plan_node(
+        s,
+        (trine__node){.kind = TRINE__NODE_BN, .unit = unit, .in = u->z, .out = written, .extra = residual});
 }
 
 /* What a block adds to its last convolution: its input, or that projected or subsampled. */
@@ -93,7 +127,7 @@ static trine_status forward_shortcut(trine_session *s, int index, int x, int *sh
 {
     const trine__block *b = &s->net->spec.blocks[index];
     *shortcut = x;
-    if (b->projection >= 0) return forward_unit(s, b->projection, x, TRINE__NO_VALUE, false, shortcut);
+    if (b->projection >= 0) return forward_unit(s, b->projection, x, TRINE__NO_VALUE, false, TRINE__NO_UNIT, shortcut);
     if (b->stride == 1 && b->in_channels == b->out_channels) return TRINE_OK;
     trine_shape shape = s->values[x].tensor.shape;
     shape.c = b->out_channels;
@@ -114,8 +148,9 @@ static trine_status forward_block(trine_session *s, int index, int x, int *y)
     const trine__block *b = &s->net->spec.blocks[index];
     int shortcut = TRINE__NO_VALUE, current = x;
     for (int i = 0; i < b->count; i++) {
+        const int unit = b->first + i, next = i < b->count - 1 ? unit + 1 : TRINE__NO_UNIT;
         if (i == b->count - 1) TRINE_TRY(forward_shortcut(s, index, x, &shortcut));
-        TRINE_TRY(forward_unit(s, b->first + i, current, shortcut, true, &current));
+        TRINE_TRY(forward_unit(s, unit, current, shortcut, true, next, &current));
     }
     *y = current;
     return TRINE_OK;
@@ -124,7 +159,7 @@ static trine_status forward_block(trine_session *s, int index, int x, int *y)
 static trine_status forward_stem(trine_session *s, int *y)
 {
     int current;
-    TRINE_TRY(forward_unit(s, 0, s->input, TRINE__NO_VALUE, true, &current));
+    TRINE_TRY(forward_unit(s, 0, s->input, TRINE__NO_VALUE, true, TRINE__NO_UNIT, &current));
     if (s->net->spec.stem_pool) {
         const trine_pool2d_desc desc = {.kind = TRINE_POOL_MAX,
                                         .kernel_h = 3,
@@ -245,22 +280,14 @@ static bool reaches_trainable(const trine_session *s)
     return s->backward && trains;
 }
 
+/* What a unit needs beside its convolution. */
 static trine_status create_unit(trine_session *s, int unit)
 {
     trine_context *ctx = s->net->context;
     const trine__unit *spec = &s->net->spec.units[unit];
     trine__session_unit *u = &s->units[unit];
-    const trine_tensor *x = &s->values[u->x].tensor, *y = &s->values[u->y].tensor;
-    trine_conv2d_desc desc = trine__conv_desc(s->net, unit);
-    desc.in_dtype = x->dtype;
-    desc.out_dtype = y->dtype;
-    desc.batch = s->shape.n;
-    desc.relu = u->fused && u->relu;
-    desc.emit_bn_partials = u->mode.batch;
-    const unsigned directions = 1u << TRINE_FORWARD | (u->conv_trains ? 1u << TRINE_BACKWARD_WEIGHTS : 0) |
-                                (trine__requires_grad(s, u->x) ? 1u << TRINE_BACKWARD_DATA : 0);
-    TRINE_TRY(trine_conv2d_create(ctx, &desc, x->shape.h, x->shape.w, directions, &u->conv));
-    TRINE_TRY(trine_batchnorm_create(ctx, spec->out_channels, y->cb, s->net->bns[unit].eps, &u->bn));
+    TRINE_TRY(trine_batchnorm_create(ctx, spec->out_channels, s->values[u->y].tensor.cb,
+                                     s->net->bns[unit].eps, &u->bn));
     const size_t bytes = trine_batchnorm_channel_bytes(u->bn);
     TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, bytes, &u->saved.mean));
     TRINE_TRY(trine__buffer_set_create(&s->buffers, ctx, bytes, &u->saved.rstd));

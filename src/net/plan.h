@@ -16,6 +16,12 @@ static inline bool trine__requires_grad(const trine_session *s, int value)
     return value >= 0 && s->values[value].requires_grad;
 }
 
+/* What a unit's convolution reads. */
+static inline int trine__unit_input(const trine_session *s, const trine__session_unit *u)
+{
+    return u->source >= 0 ? s->units[u->source].z : u->x;
+}
+
 /* The nodes of the backward pass, after those of the forward pass. */
 trine_status trine__plan_backward(trine_session *s);
 

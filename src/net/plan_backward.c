@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Plans the backward pass of a session. What a BatchNorm without a residual has put out is not kept for it: the
- * mask comes from the BatchNorm's input, and a filter gradient's input is made from it once more. With
+ * mask comes from the BatchNorm's input, and a filter gradient's input is made from it once more, unless it normalises
+ * what it reads. With
  * checkpoint, the inputs of BatchNorms are not kept either: a block's convolutions run once more. */
 #include "net/plan.h"
 
@@ -83,8 +84,8 @@ static trine_status backward_unit(trine_session *s, int unit, int dy, bool keep_
                                                     .out = dz,
                                                     .extra = TRINE__NO_VALUE}));
     if (u->conv_trains) {
-        int x;
-        TRINE_TRY(input_again(s, u->x, &x));
+        int x = trine__unit_input(s, u);
+        if (u->source < 0) TRINE_TRY(input_again(s, u->x, &x));
         TRINE_TRY(trine__plan_node(s, (trine__node){.kind = TRINE__NODE_CONV_WEIGHTS,
                                                     .unit = unit,
                                                     .in = dz,

@@ -7,6 +7,7 @@
 
 #include "net/session_private.h"
 #include "net/state_guard.h"
+#include "op/conv2d_input.h"
 
 static trine_tensor *tensor(trine_session *s, int value)
 {
@@ -202,7 +203,17 @@ static trine_status run_bn(trine_session *s, const trine__node *node)
             moved->version = ++s->mutable_net->next_version;
         }
     }
-    return apply_bn(s, node);
+    if (node->out >= 0) return apply_bn(s, node);
+    return trine__batchnorm_coefficients(
+        u->bn, s->stream, &u->saved, trine__parameter_view(s->net, trine__gamma_parameter(s->net, node->unit)),
+        trine__parameter_view(s->net, trine__beta_parameter(s->net, node->unit)));
+}
+
+/* How a unit's convolution is to normalise what it reads. */
+static trine__batchnorm_input input_of(const trine_session *s, const trine__session_unit *u)
+{
+    const trine__session_unit *source = u->source >= 0 ? &s->units[u->source] : NULL;
+    return source ? trine__batchnorm_input_of(source->bn, &source->saved) : (trine__batchnorm_input){0};
 }
 
 static trine_status run_conv(trine_session *s, const trine__node *node)
@@ -213,8 +224,9 @@ static trine_status run_conv(trine_session *s, const trine__node *node)
                                             .residual = tensor(s, node->extra),
                                             .bn_partials = temporary(s, node->partials)};
     TRINE_TRY(prepare_weights(s, node, TRINE_FORWARD));
-    return trine_conv2d_forward(u->conv, s->stream, tensor(s, node->in), &epilogue, tensor(s, node->out),
-                                temporary(s, node->workspace));
+    const trine__batchnorm_input input = input_of(s, u);
+    return trine__conv2d_forward_of(u->conv, s->stream, tensor(s, node->in), &input, &epilogue,
+                                    tensor(s, node->out), temporary(s, node->workspace));
 }
 
 static trine_status run_forward(trine_session *s, const trine__node *node)
@@ -379,8 +391,9 @@ static trine_status run_backward(trine_session *s, const trine__node *node, trin
         return run_bn_backward(s, node, g);
     case TRINE__NODE_CONV_WEIGHTS: {
         trine_buffer *dw = reach(g, trine__conv_parameter(s->net, node->unit), &accumulate);
-        return trine_conv2d_backward_weights(s->units[node->unit].conv, s->stream, extra, dy, accumulate, dw,
-                                             temporary(s, node->workspace));
+        const trine__batchnorm_input input = input_of(s, &s->units[node->unit]);
+        return trine__conv2d_backward_weights_of(s->units[node->unit].conv, s->stream, extra, &input, dy,
+                                                 accumulate, dw, temporary(s, node->workspace));
     }
     case TRINE__NODE_CONV_DATA:
         TRINE_TRY(prepare_weights(s, node, TRINE_BACKWARD_DATA));

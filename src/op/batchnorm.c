@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "op/batchnorm_input.h"
 #include "op/batchnorm_parts.h"
 #include "rt/launch.h"
 
@@ -289,6 +290,20 @@ trine_status trine_batchnorm_fold(trine_batchnorm *bn, trine_stream *stream, con
     return coefficients(bn, stream, running_mean, running_var, gamma, beta, scale, shift, KIND_FOLD);
 }
 
+trine_status trine__batchnorm_coefficients(trine_batchnorm *bn, trine_stream *stream,
+                                           const trine_batchnorm_saved *saved, const trine_buffer *gamma,
+                                           const trine_buffer *beta)
+{
+    return coefficients(bn, stream, saved->mean, saved->rstd, gamma, beta, bn->scratch[0], bn->scratch[1],
+                        KIND_AFFINE);
+}
+
+trine__batchnorm_input trine__batchnorm_input_of(const trine_batchnorm *bn,
+                                                 const trine_batchnorm_saved *saved)
+{
+    return (trine__batchnorm_input){saved->mean, bn->scratch[0], bn->scratch[1]};
+}
+
 trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, const trine_tensor *x,
                                    const trine_batchnorm_saved *saved, const trine_buffer *gamma,
                                    const trine_buffer *beta, const trine_tensor *residual, int relu,
@@ -297,8 +312,7 @@ trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, co
     TRINE_TRY(check_tensor(bn, "x", x, x));
     TRINE_TRY(check_tensor(bn, "y", y, x));
     if (residual) TRINE_TRY(check_tensor(bn, "residual", residual, x));
-    TRINE_TRY(coefficients(bn, stream, saved->mean, saved->rstd, gamma, beta, bn->scratch[0], bn->scratch[1],
-                           KIND_AFFINE));
+    TRINE_TRY(trine__batchnorm_coefficients(bn, stream, saved, gamma, beta));
     const span cut = pixel_span(bn, &x->shape);
     const trine__arg args[] = {trine__arg_tensor(x),
                                trine__arg_buffer(saved->mean),

@@ -402,9 +402,25 @@ static bool emits(const trine_conv2d *op, const trine_shape *y)
                             trine_batchnorm_partial_bytes(op->statistics, y);
 }
 
+bool trine__conv2d_normalises(const trine_conv2d *op, trine_direction direction)
+{
+    const trine__conv2d_impl *impl = op->impl[direction];
+    return impl && impl->normalises && direction != TRINE_BACKWARD_DATA &&
+           !trine__conv2d_converts(op, direction);
+}
+
 trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
                                   const trine_conv2d_epilogue *epilogue, trine_tensor *y,
                                   trine_buffer *workspace)
+{
+    static const trine__batchnorm_input none;
+    return trine__conv2d_forward_of(op, stream, x, &none, epilogue, y, workspace);
+}
+
+trine_status trine__conv2d_forward_of(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
+                                      const trine__batchnorm_input *input,
+                                      const trine_conv2d_epilogue *epilogue, trine_tensor *y,
+                                      trine_buffer *workspace)
 {
     static const trine_conv2d_epilogue none;
     const trine_conv2d_epilogue *e = epilogue ? epilogue : &none;
@@ -425,7 +441,7 @@ trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const 
     TRINE_CHECK(!e->bn_partials || trine_buffer_bytes(e->bn_partials) >= need, TRINE_ERR_WORKSPACE,
                 "conv2d: bn_partials have %zu bytes, need %zu",
                 e->bn_partials ? trine_buffer_bytes(e->bn_partials) : 0, need);
-    trine__conv2d_call call = {.x = x, .out = y, .epilogue = e, .workspace = workspace};
+    trine__conv2d_call call = {.x = x, .input = *input, .out = y, .epilogue = e, .workspace = workspace};
     if (e->bn_partials && emits(op, &y->shape)) call.partials = e->bn_partials;
     TRINE_TRY(enqueue(op, stream, TRINE_FORWARD, &call));
     return e->bn_partials && !call.partials
@@ -448,10 +464,19 @@ trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_stream *strea
                                            const trine_tensor *dy, int beta, trine_buffer *dw,
                                            trine_buffer *workspace)
 {
+    static const trine__batchnorm_input none;
+    return trine__conv2d_backward_weights_of(op, stream, x, &none, dy, beta, dw, workspace);
+}
+
+trine_status trine__conv2d_backward_weights_of(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
+                                               const trine__batchnorm_input *input, const trine_tensor *dy,
+                                               int beta, trine_buffer *dw, trine_buffer *workspace)
+{
     TRINE_CHECK(beta == 0 || beta == 1, TRINE_ERR_ARG, "conv2d: beta is %d, want 0 or 1", beta);
     TRINE_TRY(check_call(op, TRINE_BACKWARD_WEIGHTS, x, dy, workspace));
     TRINE_TRY(check_weights("dw", op, dw));
-    const trine__conv2d_call call = {.x = x, .dy = dy, .dw = dw, .beta = beta, .workspace = workspace};
+    const trine__conv2d_call call = {
+        .x = x, .input = *input, .dy = dy, .dw = dw, .beta = beta, .workspace = workspace};
     return enqueue(op, stream, TRINE_BACKWARD_WEIGHTS, &call);
 }
 

@@ -4,6 +4,7 @@
 #define TRINE_OP_CONV2D_PRIVATE_H
 
 #include "op/choice.h"
+#include "op/conv2d_input.h"
 #include "op/direction.h"
 #include "rt/launch.h"
 #include "trine/batchnorm.h"
@@ -31,6 +32,7 @@ struct trine_conv2d {
 /* Operands of one enqueue; which are set follows from the direction. Shapes are already checked. */
 typedef struct trine__conv2d_call {
     const trine_tensor *x, *dy; /* inputs */
+    trine__batchnorm_input input; /* of x; set only where the implementation normalises */
     trine_tensor *out;          /* y or dx */
     trine_buffer *dw;
     const trine_conv2d_epilogue *epilogue; /* forward; never NULL */
@@ -59,6 +61,7 @@ struct trine__conv2d_impl {
     const char *name;
     double error_class; /* c of the error bound c * eps * K * max|a| * max|b| */
     bool reads_halves;  /* and writes them; else conv2d converts before and after (conv2d_convert.h) */
+    bool normalises;    /* what it reads of x: trine__conv2d_call.input */
     int spread;         /* outputs so far from those that see a NaN may become NaN too */
     bool (*supports)(const trine_conv2d *op, trine_direction direction);
     bool (*prefers)(const trine_conv2d *op,

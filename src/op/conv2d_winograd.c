@@ -263,10 +263,14 @@ static int bn_parts(const trine_conv2d *op, int n)
 
 /* Patches of x (or dy) of a chunk of tiles, transformed, at the workspace's beginning. */
 static trine_status launch_input(trine_stream *stream, const trine__winograd *s, const cut *c, int first,
-                                 int blocks, const trine_tensor *in, trine_buffer *work, const char *label)
+                                 int blocks, const trine_tensor *in, const trine__conv2d_call *call,
+                                 const char *label)
 {
     const trine__arg args[] = {trine__arg_tensor(in),
-                               trine__arg_buffer(work),
+                               trine__arg_buffer(call->input.mean),
+                               trine__arg_buffer(call->input.a),
+                               trine__arg_buffer(call->input.b),
+                               trine__arg_buffer(call->workspace),
                                trine__arg_i32(s->shape.in_h),
                                trine__arg_i32(s->shape.in_w),
                                trine__arg_i32(s->shape.tile_rows),
@@ -287,7 +291,7 @@ static trine_status enqueue_chunk(const trine_conv2d *op, trine_stream *stream, 
     const trine_direction direction = call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD;
     const char *label = trine__direction_name(direction);
     const trine_conv2d_epilogue *e = call->epilogue;
-    TRINE_TRY(launch_input(stream, s, c, first, blocks, in, call->workspace, label));
+    TRINE_TRY(launch_input(stream, s, c, first, blocks, in, call, label));
     const trine__arg multiply[] = {
         trine__arg_buffer(call->workspace), trine__arg_buffer(op->weights[direction]),
         trine__arg_i32((int)c->v_floats), trine__arg_i32(blocks), trine__arg_i32(s->in_blocks)};
@@ -328,6 +332,9 @@ static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, 
     const int items = trine__ceil_div(tiles, groups * s->tt);
     while (parts < kbs && items * parts < wanted) parts++;
     const trine__arg args[] = {trine__arg_tensor(in),
+                               trine__arg_buffer(call->input.mean),
+                               trine__arg_buffer(call->input.a),
+                               trine__arg_buffer(call->input.b),
                                trine__arg_buffer(u),
                                trine__arg_buffer(e->scale),
                                trine__arg_buffer(e->shift),
@@ -358,7 +365,7 @@ static trine_status weights_chunk(trine_stream *stream, const trine__winograd *s
                                   int blocks, const trine__conv2d_call *call)
 {
     const int t_count = c->groups * s->tt, m_at = (int)c->v_floats, du_at = (int)(c->v_floats + c->m_floats);
-    TRINE_TRY(launch_input(stream, s, c, first, blocks, call->x, call->workspace,
+    TRINE_TRY(launch_input(stream, s, c, first, blocks, call->x, call,
                            trine__direction_name(TRINE_BACKWARD_WEIGHTS)));
     const trine__arg gradient[] = {trine__arg_tensor(call->dy),
                                    trine__arg_buffer(call->workspace),
@@ -423,6 +430,7 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
 const trine__conv2d_impl trine__conv2d_winograd4 = {
     .name = "conv2d_winograd4",
     .error_class = 16.0,
+    .normalises = true,
     .spread = 3,
     .supports = supports4,
     .prefers = prefers4,
@@ -439,6 +447,7 @@ const trine__conv2d_impl trine__conv2d_winograd4 = {
 const trine__conv2d_impl trine__conv2d_winograd2 = {
     .name = "conv2d_winograd2",
     .error_class = 2.0,
+    .normalises = true,
     .spread = 1,
     .supports = supports2,
     .prefers = prefers2,

@@ -54,6 +54,9 @@ trine_status trine__winograd_gradient_enqueue(const trine_conv2d *op, trine_stre
     int parts = 1;
     while (parts < pairs && splits * parts < wanted) parts++;
     const trine__arg args[] = {trine__arg_tensor(call->x),
+                               trine__arg_buffer(call->input.mean),
+                               trine__arg_buffer(call->input.a),
+                               trine__arg_buffer(call->input.b),
                                trine__arg_tensor(call->dy),
                                trine__arg_buffer(call->workspace),
                                trine__arg_local(patches(s, s->in_blocks, tiles)),
