@@ -127,7 +127,8 @@ static trine_status forward_shortcut(trine_session *s, int index, int x, int *sh
 {
     const trine__block *b = &s->net->spec.blocks[index];
     *shortcut = x;
-    if (b->projection >= 0) return forward_unit(s, b->projection, x, TRINE__NO_VALUE, false, TRINE__NO_UNIT, shortcut);
+    if (b->projection >= 0)
+        return forward_unit(s, b->projection, x, TRINE__NO_VALUE, false, TRINE__NO_UNIT, shortcut);
     if (b->stride == 1 && b->in_channels == b->out_channels) return TRINE_OK;
     trine_shape shape = s->values[x].tensor.shape;
     shape.c = b->out_channels;

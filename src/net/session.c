@@ -205,7 +205,8 @@ static trine_status run_bn(trine_session *s, const trine__node *node)
     }
     if (node->out >= 0) return apply_bn(s, node);
     return trine__batchnorm_coefficients(
-        u->bn, s->stream, &u->saved, trine__parameter_view(s->net, trine__gamma_parameter(s->net, node->unit)),
+        u->bn, s->stream, &u->saved,
+        trine__parameter_view(s->net, trine__gamma_parameter(s->net, node->unit)),
         trine__parameter_view(s->net, trine__beta_parameter(s->net, node->unit)));
 }
 

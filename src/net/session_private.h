@@ -28,7 +28,7 @@ typedef struct trine__value {
 
 typedef enum trine__node_kind {
     TRINE__NODE_CONV, /* x -> y (fused: BatchNorm, residual, ReLU in the epilogue); also in the backward pass */
-    TRINE__NODE_BN,   /* z -> y with residual and ReLU; in the backward pass with what is saved. No y: statistics only */
+    TRINE__NODE_BN, /* z -> y with residual and ReLU; in the backward pass with what is saved. No y: statistics only */
     TRINE__NODE_MAX_POOL,    /* x -> y, index */
     TRINE__NODE_SUBSAMPLE,   /* x -> y (shortcut option A of `block`) */
     TRINE__NODE_GLOBAL_POOL, /* x -> y */
@@ -69,8 +69,8 @@ typedef struct trine__session_unit {
     bool grads;            /* the backward pass goes through it */
     bool y_again;          /* y is not kept: it can be made from z once more */
     int x, z, y, residual; /* values; z is y where nothing is kept */
-    int source;            /* the unit whose z is read in place of x, and normalised on the way; or TRINE__NO_UNIT */
-    int y_copy;            /* y made again, or TRINE__NO_VALUE */
+    int source; /* the unit whose z is read in place of x, and normalised on the way; or TRINE__NO_UNIT */
+    int y_copy; /* y made again, or TRINE__NO_VALUE */
     trine_batchnorm_saved saved;
     trine_buffer *scale, *shift;
     trine_buffer

@@ -31,9 +31,9 @@ struct trine_conv2d {
 
 /* Operands of one enqueue; which are set follows from the direction. Shapes are already checked. */
 typedef struct trine__conv2d_call {
-    const trine_tensor *x, *dy; /* inputs */
+    const trine_tensor *x, *dy;   /* inputs */
     trine__batchnorm_input input; /* of x; set only where the implementation normalises */
-    trine_tensor *out;          /* y or dx */
+    trine_tensor *out;            /* y or dx */
     trine_buffer *dw;
     const trine_conv2d_epilogue *epilogue; /* forward; never NULL */
     int beta;

@@ -20,8 +20,12 @@ bool trine__winograd_shape_of(const trine_conv2d *op, trine_direction direction,
                                      .in_w = back ? op->q : op->w,
                                      .out_h = back ? op->h : op->p,
                                      .out_w = back ? op->w : op->q,
-                                     .pad_h = !back ? d->pad_h : strided ? 0 : 2 - d->pad_h,
-                                     .pad_w = !back ? d->pad_w : strided ? 0 : 2 - d->pad_w};
+                                     .pad_h = !back     ? d->pad_h
+                                              : strided ? 0
+                                                        : 2 - d->pad_h,
+                                     .pad_w = !back     ? d->pad_w
+                                              : strided ? 0
+                                                        : 2 - d->pad_w};
     shape->tile_rows = trine__ceil_div(shape->out_h, shape->mo);
     shape->tile_columns = trine__ceil_div(shape->out_w, shape->mo);
     return true;

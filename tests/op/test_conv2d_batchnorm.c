@@ -81,8 +81,7 @@ static void check_forward(fixture *f, trine_conv2d *op, trine_buffer *workspace)
 {
     ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f->w.buffer));
     ASSERT_OK(trine_conv2d_forward(op, dev.stream, &f->x.t, NULL, &f->y[0].t, workspace));
-    ASSERT_OK(
-        trine__conv2d_forward_of(op, dev.stream, &f->z.t, &f->input, NULL, &f->y[1].t, workspace));
+    ASSERT_OK(trine__conv2d_forward_of(op, dev.stream, &f->z.t, &f->input, NULL, &f->y[1].t, workspace));
     double *want = test_tensor_read(&f->y[0]), *got = test_tensor_read(&f->y[1]);
     test_compare_exact(f->name, got, want, f->y[0].t.shape);
     free(want);
@@ -91,7 +90,8 @@ static void check_forward(fixture *f, trine_conv2d *op, trine_buffer *workspace)
 
 static void check_weights(fixture *f, trine_conv2d *op, trine_buffer *workspace)
 {
-    ASSERT_OK(trine_conv2d_backward_weights(op, dev.stream, &f->x.t, &f->dy.t, 0, f->dw[0].buffer, workspace));
+    ASSERT_OK(
+        trine_conv2d_backward_weights(op, dev.stream, &f->x.t, &f->dy.t, 0, f->dw[0].buffer, workspace));
     ASSERT_OK(trine__conv2d_backward_weights_of(op, dev.stream, &f->z.t, &f->input, &f->dy.t, 0,
                                                 f->dw[1].buffer, workspace));
     double *want = test_buffer_read(&f->dw[0]), *got = test_buffer_read(&f->dw[1]);
