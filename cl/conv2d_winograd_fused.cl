@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_fused - minimal filtering in one pass, for few channels: patches are transformed where they are multiplied, and
  * never leave the cache (see conv2d_winograd_tiles.clh).
- * x [N][in_blocks][H][W][CB], normalised on the way if mean, a, b [in_blocks*CB] are there; u [out blocks / KV][A*A][in_blocks*CB][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
+ * x [N][in_blocks][H][W][CB], normalised on the way if mean, a, b [in_blocks*CB] are there;
+ * u [out blocks / KV][A*A][in_blocks*CB][KV*CB]; y, residual [N][out_blocks][P][Q][CB];
  * partials: batch statistics of y (cl/bn_parts.clh), a part TT tiles, or null; scale, shift [out_blocks*CB] or null; local: v A*A*in_blocks*T*CB floats, m A*A*KV*T*CB, T = groups * TT
  * global (ceil(tiles / T), parts), local (1, 1, 1): one work-item is T tiles of a part of the channel blocks; several parts, which
  * transform the same patches, where tiles alone leave the device short of work. Tiles go along rows, then columns, then images.
@@ -11,13 +12,14 @@
 #include "conv2d_winograd_patch.clh"
 #include "conv2d_winograd_tiles.clh"
 
-__kernel void conv2d_winograd_fused(__global const float *restrict x, __global const float *restrict mean, __global const float *restrict a, __global const float *restrict b,
-                                    __global const float *restrict u,
-                                    __global const float *restrict scale, __global const float *restrict shift,
-                                    __global const float *residual, __global float *y, __global float *partials, __local float *restrict v,
-                                    __local float *restrict m, const int h, const int width, const int pad_h, const int pad_w,
-                                    const int p_count, const int q_count, const int tile_rows, const int tile_columns,
-                                    const int tiles, const int groups, const int in_blocks, const int out_blocks, const int flags)
+__kernel void conv2d_winograd_fused(__global const float *restrict x, __global const float *restrict mean,
+                                    __global const float *restrict a, __global const float *restrict b,
+                                    __global const float *restrict u, __global const float *restrict scale,
+                                    __global const float *restrict shift, __global const float *residual, __global float *y,
+                                    __global float *partials, __local float *restrict v, __local float *restrict m, const int h,
+                                    const int width, const int pad_h, const int pad_w, const int p_count, const int q_count,
+                                    const int tile_rows, const int tile_columns, const int tiles, const int groups,
+                                    const int in_blocks, const int out_blocks, const int flags)
 {
     const int t_count = groups * TT, first = (int)get_global_id(0) * t_count;
     const size_t v_plane = PLANE_FLOATS(in_blocks, t_count), m_plane = PLANE_FLOATS(KV, t_count);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_fused_gradient - the filters' gradient in the transformed domain in one pass, for few channels: patches of x and tiles of dy are
  * transformed where they are multiplied, and never leave the cache.   dU[k][c] = sum over tiles of V[c] * M[k]
- * x [N][in_blocks][H][W][CB], normalised on the way if mean, a, b [in_blocks*CB] are there; dy [N][out_blocks][P][Q][CB]; du [splits] of du_count floats, each [out_blocks][A*A][in_blocks*CB][CB], every
+ * x [N][in_blocks][H][W][CB], normalised on the way if mean, a, b [in_blocks*CB] are there;
+ * dy [N][out_blocks][P][Q][CB]; du [splits] of du_count floats, each [out_blocks][A*A][in_blocks*CB][CB], every
  * element written; local: v A*A*in_blocks*T*CB floats, m A*A*out_blocks*T*CB (PLANE_FLOATS)
  * global (splits, parts), local (1, 1, 1): one work-item is a part of the pairs of a split's tiles with KV blocks of filters, T tiles at a time; several
  * parts, which transform the same patches of x, where the splits leave the device short of work. What a split has does not depend on
@@ -12,10 +13,11 @@
 #include "conv2d_winograd_accumulate.clh"
 #include "conv2d_winograd_patch.clh"
 
-__kernel void conv2d_winograd_fused_gradient(__global const float *restrict x, __global const float *restrict mean, __global const float *restrict a, __global const float *restrict b,
-                                    __global const float *restrict dy, __global float *du,
-                                             __local float *restrict v, __local float *restrict m, const int du_count, const int h,
-                                             const int width, const int pad_h, const int pad_w, const int p_count, const int q_count,
+__kernel void conv2d_winograd_fused_gradient(__global const float *restrict x, __global const float *restrict mean,
+                                             __global const float *restrict a, __global const float *restrict b,
+                                             __global const float *restrict dy, __global float *du, __local float *restrict v,
+                                             __local float *restrict m, const int du_count, const int h, const int width,
+                                             const int pad_h, const int pad_w, const int p_count, const int q_count,
                                              const int tile_rows, const int tile_columns, const int tiles, const int t_count,
                                              const int in_blocks, const int out_blocks)
 {

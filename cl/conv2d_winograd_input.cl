@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d_winograd_input - patches of the image in the transformed domain: V = Bt d B (see conv2d_winograd.clh).
- * x [N][blocks][H][W][CB], normalised on the way if mean, a, b [blocks*CB] are there; v [tile blocks][A*A][blocks][T][CB], written for the tiles that exist, zero for the rest
+ * x [N][blocks][H][W][CB], normalised on the way if mean, a, b [blocks*CB] are there;
+ * v [tile blocks][A*A][blocks][T][CB], written for the tiles that exist, zero for the rest
  * global (blocks, tile blocks), local (1, 1, 1): one work-item is T tiles of one channel block. Tiles go along rows, then
  * columns, then images; tile block b holds tiles first + b*T ... Pixels beyond the border are 0.
  * -D CB MO STRIDE LANES   host src/op/conv2d_winograd.c   ref: tested through the convolution */
@@ -8,10 +9,10 @@
 #include "conv2d_winograd.clh"
 #include "conv2d_winograd_patch.clh"
 
-__kernel void conv2d_winograd_input(__global const float *restrict x, __global const float *restrict mean, __global const float *restrict a, __global const float *restrict b,
-                                    __global float *restrict v, const int h, const int width,
-                                    const int tile_rows, const int tile_columns, const int tiles, /* in all */
-                                    const int first, const int t_count, const int pad_h, const int pad_w)
+__kernel void conv2d_winograd_input(__global const float *restrict x, __global const float *restrict mean,
+                                    __global const float *restrict a, __global const float *restrict b, __global float *restrict v,
+                                    const int h, const int width, const int tile_rows, const int tile_columns, const int tiles,
+                                    /* in all */ const int first, const int t_count, const int pad_h, const int pad_w)
 {
     const int cb = (int)get_global_id(0), blocks = (int)get_global_size(0), tb = (int)get_global_id(1);
     const size_t plane = PLANE_FLOATS(blocks, t_count);

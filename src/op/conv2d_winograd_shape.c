@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "op/conv2d_winograd_shape.h"
 
+/* Around the output's gradient; with a stride its tiles begin where those of the input do. */
+static int back_pad(int pad, bool strided)
+{
+    return strided ? 0 : 2 - pad;
+}
+
 bool trine__winograd_shape_of(const trine_conv2d *op, trine_direction direction, int mo,
                               trine__winograd_shape *shape)
 {
@@ -20,12 +26,8 @@ bool trine__winograd_shape_of(const trine_conv2d *op, trine_direction direction,
                                      .in_w = back ? op->q : op->w,
                                      .out_h = back ? op->h : op->p,
                                      .out_w = back ? op->w : op->q,
-                                     .pad_h = !back     ? d->pad_h
-                                              : strided ? 0
-                                                        : 2 - d->pad_h,
-                                     .pad_w = !back     ? d->pad_w
-                                              : strided ? 0
-                                                        : 2 - d->pad_w};
+                                     .pad_h = back ? back_pad(d->pad_h, strided) : d->pad_h,
+                                     .pad_w = back ? back_pad(d->pad_w, strided) : d->pad_w};
     shape->tile_rows = trine__ceil_div(shape->out_h, shape->mo);
     shape->tile_columns = trine__ceil_div(shape->out_w, shape->mo);
     return true;
