@@ -3,7 +3,8 @@
  *   y = relu?( (x - mean)*a + b + residual )     a = gamma*rstd, b = beta
  * x, residual (or null), y [N][blocks][HW][CB], y may be x or residual; mean, a, b [blocks*CB]; stream: y goes past the caches (STREAMX)
  * global (ceil(HW / run), ceil(blocks / span), N): one work-item is `run` pixels of `span` blocks (cl/bn_run.clh)
- * -D CB X_HALF.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c */
+ * -D CB X_HALF.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c
+ * Minimal filtering that reads x instead does the same to it: winograd_normalise (cl/conv2d_winograd_patch.clh). */
 #include "block.clh"
 #include "bn_run.clh"
 

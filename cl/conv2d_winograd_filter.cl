@@ -56,7 +56,7 @@ __kernel void conv2d_winograd_filter(__global const float *restrict weights, __g
     const int cb = (int)get_global_id(0), in_blocks = (int)get_global_size(0), kb = (int)get_global_id(1);
     const size_t plane = FILTER_PLANE_FLOATS(in_blocks, KV);
     for (int v = 0; v < KV; v++) {
-        float g[CB][9][CB];
+        float g[CB][9][CB] __attribute__((aligned(64)));
         load_filters(weights, (kb * KV + v) * CB, cb * CB, in_channels, out_channels, transposed, g);
         for (int l = 0; l < CB; l++) {
             __global float *to = u + (size_t)kb * PLANES * plane + ((size_t)(cb * CB + l) * KV + v) * CB;

@@ -15,7 +15,7 @@ typedef struct conv_case {
 static const conv_case cases[] = {
     {"3x3", 2, 20, 7, 9, 24, 3, 1, 1, 1},       {"1x1 stride 2", 2, 16, 8, 8, 32, 1, 2, 0, 1},
     {"7x7 stem", 1, 3, 17, 16, 32, 7, 2, 3, 1}, {"3x3 groups", 1, 32, 6, 6, 32, 3, 1, 1, 2},
-    {"3x3 of 4", 1, 32, 6, 6, 32, 3, 1, 1, 8},
+    {"3x3 of 4", 1, 32, 6, 6, 32, 3, 1, 1, 8},  {"3x3 stride 2", 2, 20, 9, 8, 24, 3, 2, 1, 1},
 };
 
 typedef struct conv_data {

@@ -90,7 +90,8 @@ static trine_status forward_unit(trine_session *s, int unit, int x, int residual
 {
     const trine__unit *spec = &s->net->spec.units[unit];
     trine__session_unit *u = &s->units[unit];
-    if (!u->conv) TRINE_TRY(begin_unit(s, unit, x, relu));
+    if (!u->conv)
+        TRINE_TRY(begin_unit(s, unit, x, relu)); /* those that have begun are in a block, where all rectify */
     u->residual = residual;
     const trine_shape *in = &s->values[x].tensor.shape;
     const trine_shape shape = {in->n, spec->out_channels,

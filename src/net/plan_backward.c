@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Plans the backward pass of a session. What a BatchNorm without a residual has put out is not kept for it: the
- * mask comes from the BatchNorm's input, and a filter gradient's input is made from it once more, unless it normalises
- * what it reads. With
- * checkpoint, the inputs of BatchNorms are not kept either: a block's convolutions run once more. */
+ * mask comes from the BatchNorm's input, and a filter gradient's input is made from it once more, unless it
+ * normalises what it reads. With checkpoint, the inputs of BatchNorms are not kept either: a block's convolutions
+ * run once more. */
 #include "net/plan.h"
 
 /* The input of a unit's convolution, for its filter gradient: as it is, or made again from what is kept. */

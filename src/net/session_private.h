@@ -28,7 +28,7 @@ typedef struct trine__value {
 
 typedef enum trine__node_kind {
     TRINE__NODE_CONV, /* x -> y (fused: BatchNorm, residual, ReLU in the epilogue); also in the backward pass */
-    TRINE__NODE_BN, /* z -> y with residual and ReLU; in the backward pass with what is saved. No y: statistics only */
+    TRINE__NODE_BN, /* z -> y with residual and ReLU; in the backward pass with what is saved. No y: only statistics, and a and b for the next convolution */
     TRINE__NODE_MAX_POOL,    /* x -> y, index */
     TRINE__NODE_SUBSAMPLE,   /* x -> y (shortcut option A of `block`) */
     TRINE__NODE_GLOBAL_POOL, /* x -> y */

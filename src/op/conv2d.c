@@ -388,6 +388,8 @@ static trine_status check_call(const trine_conv2d *op, trine_direction direction
 static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direction direction,
                             const trine__conv2d_call *call)
 {
+    TRINE_CHECK(!call->input.a || trine__conv2d_normalises(op, direction), TRINE_ERR_STATE,
+                "conv2d: %s does not normalise its input", trine__direction_name(direction));
     return trine__conv2d_converts(op, direction) ? trine__conv2d_convert(op, stream, direction, call)
                                                  : op->impl[direction]->enqueue(op, stream, direction, call);
 }

@@ -61,7 +61,7 @@ struct trine__conv2d_impl {
     const char *name;
     double error_class; /* c of the error bound c * eps * K * max|a| * max|b| */
     bool reads_halves;  /* and writes them; else conv2d converts before and after (conv2d_convert.h) */
-    bool normalises;    /* what it reads of x: trine__conv2d_call.input */
+    bool normalises;    /* x as trine__conv2d_call.input says, forward and in backward_weights */
     int spread;         /* outputs so far from those that see a NaN may become NaN too */
     bool (*supports)(const trine_conv2d *op, trine_direction direction);
     bool (*prefers)(const trine_conv2d *op,

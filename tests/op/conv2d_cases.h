@@ -60,7 +60,6 @@ static const conv_case odd_cases[] = {
     {0, 1, 16, 9, 10, 16, {3, 3}, {2, 2}, {3, 3}, {2, 2}, 1, 16, 16},
     {0, 3, 24, 13, 18, 40, {3, 3}, {2, 2}, {0, 0}, {1, 1}, 1, 16, 16},
     {0, 2, 16, 15, 12, 48, {3, 3}, {2, 2}, {2, 2}, {1, 1}, 1, 8, 8},
-    {0, 4, 272, 10, 11, 32, {3, 3}, {2, 2}, {1, 1}, {1, 1}, 1, 16, 16}, /* minimal filtering in chunks */
     {0, 1, 8, 13, 15, 8, {3, 3}, {5, 5}, {1, 1}, {1, 1}, 1, 8, 8},
     {0, 1, 8, 9, 3, 8, {9, 3}, {1, 1}, {0, 0}, {1, 1}, 1, 8, 8}, /* one row of output */
     /* groups: narrower than a block (32x4d-like), as wide, wider, depthwise, uneven */
@@ -98,6 +97,13 @@ static const conv_case odd_cases[] = {
     /* 1x1 on NCHW, which is a matrix product */
     {0, 3, 37, 9, 7, 21, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 1, 1},
     {0, 2, 128, 8, 8, 192, {1, 1}, {1, 1}, {0, 0}, {1, 1}, 1, 1, 1},
+};
+
+/* With so little local memory that minimal filtering goes by chunks of tiles: several of them, both strides. */
+static const conv_case chunked_cases[] = {
+    {1, 1, 5, 7, 6, 3, {3, 3}, {2, 2}, {1, 1}, {1, 1}, 1, 4, 4},
+    {0, 4, 24, 21, 30, 40, {3, 3}, {2, 2}, {1, 1}, {1, 1}, 1, 16, 16},
+    {0, 3, 40, 13, 18, 20, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, 16, 16},
 };
 
 /* Of several tiles with results, columns and steps that fill the last ones in part: for the variants of implementations. */
@@ -156,6 +162,7 @@ enum {
     ODD_CASES = sizeof odd_cases / sizeof odd_cases[0],
     LAYERS = sizeof layers / sizeof layers[0],
     VARIANT_CASES = sizeof variant_cases / sizeof variant_cases[0],
+    CHUNKED_CASES = sizeof chunked_cases / sizeof chunked_cases[0],
     WIDTHS = 17,
     WIDTH_KINDS = 6 /* 3x3, 3x3 stride 2 and 1x1; blocks of 8 and 16 */
 };

@@ -305,6 +305,15 @@ START_TEST(test_layers)
 }
 END_TEST
 
+START_TEST(test_chunked)
+{
+    const size_t local_bytes = dev.context->caps.local_bytes;
+    dev.context->caps.local_bytes = 1 << 12;
+    run_case(&chunked_cases[_i], 0);
+    dev.context->caps.local_bytes = local_bytes;
+}
+END_TEST
+
 /* What only a name or a measurement chooses, on devices that have it. */
 START_TEST(test_variants)
 {
@@ -438,6 +447,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_odd, 0, ODD_CASES);
     tcase_add_loop_test(tcase, test_widths, 0, WIDTHS * WIDTH_KINDS);
     tcase_add_loop_test(tcase, test_layers, 0, LAYERS);
+    tcase_add_loop_test(tcase, test_chunked, 0, CHUNKED_CASES);
     tcase_add_loop_test(tcase, test_variants, 0, VARIANT_CASES);
     tcase_add_loop_test(tcase, test_nan, 0, 2);
     tcase_add_test(tcase, test_refused);
