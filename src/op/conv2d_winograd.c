@@ -152,8 +152,8 @@ static double cost(const trine__caps *caps, trine_direction direction, const tri
                                       (read ? products_per_byte(caps) * sizeof(float) : 0));
 }
 
-/* Cheaper than nine products a pixel (of y: with a stride the direct data gradient multiplies no more), enough channels for the products to outweigh the transforms, and images that are not mostly
- * border. */
+/* Cheaper than nine products a pixel of y, which is what the direct data gradient of a stride takes too; enough channels for the
+ * products to outweigh the transforms, and images that are not mostly border. */
 static bool worthwhile(const trine_conv2d *op, trine_direction direction, const trine__winograd *s)
 {
     return op->context->caps.cpu && s->shape.in_channels >= 16 && s->shape.out_channels >= 16 &&
