@@ -3,7 +3,8 @@
 """`trine drift --bn torch` beside PyTorch at every pass, on deep and wide networks of random weights.
 
   torch_drift.py TRINE cifar        resnet56_cifar and resnet110_cifar, 32x32
-  torch_drift.py TRINE imagenet     torchvision's resnet18 and resnet50, 224x224, arrays and an image file
+  torch_drift.py TRINE resnet18     torchvision's, 224x224, arrays and an image file
+  torch_drift.py TRINE resnet50     the same of a deeper one
 
 Weights are drawn, and their running statistics warmed by some training-mode passes over other images. Norms of
 embedding and logits within 1e-4 of themselves, cosines within 1e-4; with --remedies as torch_remedies.py. 20 passes, fewer
@@ -119,12 +120,14 @@ def main():
             plain(trine, deeper, smooth_input(1, 32, 32), 20)
             plain(trine, deeper, smooth_input(4, 32, 32), 20)
             with_remedies(trine, deep, smooth_input(4, 32, 32), 10)
-        else:
-            small, large = imagenet("resnet18", folder), imagenet("resnet50", folder)
+        elif what == "resnet18":
+            small = imagenet("resnet18", folder)
             one_image(trine, small, folder, 20)
             with_remedies(trine, small, smooth_input(4, 224, 224), 3)
             plain(trine, small, smooth_input(1, 224, 224), 20)
             plain(trine, small, smooth_input(4, 224, 224), 20)
+        else:
+            large = imagenet("resnet50", folder)
             plain(trine, large, smooth_input(1, 224, 224), 20)
             plain(trine, large, smooth_input(4, 224, 224), 20)
             with_remedies(trine, large, smooth_input(1, 224, 224), 2)
