@@ -212,6 +212,13 @@ trine_status trine_reorder(trine_elementwise *op, trine_stream *stream, const tr
 }
 
 /* x [N,C,H,W] and y [N,K,P,Q] of a subsampling, either way. */
+/* A work-item a pixel of t in each of `blocks` channel blocks, rows told apart. */
+static trine__grid row_grid(const trine_tensor *t, int blocks)
+{
+    return trine__grid_lines((size_t)t->shape.w, (size_t)t->shape.h, (size_t)t->shape.n * (size_t)blocks,
+                             TRINE__LOCAL);
+}
+
 static trine_status check_subsample(const trine_tensor *x, const trine_tensor *y, int stride, int first)
 {
     const trine_shape *s = &x->shape, *t = &y->shape;
@@ -236,12 +243,12 @@ trine_status trine_subsample_forward(trine_elementwise *op, trine_stream *stream
     TRINE_TRY(check_subsample(x, y, stride, first));
     trine__kernel **kernel = &op->subsample_forward[block_index(x->cb)][storage_of(x)];
     TRINE_TRY(kernel_for(op, "subsample_forward", x, kernel));
-    const trine__arg args[] = {trine__arg_tensor(x),       trine__arg_tensor(y),
-                               trine__arg_i32(x->shape.c), trine__arg_i32(x->shape.h),
-                               trine__arg_i32(x->shape.w), trine__arg_i32(y->shape.h),
-                               trine__arg_i32(y->shape.w), trine__arg_i32(blocks_of(x)),
-                               trine__arg_i32(stride),     trine__arg_i32(first)};
-    return trine__launch(stream, *kernel, args, TRINE_COUNTOF(args), pixel_grid(y), NULL);
+    const trine__arg args[] = {
+        trine__arg_tensor(x),       trine__arg_tensor(y),         trine__arg_i32(x->shape.c),
+        trine__arg_i32(x->shape.h), trine__arg_i32(x->shape.w),   trine__arg_i32(y->shape.h),
+        trine__arg_i32(y->shape.w), trine__arg_i32(blocks_of(x)), trine__arg_i32(blocks_of(y)),
+        trine__arg_i32(stride),     trine__arg_i32(first)};
+    return trine__launch(stream, *kernel, args, TRINE_COUNTOF(args), row_grid(y, blocks_of(y)), NULL);
 }
 
 trine_status trine_subsample_backward(trine_elementwise *op, trine_stream *stream, const trine_tensor *dy,
@@ -254,9 +261,9 @@ trine_status trine_subsample_backward(trine_elementwise *op, trine_stream *strea
     const trine__arg args[] = {
         trine__arg_tensor(dy),       trine__arg_tensor(dx),         trine__arg_i32(dx->shape.c),
         trine__arg_i32(dx->shape.h), trine__arg_i32(dx->shape.w),   trine__arg_i32(dy->shape.h),
-        trine__arg_i32(dy->shape.w), trine__arg_i32(blocks_of(dy)), trine__arg_i32(stride),
-        trine__arg_i32(first),       trine__arg_i32(beta)};
-    return trine__launch(stream, *kernel, args, TRINE_COUNTOF(args), pixel_grid(dx), NULL);
+        trine__arg_i32(dy->shape.w), trine__arg_i32(blocks_of(dx)), trine__arg_i32(blocks_of(dy)),
+        trine__arg_i32(stride),      trine__arg_i32(first),         trine__arg_i32(beta)};
+    return trine__launch(stream, *kernel, args, TRINE_COUNTOF(args), row_grid(dy, blocks_of(dx)), NULL);
 }
 
 trine_status trine_channel_sum(trine_elementwise *op, trine_stream *stream, const trine_tensor *x, int beta,
