@@ -85,6 +85,10 @@ struct trine__conv2d_impl {
     void (*destroy)(void *state); /* what the state holds, as far as it has come */
 };
 
+/* Picks the implementation of a direction and makes its state. `algorithm`: the only one that will do, or NULL. */
+trine_status trine__conv2d_choose(trine_conv2d *op, trine_direction direction, const char *algorithm);
+void trine__conv2d_destroy_state(trine_conv2d *op, trine_direction direction);
+
 /* A row's `prefers`: by name, or where `trine tune` found it right and faster. */
 bool trine__conv2d_only_measured(const trine_conv2d *op, trine_direction direction);
 
