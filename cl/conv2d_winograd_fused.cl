@@ -24,22 +24,24 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
     const int t_count = groups * TT, first = (int)get_global_id(0) * t_count;
     const size_t v_plane = PLANE_FLOATS(in_blocks, t_count), m_plane = PLANE_FLOATS(KV, t_count);
     const int kbs = out_blocks / KV, part = (int)get_global_id(1), parts = (int)get_global_size(1);
-    for (int c = 0; c < in_blocks; c++)
+    const tile_place start = place_of_tile(first, tile_rows, tile_columns);
+    for (int c = 0; c < in_blocks; c++) {
+        tile_place at = start;
         for (int t = 0; t < t_count; t++) {
-            const int tile = min(first + t, tiles - 1); /* what is beyond the last one is not stored */
-            const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
-            winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, mean, a, b, c * CB, h, width, at / tile_columns * STEP - pad_h,
-                           at % tile_columns * STEP - pad_w, v + (c * t_count + t) * CB, v_plane);
+            winograd_patch(x + ((size_t)at.image * in_blocks + c) * h * width * CB, mean, a, b, c * CB, h, width,
+                           PATCH_AT(at.row) - pad_h, PATCH_AT(at.column) - pad_w, v + (c * t_count + t) * CB, v_plane);
+            if (first + t + 1 < tiles) at = next_place(at, tile_rows, tile_columns); /* what is beyond the last one is not stored */
         }
+    }
     for (int kb = part * kbs / parts; kb < (part + 1) * kbs / parts; kb++) {
         for (int p = 0; p < PLANES; p++)
             winograd_products(v + p * v_plane, u + ((size_t)kb * PLANES + p) * FILTER_PLANE_FLOATS(in_blocks, KV),
                               m + p * m_plane, groups, in_blocks);
         for (int k = 0; k < KV; k++) {
-            winograd_tiles(m + k * t_count * CB, m_plane, scale, shift, residual, y, kb * KV + k, out_blocks, first, t_count,
-                           tiles, tile_rows, tile_columns, p_count, q_count, flags);
-            for (int t = first; partials && t < min(first + t_count, tiles); t += TT)
-                winograd_part(y, partials, kb * KV + k, out_blocks, t, tiles, tile_rows, tile_columns, p_count, q_count);
+            tile_place at = start;
+            for (int t = 0; t < t_count && first + t < tiles; t += TT)
+                at = winograd_tiles(m + (k * t_count + t) * CB, m_plane, scale, shift, residual, y, partials, kb * KV + k,
+                                    out_blocks, first + t, at, tiles, tile_rows, tile_columns, p_count, q_count, flags);
         }
     }
 }

@@ -22,7 +22,7 @@ __kernel void conv2d_winograd_fused_gradient(__global const float *restrict x, _
                                              const int in_blocks, const int out_blocks)
 {
     const int split = (int)get_global_id(0), splits = (int)get_global_size(0), part = (int)get_global_id(1);
-    const int pairs = out_blocks / KV, parts = (int)get_global_size(1), image = tile_rows * tile_columns;
+    const int pairs = out_blocks / KV, parts = (int)get_global_size(1);
     const int k0 = part * pairs / parts * KV, k1 = (part + 1) * pairs / parts * KV;
     const int first = (int)((long)tiles * split / splits), last = (int)((long)tiles * (split + 1) / splits);
     const size_t v_plane = PLANE_FLOATS(in_blocks, t_count), m_plane = PLANE_FLOATS(out_blocks, t_count);
@@ -30,18 +30,19 @@ __kernel void conv2d_winograd_fused_gradient(__global const float *restrict x, _
     du += (size_t)split * du_count;
     for (int from = first; from < last; from += t_count) {
         const int count = min(t_count, last - from);
-        for (int c = 0; c < in_blocks; c++)
-            for (int t = 0; t < count; t++) {
-                const int n = (from + t) / image, at = (from + t) % image;
-                winograd_patch(x + ((size_t)n * in_blocks + c) * h * width * CB, mean, a, b, c * CB, h, width, at / tile_columns * STEP - pad_h,
-                               at % tile_columns * STEP - pad_w, v + (c * t_count + t) * CB, v_plane);
-            }
-        for (int k = k0; k < k1; k++)
-            for (int t = 0; t < count; t++) {
-                const int n = (from + t) / image, at = (from + t) % image;
-                winograd_gradient_patch(dy + ((size_t)n * out_blocks + k) * p_count * q_count * CB, p_count, q_count,
-                                        at / tile_columns * MO, at % tile_columns * MO, m + (k * t_count + t) * CB, m_plane);
-            }
+        const tile_place start = place_of_tile(from, tile_rows, tile_columns);
+        for (int c = 0; c < in_blocks; c++) {
+            tile_place at = start;
+            for (int t = 0; t < count; t++, at = next_place(at, tile_rows, tile_columns))
+                winograd_patch(x + ((size_t)at.image * in_blocks + c) * h * width * CB, mean, a, b, c * CB, h, width,
+                               PATCH_AT(at.row) - pad_h, PATCH_AT(at.column) - pad_w, v + (c * t_count + t) * CB, v_plane);
+        }
+        for (int k = k0; k < k1; k++) {
+            tile_place at = start;
+            for (int t = 0; t < count; t++, at = next_place(at, tile_rows, tile_columns))
+                winograd_gradient_patch(dy + ((size_t)at.image * out_blocks + k) * p_count * q_count * CB, p_count, q_count, at.row,
+                                        at.column, m + (k * t_count + t) * CB, m_plane);
+        }
         for (int p = 0; p < PLANES; p++)
             for (int k = k0; k < k1; k += KV)
                 for (int c = 0; c < in_blocks; c++)

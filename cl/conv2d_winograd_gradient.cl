@@ -14,12 +14,11 @@ __kernel void conv2d_winograd_gradient(__global const float *restrict dy, __glob
     const int cb = (int)get_global_id(0), blocks = (int)get_global_size(0), tb = (int)get_global_id(1);
     const size_t plane = PLANE_FLOATS(blocks, t_count);
     __global float *out = work + m_at + tb * PLANES * plane + (size_t)cb * t_count * CB;
-    for (int t = 0; t < t_count; t++, out += CB) {
-        const int tile = first + tb * t_count + t;
-        if (tile < tiles) {
-            const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
-            winograd_gradient_patch(dy + ((size_t)n * blocks + cb) * p_count * q_count * CB, p_count, q_count, at / tile_columns * MO,
-                                    at % tile_columns * MO, out, plane);
+    tile_place at = place_of_tile(first + tb * t_count, tile_rows, tile_columns);
+    for (int t = 0; t < t_count; t++, out += CB, at = next_place(at, tile_rows, tile_columns)) {
+        if (first + tb * t_count + t < tiles) {
+            winograd_gradient_patch(dy + ((size_t)at.image * blocks + cb) * p_count * q_count * CB, p_count, q_count, at.row,
+                                    at.column, out, plane);
         } else {
             for (int p = 0; p < PLANES; p++) STOREV((floatV)(0.0f), 0, out + p * plane);
         }

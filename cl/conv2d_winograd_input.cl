@@ -17,12 +17,11 @@ __kernel void conv2d_winograd_input(__global const float *restrict x, __global c
     const int cb = (int)get_global_id(0), blocks = (int)get_global_size(0), tb = (int)get_global_id(1);
     const size_t plane = PLANE_FLOATS(blocks, t_count);
     __global float *out = v + tb * PLANES * plane + (size_t)cb * t_count * CB;
-    for (int t = 0; t < t_count; t++, out += CB) {
-        const int tile = first + tb * t_count + t;
-        if (tile < tiles) {
-            const int n = tile / (tile_rows * tile_columns), at = tile % (tile_rows * tile_columns);
-            winograd_patch(x + ((size_t)n * blocks + cb) * h * width * CB, mean, a, b, cb * CB, h, width, at / tile_columns * STEP - pad_h,
-                           at % tile_columns * STEP - pad_w, out, plane);
+    tile_place at = place_of_tile(first + tb * t_count, tile_rows, tile_columns);
+    for (int t = 0; t < t_count; t++, out += CB, at = next_place(at, tile_rows, tile_columns)) {
+        if (first + tb * t_count + t < tiles) {
+            winograd_patch(x + ((size_t)at.image * blocks + cb) * h * width * CB, mean, a, b, cb * CB, h, width,
+                           PATCH_AT(at.row) - pad_h, PATCH_AT(at.column) - pad_w, out, plane);
         } else {
             for (int p = 0; p < PLANES; p++) STOREV((floatV)(0.0f), 0, out + p * plane);
         }

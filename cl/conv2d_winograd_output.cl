@@ -15,7 +15,7 @@ __kernel void conv2d_winograd_output(__global const float *restrict work, __glob
 {
     const int kb = (int)get_global_id(0), blocks = (int)get_global_size(0), tb = (int)get_global_id(1);
     const size_t plane = PLANE_FLOATS(blocks, TT);
-    winograd_tiles(work + m_at + tb * PLANES * plane + kb * (TT * CB), plane, scale, shift, residual, y, kb, blocks, first + tb * TT, TT, tiles, tile_rows, tile_columns, p_count, q_count, flags);
-    if (partials)
-        winograd_part(y, partials, kb, blocks, first + tb * TT, tiles, tile_rows, tile_columns, p_count, q_count);
+    winograd_tiles(work + m_at + tb * PLANES * plane + kb * (TT * CB), plane, scale, shift, residual, y, partials, kb, blocks,
+                   first + tb * TT, place_of_tile(first + tb * TT, tile_rows, tile_columns), tiles, tile_rows, tile_columns, p_count,
+                   q_count, flags);
 }
