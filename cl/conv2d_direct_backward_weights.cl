@@ -92,9 +92,9 @@ DEFINE_PART(large, (SMALL + 1))
 #define PART(NAME, COUNT)                                                                                                      \
     {                                                                                                                          \
         const int side = min(pass >> pace, sides - 1), of_x = side - ks * KV, part = pass & ((1 << pace) - 1);                  \
-        const int step = of_x < 0 ? CB : min(CB, ST * XS);                                                                     \
+        const int step = of_x < 0 ? CB : min(CB, ST * XS), x_side = ts == 1 ? of_x : of_x / ts;                                \
         __global const float *near = (of_x < 0 ? ga + (size_t)side * p * q * CB                                                \
-                                               : xa + (size_t)(of_x / ts) * x_block + taps[tap + of_x % ts].x) +               \
+                                               : xa + (size_t)x_side * x_block + taps[tap + of_x - x_side * ts].x) +           \
                                      part * ((columns >> pace) + 1) * step;                                                    \
         NAME(xb + l, gb, sb + l * (OKV * KV * CB), fresh, x_row, q * CB, p * q, rows, columns, near, of_x < 0 ? q * CB : x_row, step, \
              pace);                                                                                                            \
@@ -135,21 +135,23 @@ __kernel void conv2d_direct_backward_weights(__global const float *x, __global c
                 __global const float *ga = gn + (same_image ? 0 : (size_t)splits * out_blocks * p * q * CB) +
                                            ((size_t)y_next * q + u_next) * CB;
                 int pass = 0;
+                for (int k = 0; k < ks; k++)
+                    for (int i = 0; i < cs; i++)
 #pragma unroll 1
-                for (int b = 0; b < cs * ks * ts; b++) {
-                    const int k = b / (cs * ts), i = b / ts % cs, t = b % ts;
-                    const size_t block = split * kbs + kb + k;
-                    __global const float *xb = xy + (size_t)i * x_block + taps[tap + t].x, *gb = gy + k * dy_plane;
-                    __global float *sb = partial + ((block / OKV * group_in + c + i) * tap_count + tap + t) * (CBI * OKV * KV * CB) +
-                                         block % OKV * (KV * CB);
-                    int l = 0;
+                        for (int t = 0; t < ts; t++) {
+                            const size_t block = split * kbs + kb + k;
+                            __global const float *xb = xy + (size_t)i * x_block + taps[tap + t].x, *gb = gy + k * dy_plane;
+                            __global float *sb =
+                                partial + ((block / OKV * group_in + c + i) * tap_count + tap + t) * (CBI * OKV * KV * CB) +
+                                block % OKV * (KV * CB);
+                            int l = 0;
 #if LARGE_COUNT
 #pragma unroll 1
-                    while (l < LARGE_COUNT * (SMALL + 1)) PART(large, SMALL + 1)
+                            while (l < LARGE_COUNT * (SMALL + 1)) PART(large, SMALL + 1)
 #endif
 #pragma unroll 1
-                    while (l < CBI) PART(small, SMALL)
-                }
+                            while (l < CBI) PART(small, SMALL)
+                        }
                 fresh = 0;
             }
     }
