@@ -127,9 +127,9 @@ void probe_judge(probe *p, const char *name, const char *implementation, double 
     cJSON_AddItemToObject(row, "kernels", launched(p, kernels, sizeof kernels));
     cJSON_AddItemToArray(p->tests, row);
     if (ok)
-        cli_print(p->run, "%-6s %-57s %5.1g <= %.1g\n", "ok", name, p->error, bound);
+        cli_print(p->run, "ok %-60s %5.1g <= %.1g\n", name, p->error, bound);
     else
-        cli_print(p->run, "%-6s %s: %s\n", "FAILED", name, detail);
+        cli_print(p->run, "FAILED %s: %s\n", name, detail);
     if (!ok && p->failed == 0)
         snprintf(p->first_wrong, sizeof p->first_wrong, "%s (kernels %s), test '%s': %s", implementation,
                  kernels[0] != '\0' ? kernels : "none", name, detail);
