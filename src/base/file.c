@@ -14,7 +14,25 @@
 
 #include "base/text.h"
 
-static const unsigned char empty_file[1];
+enum { MAPPED_BYTES = 1 << 20 }; /* files from here on are mapped, smaller ones read */
+
+/* Read the `bytes` of an open file; the caller frees *out. */
+static trine_status read_whole(int fd, const char *path, size_t bytes, const unsigned char **out)
+{
+    void *memory;
+    TRINE_TRY(trine__calloc(bytes + 1, 1, &memory));
+    unsigned char *data = memory;
+    for (size_t done = 0; done < bytes;) {
+        const ssize_t part = read(fd, data + done, bytes - done);
+        if (part > 0) done += (size_t)part;
+        if (part > 0 || (part < 0 && errno == EINTR)) continue;
+        free(data);
+        return trine__fail(TRINE_ERR_OPEN, "%s: cannot be read: %s", path,
+                           part < 0 ? strerror(errno) : "it has become shorter");
+    }
+    *out = data;
+    return TRINE_OK;
+}
 
 trine_status trine__map_open(const char *path, trine__map *out)
 {
@@ -26,8 +44,10 @@ trine_status trine__map_open(const char *path, trine__map *out)
                      strerror(errno));
     TRINE_CHECK_GOTO(!S_ISDIR(st.st_mode), TRINE_ERR_OPEN, "%s: is a folder, expected a file", path);
     TRINE_CHECK_GOTO(S_ISREG(st.st_mode), TRINE_ERR_OPEN, "%s: is not a regular file", path);
-    trine__map map = {empty_file, (size_t)st.st_size};
-    if (map.bytes) {
+    trine__map map = {NULL, (size_t)st.st_size};
+    if (map.bytes < MAPPED_BYTES) {
+        TRINE_TRY_GOTO(read_whole(fd, path, map.bytes, &map.data));
+    } else {
         void *p = mmap(NULL, map.bytes, PROT_READ, MAP_PRIVATE, fd, 0);
         TRINE_CHECK_GOTO(p != MAP_FAILED, TRINE_ERR_OPEN, "%s: cannot be mapped: %s", path, strerror(errno));
         map.data = p;
@@ -40,7 +60,8 @@ cleanup:
 
 void trine__map_close(trine__map *map)
 {
-    if (map->data && map->data != empty_file) munmap((void *)map->data, map->bytes);
+    if (map->data && map->bytes < MAPPED_BYTES) free((void *)map->data);
+    if (map->data && map->bytes >= MAPPED_BYTES) munmap((void *)map->data, map->bytes);
     *map = (trine__map){0};
 }
 

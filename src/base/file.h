@@ -7,7 +7,8 @@
 
 #include "base/memory.h"
 
-/* A whole file mapped read-only. */
+/* A whole file, read-only: a large one is mapped, a small one read into memory, since taking a mapping away
+ * interrupts every processor that runs the process (a folder of small images: 1 to 2 % of fine-tuning). */
 typedef struct trine__map {
     const unsigned char *data; /* [bytes]; not NULL even for an empty file */
     size_t bytes;

@@ -36,6 +36,17 @@ START_TEST(test_map)
     ck_assert_uint_eq(map.bytes, 0);
     ck_assert_ptr_nonnull(map.data);
     trine__map_close(&map);
+    static const size_t sizes[] = {(1 << 20) - 1, 1 << 20, (1 << 20) + 1}; /* read, then mapped */
+    unsigned char *bytes = calloc(1, (1 << 20) + 1);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        bytes[sizes[i] - 1] = 7;
+        put_file(path, bytes, sizes[i]);
+        ASSERT_OK(trine__map_open(path, &map));
+        ck_assert_uint_eq(map.bytes, sizes[i]);
+        ck_assert_mem_eq(map.data, bytes, sizes[i]);
+        trine__map_close(&map);
+    }
+    free(bytes);
     remove_temp(written);
 }
 END_TEST
