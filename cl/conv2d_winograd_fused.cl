@@ -34,9 +34,13 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
         }
     }
     for (int kb = part * kbs / parts; kb < (part + 1) * kbs / parts; kb++) {
-        for (int p = 0; p < PLANES; p++)
+        tile_row next = {start, 0};
+        for (int p = 0, announced = 0; p < PLANES; p++) {
+            for (; announced < t_count * MO * (p + 1) / PLANES; announced++)
+                next = announce_row(next, residual, y, kb * KV, out_blocks, tile_rows, tile_columns, p_count, q_count);
             winograd_products(v + p * v_plane, u + ((size_t)kb * PLANES + p) * FILTER_PLANE_FLOATS(in_blocks, KV),
                               m + p * m_plane, groups, in_blocks);
+        }
         for (int k = 0; k < KV; k++) {
             tile_place at = start;
             for (int t = 0; t < t_count && first + t < tiles; t += TT)
