@@ -55,25 +55,38 @@ __kernel void conv2d_winograd_filter(__global const float *restrict weights, __g
 {
     const int cb = (int)get_global_id(0), in_blocks = (int)get_global_size(0), kb = (int)get_global_id(1);
     const size_t plane = FILTER_PLANE_FLOATS(in_blocks, KV);
+    float half_way[KV][CB][3 * A][CB] __attribute__((aligned(64)));
     for (int v = 0; v < KV; v++) {
         float g[CB][9][CB] __attribute__((aligned(64)));
         load_filters(weights, (kb * KV + v) * CB, cb * CB, in_channels, out_channels, transposed, g);
+#pragma unroll 1
         for (int l = 0; l < CB; l++) {
-            __global float *to = u + (size_t)kb * PLANES * plane + ((size_t)(cb * CB + l) * KV + v) * CB;
 #pragma unroll 1
             for (int lane = 0; lane < CB; lane += LANES) {
-                floatL half_way[3 * A];
 #pragma unroll
-                for (int s = 0; s < 3; s++)
-                    winograd_filter(LOADL(g[l][s] + lane), LOADL(g[l][3 + s] + lane), LOADL(g[l][6 + s] + lane), half_way + s, 3);
-#pragma unroll 1
-                for (int i = 0; i < A; i++) {
+                for (int s = 0; s < 3; s++) {
                     floatL d[A];
-                    winograd_filter(half_way[3 * i], half_way[3 * i + 1], half_way[3 * i + 2], d, 1);
+                    winograd_filter(LOADL(g[l][s] + lane), LOADL(g[l][3 + s] + lane), LOADL(g[l][6 + s] + lane), d, 1);
 #pragma unroll
-                    for (int j = 0; j < A; j++) STREAML(d[j], to + (i * A + j) * plane + lane);
+                    for (int i = 0; i < A; i++) STOREL(d[i], half_way[v][l][3 * i + s] + lane);
                 }
             }
         }
+    }
+    __global float *to = u + (size_t)kb * PLANES * plane + (size_t)cb * CB * KV * CB;
+#pragma unroll 1
+    for (int i = 0; i < A; i++, to += A * plane) {
+#pragma unroll 1
+        for (int l = 0; l < CB; l++)
+#pragma unroll
+            for (int v = 0; v < KV; v++)
+#pragma unroll 1
+                for (int lane = 0; lane < CB; lane += LANES) {
+                    floatL d[A];
+                    winograd_filter(LOADL(half_way[v][l][3 * i] + lane), LOADL(half_way[v][l][3 * i + 1] + lane),
+                                    LOADL(half_way[v][l][3 * i + 2] + lane), d, 1);
+#pragma unroll
+                    for (int j = 0; j < A; j++) STREAML(d[j], to + j * plane + (l * KV + v) * CB + lane);
+                }
     }
 }
