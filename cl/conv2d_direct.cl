@@ -46,39 +46,60 @@
 #define NEAR 1
 #endif
 
-/* One tap of one channel block: CBI channels of TW pixels, from float `at` of each, which is at PIXEL. What lies `near` floats on is prefetched. */
-#define DEFINE_MULTIPLY_ADD(NAME, PIXEL)                                                                                       \
-    static inline void NAME(floatV acc[KV][TW], __global const float *const x[TW], const int at, const int near,               \
-                            __global const float *restrict wp)                                                                 \
+/* The products of one channel: KV weight vectors, of which those AHEAD are prefetched, by the values VALUE(i) of the tile's pixels. */
+#define MULTIPLY_ADD(acc, wp, VALUE)                                                                                           \
     {                                                                                                                          \
-        if (XS > 1) {                                                                                           \
-            _Pragma("unroll") for (int i = 0; i < TW; i++) PREFETCH(PIXEL + near);                                             \
-        }                                                                                                                      \
-        _Pragma("unroll 1") for (int l = 0; l < CBI; l++, wp += KV * CB)                                                       \
+        floatV wv[KV];                                                                                                         \
+        _Pragma("unroll") for (int v = 0; v < KV; v++)                                                                         \
         {                                                                                                                      \
-            floatV wv[KV];                                                                                                     \
-            _Pragma("unroll") for (int v = 0; v < KV; v++)                                                                     \
-            {                                                                                                                  \
-                wv[v] = LOADV(v, wp);                                                                                          \
-                PREFETCH(wp + AHEAD + v * CB);                                                                                 \
-            }                                                                                                                  \
-            _Pragma("unroll") for (int i = 0; i < TW; i++)                                                                     \
-            {                                                                                                                  \
-                const float value = (PIXEL)[l];                                                                                \
-                _Pragma("unroll") for (int v = 0; v < KV; v++) acc[v][i] = fma((floatV)(value), wv[v], acc[v][i]);             \
-            }                                                                                                                  \
+            wv[v] = LOADV(v, wp);                                                                                              \
+            PREFETCH(wp + AHEAD + v * CB);                                                                                     \
+        }                                                                                                                      \
+        _Pragma("unroll") for (int i = 0; i < TW; i++)                                                                         \
+        {                                                                                                                      \
+            const float value = (VALUE(i));                                                                                    \
+            _Pragma("unroll") for (int v = 0; v < KV; v++) acc[v][i] = fma((floatV)(value), wv[v], acc[v][i]);                 \
         }                                                                                                                      \
     }
 
-DEFINE_MULTIPLY_ADD(multiply_add_row, x[0] + at + i * (IS * XS))
-DEFINE_MULTIPLY_ADD(multiply_add_any, x[i] + at)
+/* One tap of one channel block: CBI channels of TW pixels, from x on, the next XS floats away. On their way, a pixel a channel: what lies `near`
+ * floats on, and with `to` the tile's KV places in y, `plane` blocks apart, the next pixel's os blocks away. */
+static inline void multiply_add_row(floatV acc[KV][TW], __global const float *x, const int near, __global const float *restrict wp,
+                                    __global const float *to, const size_t plane, const int os)
+{
+#define ROW_VALUE(i) x[(i) * (IS * XS)]
+#pragma unroll 1
+    for (int l = 0; l < CBI; l++, wp += KV * CB, x++) {
+        if (XS > 1) PREFETCH(x + near + l * (IS * XS - 1));
+#pragma unroll
+        for (int v = 0; v < KV; v++)
+            if (to) PREFETCH_TO_WRITE(to + (l * os + v * plane) * CB);
+        MULTIPLY_ADD(acc, wp, ROW_VALUE)
+    }
+}
+
+/* The same of pixels anywhere, from float `at` of each. */
+static inline void multiply_add_any(floatV acc[KV][TW], __global const float *const x[TW], const int at, const int near,
+                                    __global const float *restrict wp)
+{
+#define ANY_VALUE(i) x[i][at + l]
+    if (XS > 1) {
+#pragma unroll
+        for (int i = 0; i < TW; i++) PREFETCH(x[i] + at + near);
+    }
+#pragma unroll 1
+    for (int l = 0; l < CBI; l++, wp += KV * CB) MULTIPLY_ADD(acc, wp, ANY_VALUE)
+}
 
 /* Pixels side by side take one address: those of all are more than a processor has registers for. */
 static inline void multiply_add(floatV acc[KV][TW], __global const float *const x[TW], const int side_by_side, const int at,
-                                const int near, __global const float *restrict wp)
+                                const int near, __global const float *restrict wp, __global const float *to, const size_t plane,
+                                const int os)
 {
-    if (side_by_side)
-        multiply_add_row(acc, x, at, near, wp);
+    if (side_by_side && to)
+        multiply_add_row(acc, x[0] + at, near, wp, to, plane, os);
+    else if (side_by_side)
+        multiply_add_row(acc, x[0] + at, near, wp, 0, plane, os);
     else
         multiply_add_any(acc, x, at, near, wp);
 }
@@ -131,34 +152,58 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
         __global const float *xp[TW], *wc = wk;
         size_t at_y[TW];
         int side_by_side = 1;
+        xp[0] = x + (size_t)(p.n * in_blocks + group * group_in) * x_block + (size_t)p.row * x_row + p.column * (IS * XS);
+        at_y[0] = ((size_t)p.n * out_blocks + kb * KV) * plane + (size_t)(oy + p.row * os) * out_w + ox + p.column * os;
+        if (p.column + TW < columns) {
+            p.column += TW;
+#pragma unroll
+            for (int i = 1; i < TW; i++) {
+                xp[i] = xp[0] + i * (IS * XS);
+                at_y[i] = at_y[0] + i * os;
+            }
+        } else {
+#pragma unroll 1
+            for (int i = 1; i < TW; i++) {
+                p = next_pixel(p, rows, columns);
+                xp[i] = x + (size_t)(p.n * in_blocks + group * group_in) * x_block + (size_t)p.row * x_row + p.column * (IS * XS);
+                at_y[i] = ((size_t)p.n * out_blocks + kb * KV) * plane + (size_t)(oy + p.row * os) * out_w + ox + p.column * os;
+                if (xp[i] != xp[i - 1] + IS * XS) side_by_side = 0;
+            }
+            p = next_pixel(p, rows, columns);
+        }
         floatV acc[KV][TW];
 #pragma unroll
         for (int i = 0; i < TW; i++) {
-            if (i == 0 || p.column == 0) {
-                xp[i] = x + (size_t)(p.n * in_blocks + group * group_in) * x_block + (size_t)p.row * x_row + p.column * (IS * XS);
-                at_y[i] = ((size_t)p.n * out_blocks + kb * KV) * plane + (size_t)(oy + p.row * os) * out_w + ox + p.column * os;
-                if (i > 0 && xp[i] != xp[i - 1] + IS * XS) side_by_side = 0;
-            } else {
-                xp[i] = xp[i - 1] + IS * XS;
-                at_y[i] = at_y[i - 1] + os;
-            }
-            p = next_pixel(p, rows, columns);
 #pragma unroll
-            for (int v = 0; v < KV; v++) {
-                acc[v][i] = 0.0f;
-                if (added) PREFETCH(added + (at_y[i] + v * plane) * CB);
+            for (int v = 0; v < KV; v++) acc[v][i] = 0.0f;
+        }
+        if (added) {
+#pragma unroll
+            for (int i = 0; i < TW; i++) {
+#pragma unroll
+                for (int v = 0; v < KV; v++) PREFETCH(added + (at_y[i] + v * plane) * CB);
             }
         }
 #pragma unroll 1
         for (int c = 0; c < group_in; c++, wc += w_block) {
             const int near = c + NEAR < group_in ? NEAR * x_block : TW * (IS * XS) - max(group_in - NEAR, 0) * x_block;
+            __global const float *to = c + 1 == group_in ? y + at_y[0] * CB : 0; /* the last block leaves them in the cache */
 #ifdef POINTWISE
-            multiply_add(acc, xp, side_by_side, c * x_block, near, wc);
+            multiply_add(acc, xp, side_by_side, c * x_block, near, wc, to, plane, os);
 #else
 #pragma unroll 1
             for (int t = first_tap; t < first_tap + tap_count; t++)
-                multiply_add(acc, xp, side_by_side, c * x_block + taps[t].x, near, wc + taps[t].y);
+                multiply_add(acc, xp, side_by_side, c * x_block + taps[t].x, near, wc + taps[t].y,
+                             t + 1 == first_tap + tap_count ? to : 0, plane, os);
 #endif
+        }
+        if (skip == 0 && !scale && !shift && !added && !flags) {
+#pragma unroll
+            for (int i = 0; i < TW; i++) {
+#pragma unroll
+                for (int v = 0; v < KV; v++) STOREV(acc[v][i], at_y[i] + v * plane, y);
+            }
+            continue;
         }
         floatV a[KV], b[KV];
 #pragma unroll
