@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/image_cache.h"
 #include "io/image_private.h"
 #include "io/preprocess.h"
 
@@ -56,6 +57,7 @@ struct trine__loader {
     bool ended, stop;
     trine_status failed;
     char *failed_sentence;
+    trine__image_cache *cache;
     bool *known_bad; /* [images] */
     size_t bad_count;
 };
@@ -154,7 +156,7 @@ static trine_status load_image(const trine__loader *l, int index, const trine__l
     trine__random random = augmentation(o->seed, plan->batch, plan->slot);
     const char *name = trine_dataset_name(o->dataset, (size_t)index);
     int width, height;
-    TRINE_TRY(trine_dataset_image(o->dataset, (size_t)index, image));
+    TRINE_TRY(trine__image_cache_read(l->cache, (size_t)index, image));
     trine_preprocess_size(&o->preprocess, image->width, image->height, &width, &height);
     trine_status status = TRINE_OK;
     TRINE_CHECK_GOTO(width <= TRINE__IMAGE_PIXELS_MAX / height, TRINE_ERR_DATA,
@@ -328,6 +330,7 @@ trine_status trine__loader_create(const trine__loader_options *options, trine__l
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->delivery, NULL);
     TRINE_TRY_GOTO(make_ring(l));
+    TRINE_TRY_GOTO(trine__image_cache_create(options->dataset, options->cache_bytes, &l->cache));
     TRINE_TRY_GOTO(trine__calloc(trine_dataset_count(options->dataset), sizeof(bool), &memory));
     l->known_bad = memory;
     TRINE_TRY_GOTO(trine__calloc((size_t)options->threads, sizeof *l->threads, &memory));
@@ -485,6 +488,7 @@ void trine__loader_destroy(trine__loader **loader)
     free(l->threads);
     free(l->failed_sentence);
     free(l->known_bad);
+    trine__image_cache_destroy(&l->cache);
     free(l);
     *loader = NULL;
 }

@@ -37,6 +37,7 @@ typedef struct trine__loader_options {
     int batch_capacity;    /* most images of a batch */
     size_t first_batch;    /* number of the first batch to plan and deliver: where a resumed run goes on */
     int threads;           /* workers, >= 1 */
+    size_t cache_bytes;    /* of decoded images that are kept, for plans that ask for them again */
     trine__on_bad_image on_bad;
     trine__loader_plan plan;
     void *plan_user;

@@ -78,6 +78,8 @@ static trine_status open_sampler(const void *user, trine__sampler **out)
     return status;
 }
 
+enum { IMAGE_CACHE_BYTES = 64 << 20 }; /* a thousand images of 150x150 */
+
 static trine__loader_options loader_options(trine_trainer *t)
 {
     const trine_trainer_options *o = &t->options;
@@ -89,6 +91,7 @@ static trine__loader_options loader_options(trine_trainer *t)
         .batch_capacity = t->shape.n,
         .first_batch = trine__trainer_first_batch(t, t->step),
         .threads = trine__threads(o->threads),
+        .cache_bytes = IMAGE_CACHE_BYTES,
         .on_bad = o->fail_bad ? TRINE__BAD_FAIL : TRINE__BAD_SUBSTITUTE,
         .plan = plan,
         .plan_user = t,

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#include "io/image_cache.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/dataset_private.h"
+#include "io/image_private.h"
+
+struct trine__image_cache {
+    const trine_dataset *dataset;
+    pthread_mutex_t mutex; /* of what follows; an image that is there never changes */
+    size_t left;           /* bytes */
+    trine_image *images;   /* [images of the data set]; without pixels: not kept */
+};
+
+trine_status trine__image_cache_create(const trine_dataset *dataset, size_t bytes, trine__image_cache **out)
+{
+    void *cache, *images;
+    TRINE_TRY(trine__calloc(trine_dataset_count(dataset), sizeof(trine_image), &images));
+    const trine_status status = trine__calloc(1, sizeof(trine__image_cache), &cache);
+    if (status != TRINE_OK) {
+        free(images);
+        return status;
+    }
+    trine__image_cache *c = cache;
+    *c = (trine__image_cache){.dataset = dataset, .images = images};
+    c->left = dataset->pixels.channels ? 0 : bytes; /* arrays are decoded already */
+    pthread_mutex_init(&c->mutex, NULL);
+    *out = c;
+    return TRINE_OK;
+}
+
+static size_t pixel_bytes(const trine_image *image)
+{
+    return (size_t)image->width * (size_t)image->height * 3;
+}
+
+static trine_status copy_image(const char *name, const trine_image *image, trine_image *out)
+{
+    TRINE_TRY(trine__image_new(name, (uint64_t)image->width, (uint64_t)image->height, out));
+    memcpy(out->rgb, image->rgb, pixel_bytes(image));
+    return TRINE_OK;
+}
+
+trine_status trine__image_cache_read(trine__image_cache *c, size_t i, trine_image *out)
+{
+    const char *name = i < trine_dataset_count(c->dataset) ? trine_dataset_name(c->dataset, i) : NULL;
+    trine_image kept = {0};
+    pthread_mutex_lock(&c->mutex);
+    if (name) kept = c->images[i];
+    pthread_mutex_unlock(&c->mutex);
+    if (kept.rgb) return copy_image(name, &kept, out);
+    TRINE_TRY(trine_dataset_image(c->dataset, i, out));
+    const size_t bytes = pixel_bytes(out);
+    pthread_mutex_lock(&c->mutex);
+    const bool keep = !c->images[i].rgb && bytes <= c->left;
+    if (keep && copy_image(name, out, &c->images[i]) == TRINE_OK) c->left -= bytes;
+    pthread_mutex_unlock(&c->mutex);
+    return TRINE_OK;
+}
+
+void trine__image_cache_destroy(trine__image_cache **cache)
+{
+    trine__image_cache *c = *cache;
+    if (!c) return;
+    for (size_t i = 0; i < trine_dataset_count(c->dataset); i++) trine_image_free(&c->images[i]);
+    pthread_mutex_destroy(&c->mutex);
+    free(c->images);
+    free(c);
+    *cache = NULL;
+}
