@@ -14,7 +14,7 @@
  * Each tap and channel: KV weight vectors, TW broadcasts, TW*KV fused multiply-adds; only the tile is unrolled, because unrolled
  * taps make compilers share loads across taps and spill. A last tile that would overhang is shifted back and stores its new part.
  * The next channel blocks' pixels, then the next tile's, are prefetched, because no hardware prefetcher follows the step from plane to plane.
- * So is what the epilogue adds.
+ * So are what the epilogue adds and, a pixel a channel of the last block, the lines that the tile is stored to.
  * POINTWISE: one tap, at 0.
  * Images in NCHW (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the same; one column of
  * taps is left, and pixels are IS apart.
@@ -130,6 +130,18 @@ static inline pixel next_pixel(pixel p, const int rows, const int columns)
     return p;
 }
 
+/* Where a pixel's block `block` lies in x, in floats, and in y, in blocks. */
+static inline size_t place_in_x(const pixel p, const int block, const int in_blocks, const int x_block, const int x_row)
+{
+    return (size_t)(p.n * in_blocks + block) * x_block + (size_t)p.row * x_row + p.column * (IS * XS);
+}
+
+static inline size_t place_in_y(const pixel p, const int block, const int out_blocks, const size_t plane, const int out_w, const int oy,
+                                const int ox, const int os)
+{
+    return ((size_t)p.n * out_blocks + block) * plane + (size_t)(oy + p.row * os) * out_w + ox + p.column * os;
+}
+
 __kernel void conv2d_direct(__global const float *restrict x, __global const float *restrict w, __global const int2 *restrict taps,
                             __global const float *restrict scale, __global const float *restrict shift,
                             __global const float *residual, __global float *y, __global float *partials, const int x_block, const int x_row, const int w_block,
@@ -152,9 +164,9 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
         __global const float *xp[TW], *wc = wk;
         size_t at_y[TW];
         int side_by_side = 1;
-        xp[0] = x + (size_t)(p.n * in_blocks + group * group_in) * x_block + (size_t)p.row * x_row + p.column * (IS * XS);
-        at_y[0] = ((size_t)p.n * out_blocks + kb * KV) * plane + (size_t)(oy + p.row * os) * out_w + ox + p.column * os;
-        if (p.column + TW < columns) {
+        xp[0] = x + place_in_x(p, group * group_in, in_blocks, x_block, x_row);
+        at_y[0] = place_in_y(p, kb * KV, out_blocks, plane, out_w, oy, ox, os);
+        if (p.column + TW < columns) { /* nothing to ask for at every pixel */
             p.column += TW;
 #pragma unroll
             for (int i = 1; i < TW; i++) {
@@ -165,8 +177,8 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
 #pragma unroll 1
             for (int i = 1; i < TW; i++) {
                 p = next_pixel(p, rows, columns);
-                xp[i] = x + (size_t)(p.n * in_blocks + group * group_in) * x_block + (size_t)p.row * x_row + p.column * (IS * XS);
-                at_y[i] = ((size_t)p.n * out_blocks + kb * KV) * plane + (size_t)(oy + p.row * os) * out_w + ox + p.column * os;
+                xp[i] = x + place_in_x(p, group * group_in, in_blocks, x_block, x_row);
+                at_y[i] = place_in_y(p, kb * KV, out_blocks, plane, out_w, oy, ox, os);
                 if (xp[i] != xp[i - 1] + IS * XS) side_by_side = 0;
             }
             p = next_pixel(p, rows, columns);
@@ -197,7 +209,7 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
                              t + 1 == first_tap + tap_count ? to : 0, plane, os);
 #endif
         }
-        if (skip == 0 && !scale && !shift && !added && !flags) {
+        if (skip == 0 && !scale && !shift && !added && !flags) { /* as in training */
 #pragma unroll
             for (int i = 0; i < TW; i++) {
 #pragma unroll
