@@ -11,6 +11,7 @@
 enum {
     CHUNK_BYTES = 8 << 20, /* of transformed patches and products */
     FUSED_PART = 4,    /* of local memory, as which CPUs report a core's own cache: for transformed patches */
+    FUSED_READS = 4,   /* of filters in one pass, for what patches and products move otherwise */
     MOST_GROUPS = 2,   /* of TT tiles in a work-item */
     MOST_TILES = 8,    /* in a group of the filter gradient, which keeps none in registers */
     ACCUMULATORS = 12, /* that hide a multiply-add's latency */
@@ -45,6 +46,15 @@ static bool fits_fused(const trine_context *ctx, const trine__winograd *s, int g
 {
     return patches_local(s, groups) <= ctx->caps.local_bytes / FUSED_PART &&
            patches_local(s, groups) + products_local(s, groups) <= ctx->caps.local_bytes;
+}
+
+/* One pass reads all filters for every few tiles that it keeps; otherwise their patches and products are written and read once. Where the first
+ * is several times the second, memory is what one pass waits for. */
+static bool worth_fusing(const trine_context *ctx, const trine__winograd *s)
+{
+    const int groups = fits_fused(ctx, s, MOST_GROUPS) ? MOST_GROUPS : 1;
+    const size_t moved = 2 * (size_t)(s->shape.planes * (s->in_blocks + s->out_blocks) * s->cb);
+    return fits_fused(ctx, s, 1) && s->u_count / (size_t)(groups * s->tt) <= FUSED_READS * moved;
 }
 
 /* Tiles whose accumulators hide the latency of a multiply-add, or all there are registers for. */
@@ -193,7 +203,7 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
     snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DSTRIDE=%d -DLANES=%d", s->cb, s->shape.mo,
              s->shape.stride, width < s->cb ? width : s->cb);
     const bool fused =
-        direction == TRINE_BACKWARD_WEIGHTS ? trine__winograd_gradient_fits(ctx, s) : fits_fused(ctx, s, 1);
+        direction == TRINE_BACKWARD_WEIGHTS ? trine__winograd_gradient_fits(ctx, s) : worth_fusing(ctx, s);
     if (!fused) TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
     if (direction == TRINE_BACKWARD_WEIGHTS) {
         snprintf(tiled, sizeof tiled, "%s -DKV=%d -DCT=%d%s", plain, s->kv, s->ct,
