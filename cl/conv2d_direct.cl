@@ -14,7 +14,7 @@
  * Each tap and channel: KV weight vectors, TW broadcasts, TW*KV fused multiply-adds; only the tile is unrolled, because unrolled
  * taps make compilers share loads across taps and spill. A last tile that would overhang is shifted back and stores its new part.
  * The next channel blocks' pixels, then the next tile's, are prefetched, because no hardware prefetcher follows the step from plane to plane.
- * So are what the epilogue adds and, a pixel a channel of the last block, the lines that the tile is stored to.
+ * So are what the epilogue adds and, of tiles in a row, the lines that they are stored to, a pixel a channel of the last block.
  * POINTWISE: one tap, at 0.
  * Images in NCHW (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the same; one column of
  * taps is left, and pixels are IS apart.
@@ -70,10 +70,11 @@ static inline void multiply_add_row(floatV acc[KV][TW], __global const float *x,
 #define ROW_VALUE(i) x[(i) * (IS * XS)]
 #pragma unroll 1
     for (int l = 0; l < CBI; l++, wp += KV * CB, x++) {
-        if (XS > 1) PREFETCH(x + near + l * (IS * XS - 1));
+        if (XS > 1 && l < TW) PREFETCH(x + near + l * (IS * XS - 1));
+        if (to && l < TW) {
 #pragma unroll
-        for (int v = 0; v < KV; v++)
-            if (to) PREFETCH_TO_WRITE(to + (l * os + v * plane) * CB);
+            for (int v = 0; v < KV; v++) PREFETCH_TO_WRITE(to + (l * os + v * plane) * CB);
+        }
         MULTIPLY_ADD(acc, wp, ROW_VALUE)
     }
 }

@@ -14,7 +14,7 @@
 
 #include "base/text.h"
 
-enum { MAPPED_BYTES = 1 << 20 }; /* files from here on are mapped, smaller ones read */
+enum { MAPPED_BYTES = 1 << 16 }; /* files from here on are mapped, smaller ones read */
 
 /* Read the `bytes` of an open file; the caller frees *out. */
 static trine_status read_whole(int fd, const char *path, size_t bytes, const unsigned char **out)
@@ -26,9 +26,9 @@ static trine_status read_whole(int fd, const char *path, size_t bytes, const uns
         const ssize_t part = read(fd, data + done, bytes - done);
         if (part > 0) done += (size_t)part;
         if (part > 0 || (part < 0 && errno == EINTR)) continue;
+        const char *why = part < 0 ? strerror(errno) : "it has become shorter";
         free(data);
-        return trine__fail(TRINE_ERR_OPEN, "%s: cannot be read: %s", path,
-                           part < 0 ? strerror(errno) : "it has become shorter");
+        return trine__fail(TRINE_ERR_OPEN, "%s: cannot be read: %s", path, why);
     }
     *out = data;
     return TRINE_OK;

@@ -7,8 +7,8 @@
 
 #include "base/memory.h"
 
-/* A whole file, read-only: a large one is mapped, a small one read into memory, since taking a mapping away
- * interrupts every processor that runs the process (a folder of small images: 1 to 2 % of fine-tuning). */
+/* A whole file, read-only: from 64 KiB on it is mapped, a smaller one read into memory, since taking a mapping
+ * away interrupts every processor that runs the process, and small images come by the hundred. */
 typedef struct trine__map {
     const unsigned char *data; /* [bytes]; not NULL even for an empty file */
     size_t bytes;

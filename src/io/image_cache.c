@@ -55,9 +55,16 @@ trine_status trine__image_cache_read(trine__image_cache *c, size_t i, trine_imag
     TRINE_TRY(trine_dataset_image(c->dataset, i, out));
     const size_t bytes = pixel_bytes(out);
     pthread_mutex_lock(&c->mutex);
-    const bool keep = !c->images[i].rgb && bytes <= c->left;
-    if (keep && copy_image(name, out, &c->images[i]) == TRINE_OK) c->left -= bytes;
+    const bool fits = bytes <= c->left;
+    if (fits) c->left -= bytes; /* while it is copied */
     pthread_mutex_unlock(&c->mutex);
+    if (!fits || copy_image(name, out, &kept) != TRINE_OK) kept = (trine_image){0};
+    pthread_mutex_lock(&c->mutex);
+    const bool taken = kept.rgb && !c->images[i].rgb; /* or another thread was first */
+    if (taken) c->images[i] = kept;
+    if (fits && !taken) c->left += bytes;
+    pthread_mutex_unlock(&c->mutex);
+    if (!taken) trine_image_free(&kept);
     return TRINE_OK;
 }
 

@@ -238,6 +238,7 @@ static trine_status start(trine__trunk *t, size_t batch)
     TRINE_TRY(o->open_sampler(o->sampler_user, &t->sampler));
     loader.batch_capacity = trine__session_output(t->session).shape.n;
     loader.first_batch = 0;
+    if (t->place && !t->planned.options.flip) loader.cache_bytes = 0; /* each image is decoded once */
     loader.plan = plan;
     loader.plan_user = &t->planned;
     return trine__loader_create(&loader, &t->loader);

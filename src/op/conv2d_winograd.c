@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* conv2d by minimal filtering, F(4x4, 3x3) and F(2x2, 3x3): 3x3 convolutions of stride 1, F(2x2) of stride 2 too, all directions. The filters are
- * transformed once per update. A call goes through the image by chunks of tiles: transformed patches to the
- * workspace, products and the way back in one kernel, while the chunk lies in the last cache. Where channels are
- * few enough for a core's own cache, all of it is one kernel without a workspace. */
+ * transformed once per update. A call goes through the image by chunks of tiles: transformed patches and products
+ * lie in the workspace, a kernel for each and one for the way back, while the chunk lies in the last cache. Where channels are
+ * few enough for a core's own cache, and the filters few beside them, all of it is one kernel without a workspace. */
 #include <limits.h>
 #include <stdio.h>
 
@@ -10,8 +10,9 @@
 
 enum {
     CHUNK_BYTES = 8 << 20, /* of transformed patches and products */
-    FUSED_PART = 4,    /* of local memory, as which CPUs report a core's own cache: for transformed patches */
-    FUSED_READS = 4,   /* of filters in one pass, for what patches and products move otherwise */
+    FUSED_PART = 4, /* of local memory, as which CPUs report a core's own cache: for transformed patches */
+    FUSED_READS =
+        4, /* floats of filters that one pass may read for each of patches and products that it need not move */
     MOST_GROUPS = 2,   /* of TT tiles in a work-item */
     MOST_TILES = 8,    /* in a group of the filter gradient, which keeps none in registers */
     ACCUMULATORS = 12, /* that hide a multiply-add's latency */

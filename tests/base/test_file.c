@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Mapped reading, atomic writing (nothing left by an abort or a full disk), folders. */
+/* Reading, mapped and not, atomic writing (nothing left by an abort or a full disk), folders. */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -36,8 +36,8 @@ START_TEST(test_map)
     ck_assert_uint_eq(map.bytes, 0);
     ck_assert_ptr_nonnull(map.data);
     trine__map_close(&map);
-    static const size_t sizes[] = {(1 << 20) - 1, 1 << 20, (1 << 20) + 1}; /* read, then mapped */
-    unsigned char *bytes = calloc(1, (1 << 20) + 1);
+    static const size_t sizes[] = {(1 << 16) - 1, 1 << 16, (1 << 16) + 1}; /* read, then mapped */
+    unsigned char *bytes = calloc(1, (1 << 16) + 1);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         bytes[sizes[i] - 1] = 7;
         put_file(path, bytes, sizes[i]);

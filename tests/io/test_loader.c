@@ -138,7 +138,7 @@ START_TEST(order_and_values)
 }
 END_TEST
 
-/* Nor what is kept of the images: nothing, some of them, all. */
+/* Neither threads nor what is kept of the images: nothing, some of them, all. */
 START_TEST(threads_do_not_matter)
 {
     static const size_t cached[3] = {0, 2000, 1 << 20};
