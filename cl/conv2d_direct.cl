@@ -92,7 +92,7 @@ static inline void multiply_add_any(floatV acc[KV][TW], __global const float *co
     for (int l = 0; l < CBI; l++, wp += KV * CB) MULTIPLY_ADD(acc, wp, ANY_VALUE)
 }
 
-/* Pixels side by side take one address: those of all are more than a processor has registers for. */
+/* Pixels side by side take one address: those of all are more than a processor has registers for. What announces nothing is a loop of its own. */
 static inline void multiply_add(floatV acc[KV][TW], __global const float *const x[TW], const int side_by_side, const int at,
                                 const int near, __global const float *restrict wp, __global const float *to, const size_t plane,
                                 const int os)

@@ -12,21 +12,22 @@ struct trine__image_cache {
     const trine_dataset *dataset;
     pthread_mutex_t mutex; /* of what follows; an image that is there never changes */
     size_t left;           /* bytes */
-    trine_image *images;   /* [images of the data set]; without pixels: not kept */
+    trine_image *images;   /* [images of the data set]; without pixels: not kept; NULL: none ever is */
 };
 
 trine_status trine__image_cache_create(const trine_dataset *dataset, size_t bytes, trine__image_cache **out)
 {
-    void *cache, *images;
-    TRINE_TRY(trine__calloc(trine_dataset_count(dataset), sizeof(trine_image), &images));
-    const trine_status status = trine__calloc(1, sizeof(trine__image_cache), &cache);
-    if (status != TRINE_OK) {
-        free(images);
-        return status;
+    void *cache, *images = NULL;
+    TRINE_TRY(trine__calloc(1, sizeof(trine__image_cache), &cache));
+    if (bytes > 0 && !dataset->pixels.channels) { /* arrays are decoded already */
+        const trine_status status = trine__calloc(trine_dataset_count(dataset), sizeof(trine_image), &images);
+        if (status != TRINE_OK) {
+            free(cache);
+            return status;
+        }
     }
     trine__image_cache *c = cache;
-    *c = (trine__image_cache){.dataset = dataset, .images = images};
-    c->left = dataset->pixels.channels ? 0 : bytes; /* arrays are decoded already */
+    *c = (trine__image_cache){.dataset = dataset, .left = bytes, .images = images};
     pthread_mutex_init(&c->mutex, NULL);
     *out = c;
     return TRINE_OK;
@@ -46,10 +47,10 @@ static trine_status copy_image(const char *name, const trine_image *image, trine
 
 trine_status trine__image_cache_read(trine__image_cache *c, size_t i, trine_image *out)
 {
-    const char *name = i < trine_dataset_count(c->dataset) ? trine_dataset_name(c->dataset, i) : NULL;
-    trine_image kept = {0};
+    if (!c->images || i >= trine_dataset_count(c->dataset)) return trine_dataset_image(c->dataset, i, out);
+    const char *name = trine_dataset_name(c->dataset, i);
     pthread_mutex_lock(&c->mutex);
-    if (name) kept = c->images[i];
+    trine_image kept = c->images[i];
     pthread_mutex_unlock(&c->mutex);
     if (kept.rgb) return copy_image(name, &kept, out);
     TRINE_TRY(trine_dataset_image(c->dataset, i, out));
@@ -72,7 +73,7 @@ void trine__image_cache_destroy(trine__image_cache **cache)
 {
     trine__image_cache *c = *cache;
     if (!c) return;
-    for (size_t i = 0; i < trine_dataset_count(c->dataset); i++) trine_image_free(&c->images[i]);
+    for (size_t i = 0; c->images && i < trine_dataset_count(c->dataset); i++) trine_image_free(&c->images[i]);
     pthread_mutex_destroy(&c->mutex);
     free(c->images);
     free(c);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Decoded images of a data set, kept for the next epoch: a small JPEG takes as long to decode as a small network needs for it. */
+/* Decoded images of a data set, kept for the next time that they are asked for. */
 #ifndef TRINE_IO_IMAGE_CACHE_H
 #define TRINE_IO_IMAGE_CACHE_H
 

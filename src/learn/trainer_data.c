@@ -78,7 +78,7 @@ static trine_status open_sampler(const void *user, trine__sampler **out)
     return status;
 }
 
-enum { IMAGE_CACHE_BYTES = 64 << 20 }; /* a thousand images of 150x150 */
+enum { IMAGE_CACHE_BYTES = 64 << 20 }; /* some thousand images of 150x150 */
 
 static trine__loader_options loader_options(trine_trainer *t)
 {

@@ -10,9 +10,8 @@
 
 enum {
     CHUNK_BYTES = 8 << 20, /* of transformed patches and products */
-    FUSED_PART = 4, /* of local memory, as which CPUs report a core's own cache: for transformed patches */
-    FUSED_READS =
-        4, /* floats of filters that one pass may read for each of patches and products that it need not move */
+    FUSED_PART = 4,    /* of local memory, as which CPUs report a core's own cache: for transformed patches */
+    FUSED_READS = 4,   /* floats of filters read in one pass, for each that it need not move */
     MOST_GROUPS = 2,   /* of TT tiles in a work-item */
     MOST_TILES = 8,    /* in a group of the filter gradient, which keeps none in registers */
     ACCUMULATORS = 12, /* that hide a multiply-add's latency */
@@ -50,7 +49,7 @@ static bool fits_fused(const trine_context *ctx, const trine__winograd *s, int g
 }
 
 /* One pass reads all filters for every few tiles that it keeps; otherwise their patches and products are written and read once. Where the first
- * is several times the second, memory is what one pass waits for. */
+ * is several times the second, memory is what one pass waits for. The batch is not known here: a small one may take fewer groups. */
 static bool worth_fusing(const trine_context *ctx, const trine__winograd *s)
 {
     const int groups = fits_fused(ctx, s, MOST_GROUPS) ? MOST_GROUPS : 1;
