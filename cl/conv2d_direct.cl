@@ -7,6 +7,7 @@
  * backward_data: x is the output's gradient, w transposed (c <-> k); one launch for each phase (h mod stride, w mod stride) of the
  * input with the taps that reach it: no multiplication by inserted zeros.
  * x [N][in_blocks] of x_block floats, pixels XS apart; y, residual [N][out_blocks][out_h][out_w][CB]; scale, shift [out_blocks*CB] or null
+ * With -D SUMS (backward_data) y is masked and summed up for BatchNorm, a part a work-item (cl/bn_sums.clh).
  * partials: batch statistics of y, a part a work-item (cl/bn_parts.clh; one phase, y all of the image), or null
  * w [groups*group_kb][group_in] of w_block floats, a tap's [CBI][KV*CB], packed by conv2d_pack
  * global (slab, groups * group_kb, slabs), local (1, 1, 1): one work-item is `chunk` tiles of a channel block; those of a slab, whose
@@ -22,6 +23,7 @@
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c   after: Georganas et al., SC 2018 (direct convolution) */
 #include "block.clh"
 #include "bn_parts.clh"
+#include "bn_sums.clh"
 #include "conv2d_epilogue.clh"
 #ifndef CBI
 #define CBI CB /* values of a pixel */
@@ -143,6 +145,44 @@ static inline size_t place_in_y(const pixel p, const int block, const int out_bl
     return ((size_t)p.n * out_blocks + block) * plane + (size_t)(oy + p.row * os) * out_w + ox + p.column * os;
 }
 
+#ifdef SUMS
+/* Have on their way what a tile's sums are made from. */
+static inline void announce_sums(const bn_sums *bn, const size_t at_y[TW], const size_t plane)
+{
+#pragma unroll
+    for (int i = 0; i < TW; i++) {
+#pragma unroll
+        for (int v = 0; v < KV; v++) {
+            PREFETCH(bn->x + (at_y[i] + v * plane) * CB);
+            if (bn->y) PREFETCH(bn->y + (at_y[i] + v * plane) * CB);
+        }
+    }
+}
+
+/* A tile's results from pixel `skip` on as a gradient that BatchNorm goes on with: masked, stored and summed up. */
+static inline void store_sums(floatV acc[KV][TW], const bn_sums *bn, block_sums sums[KV], const size_t at_y[TW], const size_t plane,
+                              const int skip, __global float *y, const int flags)
+{
+#pragma unroll
+    for (int v = 0; v < KV; v++) {
+        const floatV zero = 0.0f, mean = LOADV(0, sums[v].mean), a = LOADV(0, sums[v].a), b = LOADV(0, sums[v].b);
+        floatV sum = LOADV(0, sums[v].sum), product = LOADV(0, sums[v].product);
+#pragma unroll
+        for (int i = 0; i < TW; i++) {
+            if (i < skip) continue;
+            const size_t at = at_y[i] + v * plane;
+            const floatV d = LOADV(at, bn->x) - mean, value = flags & FLAG_BETA ? acc[v][i] + LOADV(at, y) : acc[v][i];
+            const floatV g = SELECTV(zero, value, (bn->y ? LOADV(at, bn->y) : fma(d, a, b)) > zero);
+            STOREV(g, at, y);
+            sum += g;
+            product = fma(g, d, product);
+        }
+        STOREV(sum, 0, sums[v].sum);
+        STOREV(product, 0, sums[v].product);
+    }
+}
+#endif
+
 __kernel void conv2d_direct(__global const float *restrict x, __global const float *restrict w, __global const int2 *restrict taps,
                             __global const float *restrict scale, __global const float *restrict shift,
                             __global const float *residual, __global float *y, __global float *partials, const int x_block, const int x_row, const int w_block,
@@ -150,7 +190,7 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
                             const int pixels, /* of all images */
                             const int tiles, const int chunk, const int in_blocks, const int group_in, const int out_blocks,
                             const int group_kb, const int out_h, const int out_w, const int oy, const int ox, const int os,
-                            const int flags)
+                            const int flags SUMS_PARAMETERS)
 {
     const int item = (int)(get_global_id(2) * get_global_size(0) + get_global_id(0)), first = item * chunk;
     const int kb = (int)get_global_id(1), group = kb / group_kb;
@@ -158,6 +198,11 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
     __global const float *added = flags & FLAG_BETA ? y : residual; /* on its way while the products go on */
     const size_t plane = (size_t)out_h * out_w;
 
+#ifdef SUMS
+    SUMS_OF(bn);
+    block_sums sums[KV];
+    for (int v = 0; v < KV; v++) sums[v] = sums_begin(&bn, kb * KV + v);
+#endif
     pixel p = pixel_at(first * TW, rows, columns);
     for (int tile = first; tile < min(first + chunk, tiles); tile++) {
         const int skip = max(tile * TW - (pixels - TW), 0); /* a last tile is shifted back over what the one before has stored */
@@ -190,6 +235,9 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
 #pragma unroll
             for (int v = 0; v < KV; v++) acc[v][i] = 0.0f;
         }
+#ifdef SUMS
+        if (group_in < 3 || !side_by_side) announce_sums(&bn, at_y, plane);
+#else
         if (added) {
 #pragma unroll
             for (int i = 0; i < TW; i++) {
@@ -197,10 +245,15 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
                 for (int v = 0; v < KV; v++) PREFETCH(added + (at_y[i] + v * plane) * CB);
             }
         }
+#endif
 #pragma unroll 1
         for (int c = 0; c < group_in; c++, wc += w_block) {
             const int near = c + NEAR < group_in ? NEAR * x_block : TW * (IS * XS) - max(group_in - NEAR, 0) * x_block;
             __global const float *to = c + 1 == group_in ? y + at_y[0] * CB : 0; /* the last block leaves them in the cache */
+#ifdef SUMS
+            if (c + 2 == group_in) to = bn.x + at_y[0] * CB;
+            if (c + 3 == group_in && bn.y) to = bn.y + at_y[0] * CB;
+#endif
 #ifdef POINTWISE
             multiply_add(acc, xp, side_by_side, c * x_block, near, wc, to, plane, os);
 #else
@@ -210,6 +263,10 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
                              t + 1 == first_tap + tap_count ? to : 0, plane, os);
 #endif
         }
+#ifdef SUMS
+        store_sums(acc, &bn, sums, at_y, plane, skip, y, flags);
+        continue;
+#endif
         if (skip == 0 && !scale && !shift && !added && !flags) { /* as in training */
 #pragma unroll
             for (int i = 0; i < TW; i++) {
@@ -234,6 +291,11 @@ __kernel void conv2d_direct(__global const float *restrict x, __global const flo
             }
         }
     }
+#ifdef SUMS
+    if (first >= tiles) return;
+    for (int v = 0; v < KV; v++) sums_end(&bn, &sums[v], kb * KV + v, item, (tiles + chunk - 1) / chunk);
+    return;
+#endif
     if (!partials || first >= tiles) return;
     const int f = first * TW, image = f / (int)plane, count = min(chunk * TW, pixels - f);
 #pragma unroll 1

@@ -19,8 +19,9 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
                                     __global float *partials, __local float *restrict v, __local float *restrict m, const int h,
                                     const int width, const int pad_h, const int pad_w, const int p_count, const int q_count,
                                     const int tile_rows, const int tile_columns, const int tiles, const int groups,
-                                    const int in_blocks, const int out_blocks, const int flags)
+                                    const int in_blocks, const int out_blocks, const int flags SUMS_PARAMETERS)
 {
+    SUMS_OF(bn);
     const int t_count = groups * TT, first = (int)get_global_id(0) * t_count;
     const size_t v_plane = PLANE_FLOATS(in_blocks, t_count), m_plane = PLANE_FLOATS(KV, t_count);
     const int kbs = out_blocks / KV, part = (int)get_global_id(1), parts = (int)get_global_size(1);
@@ -37,7 +38,7 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
         tile_row next = {start, 0};
         for (int p = 0, announced = 0; p < PLANES; p++) {
             for (; announced < t_count * MO * (p + 1) / PLANES; announced++)
-                next = announce_row(next, residual, y, kb * KV, out_blocks, tile_rows, tile_columns, p_count, q_count);
+                next = announce_row(next, residual, y, kb * KV, out_blocks, tile_rows, tile_columns, p_count, q_count SUMS_ARGUMENT(&bn));
             winograd_products(v + p * v_plane, u + ((size_t)kb * PLANES + p) * FILTER_PLANE_FLOATS(in_blocks, KV),
                               m + p * m_plane, groups, in_blocks);
         }
@@ -45,7 +46,7 @@ __kernel void conv2d_winograd_fused(__global const float *restrict x, __global c
             tile_place at = start;
             for (int t = 0; t < t_count && first + t < tiles; t += TT)
                 at = winograd_tiles(m + (k * t_count + t) * CB, m_plane, scale, shift, residual, y, partials, kb * KV + k,
-                                    out_blocks, first + t, at, tiles, tile_rows, tile_columns, p_count, q_count, flags);
+                                    out_blocks, first + t, at, tiles, tile_rows, tile_columns, p_count, q_count, flags SUMS_ARGUMENT(&bn));
         }
     }
 }

@@ -8,6 +8,7 @@
 #include "net/session_private.h"
 #include "net/state_guard.h"
 #include "op/conv2d_input.h"
+#include "op/conv2d_sums.h"
 
 static trine_tensor *tensor(trine_session *s, int value)
 {
@@ -344,7 +345,8 @@ static trine_buffer *reach(trine_gradients *g, int parameter, int *accumulate)
     return g->view[parameter];
 }
 
-static trine_status run_bn_backward(trine_session *s, const trine__node *node, trine_gradients *g)
+static trine_batchnorm_gradients bn_gradients(trine_session *s, const trine__node *node, trine_gradients *g,
+                                              bool reached)
 {
     const trine__session_unit *u = &s->units[node->unit];
     const trine_resnet *net = s->net;
@@ -357,13 +359,37 @@ static trine_status run_bn_backward(trine_session *s, const trine__node *node, t
         .saved = &u->saved,
         .gamma = trine__parameter_view(net, trine__gamma_parameter(net, node->unit)),
         .beta = trine__parameter_view(net, trine__beta_parameter(net, node->unit)),
-        .partials = temporary(s, node->workspace),
+        .partials = temporary(s, node->partials >= 0 ? node->partials : node->workspace),
         .batch = u->mode.batch};
-    if (u->affine_trains) {
+    if (u->affine_trains && reached) {
         call.dgamma = reach(g, trine__gamma_parameter(net, node->unit), &call.accumulate_affine);
         call.dbeta = reach(g, trine__beta_parameter(net, node->unit), &call.accumulate_affine);
     }
-    return trine_batchnorm_backward(u->bn, s->stream, &call);
+    return call;
+}
+
+static trine_status run_bn_backward(trine_session *s, const trine__node *node, trine_gradients *g)
+{
+    const trine_batchnorm_gradients call = bn_gradients(s, node, g, true);
+    trine_batchnorm *bn = s->units[node->unit].bn;
+    return node->partials >= 0 ? trine__batchnorm_backward_from(
+                                     bn, s->stream, &call,
+                                     trine__conv2d_sum_parts(s->units[node[-1].unit].conv, call.dy->shape.n))
+                               : trine_batchnorm_backward(bn, s->stream, &call);
+}
+
+/* With the sums of the BatchNorm whose backward pass is the next node, where there is room for them. */
+static trine_status run_conv_data(trine_session *s, const trine__node *node, trine_gradients *g)
+{
+    trine__batchnorm_sums sums;
+    TRINE_TRY(prepare_weights(s, node, TRINE_BACKWARD_DATA));
+    if (node->partials >= 0) {
+        const trine_batchnorm_gradients call = bn_gradients(s, node + 1, g, false);
+        TRINE_TRY(trine__batchnorm_sums_of(s->units[node[1].unit].bn, s->stream, &call, &sums));
+    }
+    return trine__conv2d_backward_data_sums(s->units[node->unit].conv, s->stream, tensor(s, node->in),
+                                            node->accumulate, node->partials >= 0 ? &sums : NULL,
+                                            tensor(s, node->out), temporary(s, node->workspace));
 }
 
 static trine_status run_backward(trine_session *s, const trine__node *node, trine_gradients *g)
@@ -397,9 +423,7 @@ static trine_status run_backward(trine_session *s, const trine__node *node, trin
                                                  accumulate, dw, temporary(s, node->workspace));
     }
     case TRINE__NODE_CONV_DATA:
-        TRINE_TRY(prepare_weights(s, node, TRINE_BACKWARD_DATA));
-        return trine_conv2d_backward_data(s->units[node->unit].conv, s->stream, dy, node->accumulate, dx,
-                                          temporary(s, node->workspace));
+        return run_conv_data(s, node, g);
     case TRINE__NODE_SUBSAMPLE_BACKWARD: {
         const trine__block *b = &s->net->spec.blocks[node->unit];
         return trine_subsample_backward(s->elementwise, s->stream, dy, b->stride,

@@ -9,6 +9,7 @@
 
 #include "op/batchnorm_input.h"
 #include "op/batchnorm_parts.h"
+#include "op/batchnorm_sums.h"
 #include "rt/launch.h"
 
 /* Pixels that a work-item reduces on CPUs, where 128 of 16 channels are 8 KiB: a chunk stays in the first-level
@@ -336,9 +337,9 @@ enum {
     B = 3
 }; /* the backward pass's vectors in scratch[]; k1 is bn_apply's a, bit for bit */
 
-/* Both sums, the affine gradients and k1, k2, k3. */
-static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
-                                  const trine_batchnorm_gradients *g)
+/* Both sums, chunk by chunk. */
+static trine_status backward_partials(trine_batchnorm *bn, trine_stream *stream,
+                                      const trine_batchnorm_gradients *g)
 {
     const trine_shape *shape = &g->dy->shape;
     const int pixels = shape->h * shape->w;
@@ -358,7 +359,14 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
                                trine__arg_i32(cut.run),
                                trine__arg_i32(cut.blocks),
                                trine__arg_i32(g->relu)};
-    TRINE_TRY(launch(bn, stream, BACKWARD_PARTIALS, g->dy->dtype, sums, TRINE_COUNTOF(sums), cut.grid));
+    return launch(bn, stream, BACKWARD_PARTIALS, g->dy->dtype, sums, TRINE_COUNTOF(sums), cut.grid);
+}
+
+/* The affine gradients and k1, k2, k3 from the sums in so many parts. */
+static trine_status backward_statistics(trine_batchnorm *bn, trine_stream *stream,
+                                        const trine_batchnorm_gradients *g, int parts)
+{
+    const trine_shape *shape = &g->dy->shape;
     const trine__arg merge[] = {trine__arg_buffer(g->partials),
                                 trine__arg_buffer(g->saved->rstd),
                                 trine__arg_buffer(g->gamma),
@@ -368,34 +376,43 @@ static trine_status backward_sums(trine_batchnorm *bn, trine_stream *stream,
                                 trine__arg_buffer(bn->scratch[K2]),
                                 trine__arg_buffer(bn->scratch[K3]),
                                 trine__arg_i32(bn->channels),
-                                trine__arg_i32(shape->n * chunks_of(bn, shape)),
-                                trine__arg_f32((float)((double)shape->n * pixels)),
+                                trine__arg_i32(parts),
+                                trine__arg_f32((float)((double)shape->n * (shape->h * shape->w))),
                                 trine__arg_i32(g->batch),
                                 trine__arg_i32(g->accumulate_affine)};
     return launch(bn, stream, BACKWARD_STATISTICS, TRINE_F32, merge, TRINE_COUNTOF(merge), block_grid(bn));
 }
 
-trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
-                                      const trine_batchnorm_gradients *g)
+static trine_status check_gradients(const trine_batchnorm *bn, const trine_batchnorm_gradients *g)
 {
-    const trine_shape *shape = &g->dy->shape;
     TRINE_TRY(check_tensor(bn, "dy", g->dy, g->dy));
     if (g->x) TRINE_TRY(check_tensor(bn, "x", g->x, g->dy));
     if (g->y) TRINE_TRY(check_tensor(bn, "y", g->y, g->dy));
     if (g->dx) TRINE_TRY(check_tensor(bn, "dx", g->dx, g->dy));
-    const bool sums = g->batch || g->dgamma || g->dbeta;
-    TRINE_CHECK(g->x || !(sums || g->relu), TRINE_ERR_ARG, "batchnorm: this backward pass needs x");
+    TRINE_CHECK(g->x || !(g->batch || g->dgamma || g->dbeta || g->relu), TRINE_ERR_ARG,
+                "batchnorm: this backward pass needs x");
     TRINE_CHECK(!g->y || !g->relu, TRINE_ERR_ARG,
                 "batchnorm: the mask comes from y or from x, not from both");
-    if (g->relu || !sums)
-        TRINE_TRY(coefficients(bn, stream, g->saved->mean, g->saved->rstd, g->gamma, g->beta, bn->scratch[K1],
-                               bn->scratch[B], KIND_AFFINE));
-    if (sums) TRINE_TRY(backward_sums(bn, stream, g));
-    const trine_tensor *mask = sums ? NULL : g->y; /* the sums have stored the masked gradient already */
-    if (!g->dx && !mask) return TRINE_OK;
+    return TRINE_OK;
+}
+
+/* k1 and b without sums. */
+static trine_status backward_coefficients(trine_batchnorm *bn, trine_stream *stream,
+                                          const trine_batchnorm_gradients *g)
+{
+    return coefficients(bn, stream, g->saved->mean, g->saved->rstd, g->gamma, g->beta, bn->scratch[K1],
+                        bn->scratch[B], KIND_AFFINE);
+}
+
+/* The last pass; the mask: y's, x's, or none. */
+static trine_status backward_apply(trine_batchnorm *bn, trine_stream *stream,
+                                   const trine_batchnorm_gradients *g, const trine_tensor *y, int relu)
+{
+    const trine_shape *shape = &g->dy->shape;
+    if (!g->dx && !y) return TRINE_OK;
     const span cut = pixel_span(bn, shape);
-    const trine__arg args[] = {trine__arg_tensor(g->batch || g->relu ? g->x : NULL),
-                               trine__arg_tensor(mask),
+    const trine__arg args[] = {trine__arg_tensor(g->batch || relu ? g->x : NULL),
+                               trine__arg_tensor(y),
                                trine__arg_tensor(g->dy),
                                trine__arg_tensor(g->dx),
                                trine__arg_buffer(g->saved->mean),
@@ -407,8 +424,49 @@ trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
                                trine__arg_i32(bn->blocks),
                                trine__arg_i32(cut.run),
                                trine__arg_i32(cut.blocks),
-                               trine__arg_i32(g->relu),
+                               trine__arg_i32(relu),
                                trine__arg_i32(g->batch),
                                trine__arg_i32(g->dx && streams(g->dy, g->dx))};
     return launch(bn, stream, BACKWARD_APPLY, g->dy->dtype, args, TRINE_COUNTOF(args), cut.grid);
+}
+
+trine_status trine_batchnorm_backward(trine_batchnorm *bn, trine_stream *stream,
+                                      const trine_batchnorm_gradients *g)
+{
+    const trine_shape *shape = &g->dy->shape;
+    const bool sums = g->batch || g->dgamma || g->dbeta;
+    TRINE_TRY(check_gradients(bn, g));
+    if (g->relu || !sums) TRINE_TRY(backward_coefficients(bn, stream, g));
+    if (!sums) return backward_apply(bn, stream, g, g->y, g->relu);
+    TRINE_TRY(backward_partials(bn, stream, g));
+    TRINE_TRY(backward_statistics(bn, stream, g, shape->n * chunks_of(bn, shape)));
+    return backward_apply(bn, stream, g, NULL, g->relu); /* y's mask is in dy already */
+}
+
+size_t trine__batchnorm_sums_bytes(const trine_batchnorm *bn, int parts)
+{
+    return 2 * (size_t)parts * trine_batchnorm_channel_bytes(bn);
+}
+
+trine_status trine__batchnorm_sums_of(trine_batchnorm *bn, trine_stream *stream,
+                                      const trine_batchnorm_gradients *g, trine__batchnorm_sums *out)
+{
+    TRINE_TRY(check_gradients(bn, g));
+    if (g->relu) TRINE_TRY(backward_coefficients(bn, stream, g));
+    *out = (trine__batchnorm_sums){.x = g->x,
+                                   .y = g->y,
+                                   .mean = g->saved->mean,
+                                   .a = bn->scratch[K1],
+                                   .b = bn->scratch[B],
+                                   .relu = g->relu,
+                                   .out = g->partials};
+    return TRINE_OK;
+}
+
+trine_status trine__batchnorm_backward_from(trine_batchnorm *bn, trine_stream *stream,
+                                            const trine_batchnorm_gradients *g, int parts)
+{
+    TRINE_TRY(check_gradients(bn, g));
+    TRINE_TRY(backward_statistics(bn, stream, g, parts));
+    return backward_apply(bn, stream, g, NULL, 0);
 }

@@ -299,14 +299,40 @@ trine_status trine__conv2d_forward_of(trine_conv2d *op, trine_stream *stream, co
                : TRINE_OK;
 }
 
+int trine__conv2d_sum_parts(const trine_conv2d *op, int n)
+{
+    const trine__conv2d_impl *impl = op->impl[TRINE_BACKWARD_DATA];
+    return impl && impl->sum_parts && !trine__conv2d_converts(op, TRINE_BACKWARD_DATA)
+               ? impl->sum_parts(op, n)
+               : 0;
+}
+
+trine_status trine__conv2d_sums_create(trine_conv2d *op, int n, int *parts)
+{
+    *parts = 0;
+    for (int i = 1; i <= n; i++) { /* fewer images may come in more parts */
+        const int own = trine__conv2d_sum_parts(op, i);
+        if (own == 0) return TRINE_OK;
+        if (own > *parts) *parts = own;
+    }
+    return *parts ? op->impl[TRINE_BACKWARD_DATA]->create_sums(op) : TRINE_OK;
+}
+
 trine_status trine_conv2d_backward_data(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy,
                                         int beta, trine_tensor *dx, trine_buffer *workspace)
+{
+    return trine__conv2d_backward_data_sums(op, stream, dy, beta, NULL, dx, workspace);
+}
+
+trine_status trine__conv2d_backward_data_sums(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy,
+                                              int beta, const trine__batchnorm_sums *sums, trine_tensor *dx,
+                                              trine_buffer *workspace)
 {
     static const trine_conv2d_epilogue none;
     TRINE_CHECK(beta == 0 || beta == 1, TRINE_ERR_ARG, "conv2d: beta is %d, want 0 or 1", beta);
     TRINE_TRY(check_call(op, TRINE_BACKWARD_DATA, dx, dy, workspace));
     const trine__conv2d_call call = {
-        .dy = dy, .out = dx, .epilogue = &none, .beta = beta, .workspace = workspace};
+        .dy = dy, .out = dx, .epilogue = &none, .beta = beta, .workspace = workspace, .sums = sums};
     return enqueue(op, stream, TRINE_BACKWARD_DATA, &call);
 }
 

@@ -199,28 +199,42 @@ static void destroy(void *state)
 {
     trine__direct *s = state;
     trine__kernel_destroy(&s->kernel);
+    trine__kernel_destroy(&s->sums);
     trine__kernel_destroy(&s->pack);
     trine__kernel_destroy(&s->arrange);
     trine_buffer_release(&s->table);
 }
 
-static trine_status create_kernels(trine_conv2d *op, trine_direction direction, trine__direct *s)
+/* Of a pixel. */
+static int values_of(const trine_conv2d *op, const trine__direct *s)
+{
+    return s->merged_rows ? op->desc.kernel_w : s->side.cbi;
+}
+
+static trine_status create_kernel(const trine_conv2d *op, const trine__direct *s, const char *more,
+                                  trine__kernel **out)
 {
     char options[160];
     const trine__direct_sides *side = &s->side;
+    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d%s%s", side->cb,
+             values_of(op, s), side->cbi, side->kv, s->tile, s->step,
+             s->tap_count == 1 && s->taps[0].x == 0 ? " -DPOINTWISE" : "", more);
+    return trine__kernel_create(op->context, "conv2d_direct", options, out);
+}
+
+static trine_status create_kernels(trine_conv2d *op, trine_direction direction, trine__direct *s)
+{
+    const trine__direct_sides *side = &s->side;
     trine_context *ctx = op->context;
-    const int values = s->merged_rows ? op->desc.kernel_w : side->cbi; /* of a pixel */
+    const int values = values_of(op, s);
     if (!s->in.identity) TRINE_TRY(trine__arrangement_kernel(ctx, &s->in, &s->arrange));
     if (s->tap_count > 0)
         TRINE_TRY(trine__buffer_from_host(ctx, s->taps, (size_t)s->tap_count * sizeof *s->taps, &s->table));
     if (direction == TRINE_BACKWARD_WEIGHTS) return trine__direct_gradient_create(op, s, values);
-    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d%s", side->cb, values,
-             side->cbi, side->kv, s->tile, s->step,
-             s->tap_count == 1 && s->taps[0].x == 0 ? " -DPOINTWISE" : "");
     if (side->grouped)
         TRINE_TRY(trine__grouped_create(op, direction, s));
     else
-        TRINE_TRY(trine__kernel_create(ctx, "conv2d_direct", options, &s->kernel));
+        TRINE_TRY(create_kernel(op, s, "", &s->kernel));
     if (direction == TRINE_FORWARD && trine__direct_in_place(op, s, side->kv * side->cb)) return TRINE_OK;
     return trine__kernel_create(ctx, "conv2d_pack", trine__conv2d_weight_options(op).text, &s->pack);
 }
@@ -272,14 +286,23 @@ static int tiles_per_item(const trine_context *ctx, int tiles, int tile, size_t 
     return chunk;
 }
 
-/* One a work-item. */
-static int bn_parts(const trine_conv2d *op, int n)
+/* One a work-item of a launch that writes so many pixels of each image. */
+static int parts_of(const trine_conv2d *op, const trine__direct *s, int pixels)
 {
-    const trine__direct *s = op->state[TRINE_FORWARD];
-    if (s->side.grouped) return 0;
-    const int tiles = trine__ceil_div(n * op->p * op->q, s->tile);
+    if (s->side.grouped || s->phase_count > 1) return 0;
+    const int tiles = trine__ceil_div(pixels, s->tile);
     const size_t blocks = (size_t)(s->side.groups * s->side.group_kb);
     return trine__ceil_div(tiles, tiles_per_item(op->context, tiles, s->tile, blocks));
+}
+
+static int bn_parts(const trine_conv2d *op, int n)
+{
+    return parts_of(op, op->state[TRINE_FORWARD], n * op->p * op->q);
+}
+
+static int sum_parts(const trine_conv2d *op, int n)
+{
+    return parts_of(op, op->state[TRINE_BACKWARD_DATA], n * op->h * op->w);
 }
 
 /* Work-items whose pixels stay in a core's own cache, as which CPUs report local memory, while all blocks of filters go by; at most an
@@ -309,6 +332,8 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
         s->in.width == f->columns * s->step && out->w == f->columns; /* nothing between rows */
     const trine_conv2d_epilogue *e = call->epilogue;
     const trine_direction direction = call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD;
+    static const trine__batchnorm_sums no_sums;
+    const trine__batchnorm_sums *sums = call->sums ? call->sums : &no_sums;
     const trine__arg args[] = {s->arrange ? trine__arg_buffer(call->workspace) : trine__arg_tensor(in),
                                trine__arg_buffer(op->weights[direction]),
                                trine__arg_buffer(s->table),
@@ -336,10 +361,18 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
                                trine__arg_i32(f->oy),
                                trine__arg_i32(f->ox),
                                trine__arg_i32(s->phase_stride),
-                               trine__arg_i32(trine__epilogue_flags(op, call))};
-    return trine__launch(stream, s->kernel, args, TRINE_COUNTOF(args),
+                               trine__arg_i32(trine__epilogue_flags(op, call)),
+                               TRINE__ARGS_OF_SUMS(sums)};
+    return trine__launch(stream, call->sums ? s->sums : s->kernel, args,
+                         TRINE_COUNTOF(args) - (call->sums ? 0 : TRINE__SUMS_ARGS),
                          trine__grid_tiles((size_t)slab, blocks, (size_t)trine__ceil_div(items, slab)),
                          trine__direction_name(direction));
+}
+
+static trine_status create_sums(trine_conv2d *op)
+{
+    trine__direct *s = op->state[TRINE_BACKWARD_DATA];
+    return s->sums ? TRINE_OK : create_kernel(op, s, " -DSUMS", &s->sums);
 }
 
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
@@ -373,6 +406,8 @@ const trine__conv2d_impl trine__conv2d_direct = {
     .supports = supports,
     .workspace = workspace,
     .bn_parts = bn_parts,
+    .sum_parts = sum_parts,
+    .create_sums = create_sums,
     .state_bytes = sizeof(trine__direct),
     .create = create,
     .prepared_bytes = prepared_bytes,

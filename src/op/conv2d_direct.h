@@ -33,6 +33,7 @@ typedef struct trine__direct_tap {
 typedef struct trine__direct {
     trine__kernel *kernel, *pack; /* `pack`: conv2d_unpack or conv2d_add_splits for backward_weights; NULL:
                                      weights are read as they are */
+    trine__kernel *sums;          /* `kernel` that masks and sums up what it writes, or NULL */
     trine__kernel *arrange;       /* NULL: images are read as they are */
     trine_buffer *table;          /* of taps */
     trine__direct_sides side;

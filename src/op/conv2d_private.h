@@ -5,6 +5,7 @@
 
 #include "op/choice.h"
 #include "op/conv2d_input.h"
+#include "op/conv2d_sums.h"
 #include "op/direction.h"
 #include "rt/launch.h"
 #include "trine/batchnorm.h"
@@ -40,6 +41,7 @@ typedef struct trine__conv2d_call {
     trine_buffer *workspace;
     trine_buffer
         *partials; /* forward: statistics of y go here (cl/bn_parts.clh), in bn_parts() parts; NULL: none */
+    const trine__batchnorm_sums *sums; /* backward_data: dx is masked and summed up; NULL: it is not */
 } trine__conv2d_call;
 
 /* For cl/conv2d_epilogue.clh: forward rectifies if the description says so, backward_data adds if the call does. */
@@ -69,6 +71,9 @@ struct trine__conv2d_impl {
     size_t (*workspace)(const trine_conv2d *op, trine_direction direction, int n); /* NULL: none */
     int (*bn_parts)(const trine_conv2d *op,
                     int n); /* of y's statistics, that forward can write; 0, or NULL: it cannot */
+    int (*sum_parts)(const trine_conv2d *op,
+                     int n); /* of dx's sums, that backward_data can write; 0, or NULL: it cannot */
+    trine_status (*create_sums)(trine_conv2d *op); /* what that takes; the state then has it */
     /* Ways of it that are tried by measurement only (tiles and such): "NAME:VARIANT", the last NULL; or NULL, there are none. The number of
      * the one that is wanted is op->variant[direction]. */
     const char *const *variants;

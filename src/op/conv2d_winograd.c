@@ -189,9 +189,37 @@ static bool prefers2(const trine_conv2d *op, trine_direction direction)
 static void destroy(void *state)
 {
     trine__winograd *s = state;
-    trine__kernel **const kernels[] = {&s->filter,   &s->input,      &s->multiply, &s->output,
-                                       &s->gradient, &s->accumulate, &s->unpack,   &s->fused};
+    trine__kernel **const kernels[] = {&s->filter,     &s->input,  &s->multiply, &s->output, &s->gradient,
+                                       &s->accumulate, &s->unpack, &s->fused,    &s->sums};
     for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
+}
+
+/* Options of all kernels. */
+static void plain_options(const trine_conv2d *op, const trine__winograd *s, char plain[80])
+{
+    const int width = op->context->caps.vector_width < 4 ? 4 : op->context->caps.vector_width;
+    snprintf(plain, 80, "-DCB=%d -DMO=%d -DSTRIDE=%d -DLANES=%d", s->cb, s->shape.mo, s->shape.stride,
+             width < s->cb ? width : s->cb);
+}
+
+/* The kernel that writes the result. */
+static trine_status create_last(const trine_conv2d *op, const trine__winograd *s, bool fused,
+                                const char *more, trine__kernel **out)
+{
+    char plain[80], options[160];
+    plain_options(op, s, plain);
+    if (fused)
+        snprintf(options, sizeof options, "%s -DKV=%d -DTT=%d -DVSPACE=__local%s", plain, s->kv, s->tt, more);
+    else
+        snprintf(options, sizeof options, "%s -DTT=%d%s", plain, s->tt, more);
+    return trine__kernel_create(op->context, fused ? "conv2d_winograd_fused" : "conv2d_winograd_output",
+                                options, out);
+}
+
+static trine_status create_sums(trine_conv2d *op)
+{
+    trine__winograd *s = op->state[TRINE_BACKWARD_DATA];
+    return s->sums ? TRINE_OK : create_last(op, s, s->fused != NULL, " -DSUMS", &s->sums);
 }
 
 static trine_status create_kernels(const trine_conv2d *op, trine_direction direction, trine__winograd *s)
@@ -199,9 +227,7 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
     char plain[80], tiled[140], filter[160];
     trine_context *ctx = op->context;
     const trine__weight_options weights = trine__conv2d_weight_options(op);
-    const int width = ctx->caps.vector_width < 4 ? 4 : ctx->caps.vector_width;
-    snprintf(plain, sizeof plain, "-DCB=%d -DMO=%d -DSTRIDE=%d -DLANES=%d", s->cb, s->shape.mo,
-             s->shape.stride, width < s->cb ? width : s->cb);
+    plain_options(op, s, plain);
     const bool fused =
         direction == TRINE_BACKWARD_WEIGHTS ? trine__winograd_gradient_fits(ctx, s) : worth_fusing(ctx, s);
     if (!fused) TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
@@ -217,14 +243,12 @@ static trine_status create_kernels(const trine_conv2d *op, trine_direction direc
         snprintf(filter, sizeof filter, "%s %s", plain, weights.text);
         return trine__kernel_create(ctx, "conv2d_winograd_unpack", filter, &s->unpack);
     }
-    snprintf(tiled, sizeof tiled, "%s -DKV=%d -DTT=%d%s", plain, s->kv, s->tt,
-             fused ? " -DVSPACE=__local" : "");
     snprintf(filter, sizeof filter, "%s -DKV=%d %s", plain, s->kv, weights.text);
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_filter", filter, &s->filter));
-    if (fused) return trine__kernel_create(ctx, "conv2d_winograd_fused", tiled, &s->fused);
+    if (fused) return create_last(op, s, true, "", &s->fused);
+    snprintf(tiled, sizeof tiled, "%s -DKV=%d -DTT=%d", plain, s->kv, s->tt);
     TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply));
-    snprintf(tiled, sizeof tiled, "%s -DTT=%d", plain, s->tt);
-    return trine__kernel_create(ctx, "conv2d_winograd_output", tiled, &s->output);
+    return create_last(op, s, false, "", &s->output);
 }
 
 static trine_status create(trine_conv2d *op, trine_direction direction, void *state)
@@ -265,11 +289,22 @@ static size_t workspace(const trine_conv2d *op, trine_direction direction, int n
 }
 
 /* One for TT tiles, in either form of the kernels. */
-static int bn_parts(const trine_conv2d *op, int n)
+static int parts_of(const trine__winograd *s, int n)
 {
-    const trine__winograd *s = op->state[TRINE_FORWARD];
     return trine__ceil_div(n * s->shape.tile_rows * s->shape.tile_columns, s->tt);
 }
+
+static int bn_parts(const trine_conv2d *op, int n)
+{
+    return parts_of(op->state[TRINE_FORWARD], n);
+}
+
+static int sum_parts(const trine_conv2d *op, int n)
+{
+    return parts_of(op->state[TRINE_BACKWARD_DATA], n);
+}
+
+static const trine__batchnorm_sums no_sums;
 
 /* Patches of x (or dy) of a chunk of tiles, transformed, at the workspace's beginning. */
 static trine_status launch_input(trine_stream *stream, const trine__winograd *s, const cut *c, int first,
@@ -321,8 +356,10 @@ static trine_status enqueue_chunk(const trine_conv2d *op, trine_stream *stream, 
                                  trine__arg_i32(s->shape.tile_columns),
                                  trine__arg_i32(c->tiles),
                                  trine__arg_i32(first),
-                                 trine__arg_i32(trine__epilogue_flags(op, call))};
-    return trine__launch(stream, s->output, output, TRINE_COUNTOF(output),
+                                 trine__arg_i32(trine__epilogue_flags(op, call)),
+                                 TRINE__ARGS_OF_SUMS(call->sums ? call->sums : &no_sums)};
+    return trine__launch(stream, call->sums ? s->sums : s->output, output,
+                         TRINE_COUNTOF(output) - (call->sums ? 0 : TRINE__SUMS_ARGS),
                          trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1), label);
 }
 
@@ -365,8 +402,10 @@ static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, 
                                trine__arg_i32(groups),
                                trine__arg_i32(s->in_blocks),
                                trine__arg_i32(s->out_blocks),
-                               trine__arg_i32(trine__epilogue_flags(op, call))};
-    return trine__launch(stream, s->fused, args, TRINE_COUNTOF(args),
+                               trine__arg_i32(trine__epilogue_flags(op, call)),
+                               TRINE__ARGS_OF_SUMS(call->sums ? call->sums : &no_sums)};
+    return trine__launch(stream, call->sums ? s->sums : s->fused, args,
+                         TRINE_COUNTOF(args) - (call->sums ? 0 : TRINE__SUMS_ARGS),
                          trine__grid_tiles((size_t)items, (size_t)parts, 1),
                          trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD));
 }
@@ -446,6 +485,8 @@ const trine__conv2d_impl trine__conv2d_winograd4 = {
     .prefers = prefers4,
     .workspace = workspace,
     .bn_parts = bn_parts,
+    .sum_parts = sum_parts,
+    .create_sums = create_sums,
     .state_bytes = sizeof(trine__winograd),
     .create = create,
     .prepared_bytes = prepared_bytes,
@@ -463,6 +504,8 @@ const trine__conv2d_impl trine__conv2d_winograd2 = {
     .prefers = prefers2,
     .workspace = workspace,
     .bn_parts = bn_parts,
+    .sum_parts = sum_parts,
+    .create_sums = create_sums,
     .state_bytes = sizeof(trine__winograd),
     .create = create,
     .prepared_bytes = prepared_bytes,

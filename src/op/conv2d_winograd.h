@@ -9,10 +9,11 @@
 typedef struct trine__winograd {
     trine__kernel *filter, *input, *multiply, *output; /* forward, backward_data */
     trine__kernel *fused;                              /* instead of what comes before `unpack`, or NULL */
-    trine__kernel *gradient, *accumulate, *unpack;     /* backward_weights, with `input` */
-    trine__winograd_shape shape;                       /* MO, A*A, ... */
-    int kv, tt;                                        /* channel blocks and tiles in registers */
-    int ct;                                            /* channels in registers, for backward_weights */
+    trine__kernel *sums; /* `fused` or `output` that masks and sums up what it writes, or NULL */
+    trine__kernel *gradient, *accumulate, *unpack; /* backward_weights, with `input` */
+    trine__winograd_shape shape;                   /* MO, A*A, ... */
+    int kv, tt;                                    /* channel blocks and tiles in registers */
+    int ct;                                        /* channels in registers, for backward_weights */
     int cb, in_blocks, out_blocks;
     size_t u_count; /* floats */
 } trine__winograd;
