@@ -22,6 +22,7 @@
  * -D CB (output block) CBI (input block) XS KV TW IS POINTWISE
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c   after: Georganas et al., SC 2018 (direct convolution) */
 #include "block.clh"
+#include "bn_made.clh"
 #include "bn_parts.clh"
 #include "bn_sums.clh"
 #include "conv2d_epilogue.clh"
@@ -41,6 +42,15 @@
 #define IS 1 /* input pixels from one of a row to the next */
 #endif
 
+#ifdef MADE /* x is in what it makes; a work-item takes all blocks of filters */
+#define READ_FROM              unused
+#define FOR_FILTERS(kb, count) for (int kb = 0; kb < (count); kb++)
+#define FAR_OF(c)              (far + (c) * far_step)
+#else
+#define READ_FROM              restrict x
+#define FOR_FILTERS(kb, count) const int kb = (int)get_global_id(1);
+#define FAR_OF(c)              0
+#endif
 #define AHEAD 1024 /* floats of weights that are prefetched before they are needed */
 #ifdef POINTWISE
 #define NEAR 4 /* channel blocks whose pixels are on their way: memory answers later than one block's products take */
@@ -67,7 +77,7 @@
 /* One tap of one channel block: CBI channels of TW pixels, from x on, the next XS floats away. On their way, a pixel a channel: what lies `near`
  * floats on, and with `to` the tile's KV places in y, `plane` blocks apart, the next pixel's os blocks away. */
 static inline void multiply_add_row(floatV acc[KV][TW], __global const float *x, const int near, __global const float *restrict wp,
-                                    __global const float *to, const size_t plane, const int os)
+                                    __global const float *to, const size_t plane, const int os, __global const float *far)
 {
 #define ROW_VALUE(i) x[(i) * (IS * XS)]
 #pragma unroll 1
@@ -77,6 +87,9 @@ static inline void multiply_add_row(floatV acc[KV][TW], __global const float *x,
 #pragma unroll
             for (int v = 0; v < KV; v++) PREFETCH_TO_WRITE(to + (l * os + v * plane) * CB);
         }
+#ifdef MADE
+        PREFETCH_FAR(far + l * CB);
+#endif
         MULTIPLY_ADD(acc, wp, ROW_VALUE)
     }
 }
@@ -97,12 +110,12 @@ static inline void multiply_add_any(floatV acc[KV][TW], __global const float *co
 /* Pixels side by side take one address: those of all are more than a processor has registers for. What announces nothing is a loop of its own. */
 static inline void multiply_add(floatV acc[KV][TW], __global const float *const x[TW], const int side_by_side, const int at,
                                 const int near, __global const float *restrict wp, __global const float *to, const size_t plane,
-                                const int os)
+                                const int os, __global const float *far)
 {
     if (side_by_side && to)
-        multiply_add_row(acc, x[0] + at, near, wp, to, plane, os);
+        multiply_add_row(acc, x[0] + at, near, wp, to, plane, os, far);
     else if (side_by_side)
-        multiply_add_row(acc, x[0] + at, near, wp, 0, plane, os);
+        multiply_add_row(acc, x[0] + at, near, wp, 0, plane, os, far);
     else
         multiply_add_any(acc, x, at, near, wp);
 }
@@ -183,123 +196,136 @@ static inline void store_sums(floatV acc[KV][TW], const bn_sums *bn, block_sums 
 }
 #endif
 
-__kernel void conv2d_direct(__global const float *restrict x, __global const float *restrict w, __global const int2 *restrict taps,
+__kernel void conv2d_direct(__global const float *READ_FROM, __global const float *restrict w, __global const int2 *restrict taps,
                             __global const float *restrict scale, __global const float *restrict shift,
                             __global const float *residual, __global float *y, __global float *partials, const int x_block, const int x_row, const int w_block,
                             const int first_tap, const int tap_count, const int rows, const int columns,
                             const int pixels, /* of all images */
                             const int tiles, const int chunk, const int in_blocks, const int group_in, const int out_blocks,
                             const int group_kb, const int out_h, const int out_w, const int oy, const int ox, const int os,
-                            const int flags SUMS_PARAMETERS)
+                            const int flags MADE_PARAMETERS SUMS_PARAMETERS)
 {
     const int item = (int)(get_global_id(2) * get_global_size(0) + get_global_id(0)), first = item * chunk;
-    const int kb = (int)get_global_id(1), group = kb / group_kb;
-    __global const float *wk = w + (size_t)kb * group_in * w_block;
-    __global const float *added = flags & FLAG_BETA ? y : residual; /* on its way while the products go on */
+    const int count = min(chunk * TW, pixels - first * TW), parts = (tiles + chunk - 1) / chunk;
     const size_t plane = (size_t)out_h * out_w;
-
+    if (first >= tiles) return;
 #ifdef SUMS
     SUMS_OF(bn);
-    block_sums sums[KV];
-    for (int v = 0; v < KV; v++) sums[v] = sums_begin(&bn, kb * KV + v);
 #endif
-    pixel p = pixel_at(first * TW, rows, columns);
-    for (int tile = first; tile < min(first + chunk, tiles); tile++) {
-        const int skip = max(tile * TW - (pixels - TW), 0); /* a last tile is shifted back over what the one before has stored */
-        if (skip) p = pixel_at(pixels - TW, rows, columns);
-        __global const float *xp[TW], *wc = wk;
-        size_t at_y[TW];
-        int side_by_side = 1;
-        xp[0] = x + place_in_x(p, group * group_in, in_blocks, x_block, x_row);
-        at_y[0] = place_in_y(p, kb * KV, out_blocks, plane, out_w, oy, ox, os);
-        if (p.column + TW < columns) { /* nothing to ask for at every pixel */
-            p.column += TW;
-#pragma unroll
-            for (int i = 1; i < TW; i++) {
-                xp[i] = xp[0] + i * (IS * XS);
-                at_y[i] = at_y[0] + i * os;
-            }
-        } else {
-#pragma unroll 1
-            for (int i = 1; i < TW; i++) {
-                p = next_pixel(p, rows, columns);
-                xp[i] = x + place_in_x(p, group * group_in, in_blocks, x_block, x_row);
-                at_y[i] = place_in_y(p, kb * KV, out_blocks, plane, out_w, oy, ox, os);
-                if (xp[i] != xp[i - 1] + IS * XS) side_by_side = 0;
-            }
-            p = next_pixel(p, rows, columns);
-        }
-        floatV acc[KV][TW];
-#pragma unroll
-        for (int i = 0; i < TW; i++) {
-#pragma unroll
-            for (int v = 0; v < KV; v++) acc[v][i] = 0.0f;
-        }
+#ifdef MADE
+    MADE_OF(in);
+    const __global float *x = made;
+    make_pixels(&in, first * TW, count, (int)plane, in_blocks);
+#endif
+    FOR_FILTERS(kb, group_kb)
+    {
+        const int group = kb / group_kb;
+        __global const float *wk = w + (size_t)kb * group_in * w_block;
+        __global const float *added = flags & FLAG_BETA ? y : residual; /* on its way while the products go on */
 #ifdef SUMS
-        if (group_in < 3 || !side_by_side) announce_sums(&bn, at_y, plane);
-#else
-        if (added) {
+        block_sums sums[KV];
+        for (int v = 0; v < KV; v++) sums[v] = sums_begin(&bn, kb * KV + v);
+#endif
+        pixel p = pixel_at(first * TW, rows, columns);
+        for (int tile = first; tile < min(first + chunk, tiles); tile++) {
+            const int skip = max(tile * TW - (pixels - TW), 0); /* a last tile is shifted back over what the one before has stored */
+            if (skip) p = pixel_at(pixels - TW, rows, columns);
+            __global const float *xp[TW], *wc = wk;
+            size_t at_y[TW];
+            int side_by_side = 1;
+            xp[0] = x + place_in_x(p, group * group_in, in_blocks, x_block, x_row);
+            at_y[0] = place_in_y(p, kb * KV, out_blocks, plane, out_w, oy, ox, os);
+            if (p.column + TW < columns) { /* nothing to ask for at every pixel */
+                p.column += TW;
+#pragma unroll
+                for (int i = 1; i < TW; i++) {
+                    xp[i] = xp[0] + i * (IS * XS);
+                    at_y[i] = at_y[0] + i * os;
+                }
+            } else {
+#pragma unroll 1
+                for (int i = 1; i < TW; i++) {
+                    p = next_pixel(p, rows, columns);
+                    xp[i] = x + place_in_x(p, group * group_in, in_blocks, x_block, x_row);
+                    at_y[i] = place_in_y(p, kb * KV, out_blocks, plane, out_w, oy, ox, os);
+                    if (xp[i] != xp[i - 1] + IS * XS) side_by_side = 0;
+                }
+                p = next_pixel(p, rows, columns);
+            }
+            floatV acc[KV][TW];
 #pragma unroll
             for (int i = 0; i < TW; i++) {
 #pragma unroll
-                for (int v = 0; v < KV; v++) PREFETCH(added + (at_y[i] + v * plane) * CB);
+                for (int v = 0; v < KV; v++) acc[v][i] = 0.0f;
             }
-        }
+#ifdef SUMS
+            if (group_in < 3 || !side_by_side) announce_sums(&bn, at_y, plane);
+#else
+            if (added) {
+#pragma unroll
+                for (int i = 0; i < TW; i++) {
+#pragma unroll
+                    for (int v = 0; v < KV; v++) PREFETCH(added + (at_y[i] + v * plane) * CB);
+                }
+            }
+#endif
+#ifdef MADE
+            __global const float *far = x; /* what the next work-item makes its pixels from, a tensor for each of the first blocks of filters */
+            if (kb < 3 && first + 2 * chunk <= tiles) far = next_made(&in, kb, (tile + chunk) * TW, (int)plane, in_blocks);
+            const size_t far_step = far == x ? 0 : plane * CB;
 #endif
 #pragma unroll 1
-        for (int c = 0; c < group_in; c++, wc += w_block) {
-            const int near = c + NEAR < group_in ? NEAR * x_block : TW * (IS * XS) - max(group_in - NEAR, 0) * x_block;
-            __global const float *to = c + 1 == group_in ? y + at_y[0] * CB : 0; /* the last block leaves them in the cache */
+            for (int c = 0; c < group_in; c++, wc += w_block) {
+                const int near = c + NEAR < group_in ? NEAR * x_block : TW * (IS * XS) - max(group_in - NEAR, 0) * x_block;
+                __global const float *to = c + 1 == group_in ? y + at_y[0] * CB : 0; /* the last block leaves them in the cache */
 #ifdef SUMS
-            if (c + 2 == group_in) to = bn.x + at_y[0] * CB;
-            if (c + 3 == group_in && bn.y) to = bn.y + at_y[0] * CB;
+                if (c + 2 == group_in) to = bn.x + at_y[0] * CB;
+                if (c + 3 == group_in && bn.y) to = bn.y + at_y[0] * CB;
 #endif
 #ifdef POINTWISE
-            multiply_add(acc, xp, side_by_side, c * x_block, near, wc, to, plane, os);
+                multiply_add(acc, xp, side_by_side, c * x_block, near, wc, to, plane, os, FAR_OF(c));
 #else
 #pragma unroll 1
-            for (int t = first_tap; t < first_tap + tap_count; t++)
-                multiply_add(acc, xp, side_by_side, c * x_block + taps[t].x, near, wc + taps[t].y,
-                             t + 1 == first_tap + tap_count ? to : 0, plane, os);
+                for (int t = first_tap; t < first_tap + tap_count; t++)
+                    multiply_add(acc, xp, side_by_side, c * x_block + taps[t].x, near, wc + taps[t].y,
+                                 t + 1 == first_tap + tap_count ? to : 0, plane, os, 0);
 #endif
-        }
-#ifdef SUMS
-        store_sums(acc, &bn, sums, at_y, plane, skip, y, flags);
-        continue;
-#endif
-        if (skip == 0 && !scale && !shift && !added && !flags) { /* as in training */
-#pragma unroll
-            for (int i = 0; i < TW; i++) {
-#pragma unroll
-                for (int v = 0; v < KV; v++) STOREV(acc[v][i], at_y[i] + v * plane, y);
             }
+#ifdef SUMS
+            store_sums(acc, &bn, sums, at_y, plane, skip, y, flags);
             continue;
-        }
-        floatV a[KV], b[KV];
+#endif
+            if (skip == 0 && !scale && !shift && !added && !flags) { /* as in training */
 #pragma unroll
-        for (int v = 0; v < KV; v++) {
-            a[v] = scale ? LOADV(kb * KV + v, scale) : (floatV)(1.0f);
-            b[v] = shift ? LOADV(kb * KV + v, shift) : (floatV)(0.0f);
-        }
+                for (int i = 0; i < TW; i++) {
 #pragma unroll
-        for (int i = 0; i < TW; i++) {
-            if (i < skip) continue;
+                    for (int v = 0; v < KV; v++) STOREV(acc[v][i], at_y[i] + v * plane, y);
+                }
+                continue;
+            }
+            floatV a[KV], b[KV];
 #pragma unroll
             for (int v = 0; v < KV; v++) {
-                const size_t at = at_y[i] + v * plane;
-                STOREV(epilogue(acc[v][i], scale != 0, a[v], b[v], residual, y, at * CB, flags), at, y);
+                a[v] = scale ? LOADV(kb * KV + v, scale) : (floatV)(1.0f);
+                b[v] = shift ? LOADV(kb * KV + v, shift) : (floatV)(0.0f);
+            }
+#pragma unroll
+            for (int i = 0; i < TW; i++) {
+                if (i < skip) continue;
+#pragma unroll
+                for (int v = 0; v < KV; v++) {
+                    const size_t at = at_y[i] + v * plane;
+                    STOREV(epilogue(acc[v][i], scale != 0, a[v], b[v], residual, y, at * CB, flags), at, y);
+                }
             }
         }
-    }
 #ifdef SUMS
-    if (first >= tiles) return;
-    for (int v = 0; v < KV; v++) sums_end(&bn, &sums[v], kb * KV + v, item, (tiles + chunk - 1) / chunk);
-    return;
-#endif
-    if (!partials || first >= tiles) return;
-    const int f = first * TW, image = f / (int)plane, count = min(chunk * TW, pixels - f);
+        for (int v = 0; v < KV; v++) sums_end(&bn, &sums[v], kb * KV + v, item, parts);
+#else
+        const int image = first * TW / (int)plane;
 #pragma unroll 1
-    for (int v = 0; v < KV; v++)
-        part_of_pixels(y, partials, kb * KV + v, out_blocks, item, (tiles + chunk - 1) / chunk, image, f - image * (int)plane, count,
-                       (int)plane, 0);
+        for (int v = 0; v < KV && partials; v++)
+            part_of_pixels(y, partials, kb * KV + v, out_blocks, item, parts, image, first * TW - image * (int)plane, count, (int)plane, 0);
+#endif
+    }
 }

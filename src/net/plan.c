@@ -42,6 +42,7 @@ trine_status trine__plan_node(trine_session *s, trine__node node)
     TRINE_TRY(trine__reserve(&items, &s->node_capacity, s->node_count + 1, sizeof *s->nodes));
     s->nodes = items;
     node.workspace = node.prepared = node.partials = TRINE__NO_VALUE;
+    node.summed_by = TRINE__NO_UNIT;
     touch(s, node.in);
     touch(s, node.out);
     touch(s, node.extra);
@@ -314,6 +315,7 @@ trine_status trine__plan_make(trine_session *s)
     if (s->trains) TRINE_TRY(trine__plan_backward(s));
     for (int i = 0; i < s->net->spec.unit_count; i++)
         if (s->units[i].planned) TRINE_TRY(create_unit(s, i));
+    TRINE_TRY(trine__plan_join(s));
     return trine__plan_memory(s);
 }
 

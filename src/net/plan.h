@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The parts of a plan: plan.c has the forward pass, plan_backward.c the backward pass, plan_memory.c the memory. */
+/* The parts of a plan: plan.c has the forward pass, plan_backward.c the backward pass, plan_join.c what nodes take off each other,
+ * plan_memory.c the memory. */
 #ifndef TRINE_NET_PLAN_H
 #define TRINE_NET_PLAN_H
 
@@ -24,6 +25,9 @@ static inline int trine__unit_input(const trine_session *s, const trine__session
 
 /* The nodes of the backward pass, after those of the forward pass. */
 trine_status trine__plan_backward(trine_session *s);
+
+/* Nodes that take work off each other, in a whole plan whose operators are there. */
+trine_status trine__plan_join(trine_session *s);
 
 /* Memory for all values, for what nodes need while they run, and for weights that stay prepared; s->bytes. The operators are there. */
 trine_status trine__plan_memory(trine_session *s);

@@ -4,6 +4,7 @@
  * normalises what it reads. With checkpoint, the inputs of BatchNorms are not kept either: a block's convolutions
  * run once more. */
 #include "net/plan.h"
+#include "op/conv2d_made.h"
 
 /* The input of a unit's convolution, for its filter gradient: as it is, or made again from what is kept. */
 static trine_status input_again(trine_session *s, int x, int *out)
@@ -64,6 +65,19 @@ static trine_status block_again(trine_session *s, int index)
     return TRINE_OK;
 }
 
+/* The gradient of a unit's input. */
+static trine_status unit_data(trine_session *s, int unit, int dz, int target, int *dx)
+{
+    *dx = target;
+    if (target < 0) TRINE_TRY(trine__plan_like(s, s->units[unit].x, dx));
+    return trine__plan_node(s, (trine__node){.kind = TRINE__NODE_CONV_DATA,
+                                             .unit = unit,
+                                             .in = dz,
+                                             .out = *dx,
+                                             .extra = TRINE__NO_VALUE,
+                                             .accumulate = target >= 0});
+}
+
 /* Gradients of one unit. `dy` is overwritten: with the masked gradient if keep_dy, with dz otherwise. *dx is
  * the gradient of the unit's input: `target` (added to) where given, a new value otherwise, none where
  * nothing upstream trains. */
@@ -83,6 +97,9 @@ static trine_status backward_unit(trine_session *s, int unit, int dy, bool keep_
                                                     .in = dy,
                                                     .out = dz,
                                                     .extra = TRINE__NO_VALUE}));
+    /* a convolution that can make dz comes first */
+    const bool data_first = data && trine__conv2d_can_make(u->conv, TRINE_BACKWARD_DATA);
+    if (data_first) TRINE_TRY(unit_data(s, unit, dz, target, dx));
     if (u->conv_trains) {
         int x = trine__unit_input(s, u);
         if (u->source < 0) TRINE_TRY(input_again(s, u->x, &x));
@@ -92,15 +109,7 @@ static trine_status backward_unit(trine_session *s, int unit, int dy, bool keep_
                                                     .out = TRINE__NO_VALUE,
                                                     .extra = x}));
     }
-    if (!data) return TRINE_OK;
-    *dx = target;
-    if (target < 0) TRINE_TRY(trine__plan_like(s, u->x, dx));
-    return trine__plan_node(s, (trine__node){.kind = TRINE__NODE_CONV_DATA,
-                                             .unit = unit,
-                                             .in = dz,
-                                             .out = *dx,
-                                             .extra = TRINE__NO_VALUE,
-                                             .accumulate = target >= 0});
+    return data && !data_first ? unit_data(s, unit, dz, target, dx) : TRINE_OK;
 }
 
 /* Gradient of the block's input, from the gradient of its output (overwritten). */

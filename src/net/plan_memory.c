@@ -3,7 +3,7 @@
  * prepared anew for every use; buffers for those that stay prepared, as many as a modest amount of memory holds. */
 #include "net/arena.h"
 #include "net/plan.h"
-#include "op/conv2d_sums.h"
+#include "op/batchnorm_sums.h"
 
 enum {
     SMALL_BYTES = 4 << 20,    /* of prepared weights that always stay */
@@ -120,30 +120,19 @@ static trine_status add_temporary(trine_session *s, size_t i, size_t last, size_
     return TRINE_OK;
 }
 
-/* A data gradient makes the sums of the BatchNorm whose backward pass reads it next, as far as its convolution can. */
-static trine_status add_sums(trine_session *s, size_t i)
-{
-    trine__node *node = &s->nodes[i], *next = node + 1;
-    int parts = 0;
-    if (i + 1 >= s->node_count || node->kind != TRINE__NODE_CONV_DATA ||
-        next->kind != TRINE__NODE_BN_BACKWARD || next->in != node->out)
-        return TRINE_OK;
-    const trine__session_unit *u = &s->units[next->unit];
-    if (!u->mode.batch && !u->affine_trains) return TRINE_OK; /* it sums nothing up */
-    TRINE_TRY(trine__conv2d_sums_create(s->units[node->unit].conv, s->shape.n, &parts));
-    if (parts == 0) return TRINE_OK;
-    TRINE_TRY(add_temporary(s, i, i + 1, trine__batchnorm_sums_bytes(u->bn, parts), &node->partials));
-    next->partials = node->partials;
-    return TRINE_OK;
-}
-
 static trine_status add_temporaries(trine_session *s)
 {
     for (size_t i = 0; i < s->node_count; i++) {
         trine__node *node = &s->nodes[i];
         TRINE_TRY(add_temporary(s, i, i, workspace_bytes(s, node), &node->workspace));
         TRINE_TRY(add_temporary(s, i, i, prepared_bytes(s, node), &node->prepared));
-        TRINE_TRY(add_sums(s, i));
+        if (node->sum_parts > 0) {
+            trine__node *reader = &s->nodes[node->sums_at];
+            TRINE_TRY(add_temporary(s, i, (size_t)node->sums_at,
+                                    trine__batchnorm_sums_bytes(s->units[reader->unit].bn, node->sum_parts),
+                                    &node->partials));
+            reader->partials = node->partials;
+        }
         if (i >= s->forward_count || node->kind != TRINE__NODE_CONV || !s->units[node->unit].mode.batch)
             continue;
         TRINE_TRY(add_temporary(s, i, i + 1, batchnorm_bytes(s, &s->units[node->unit]), &node->partials));
@@ -160,7 +149,8 @@ static void place_sums(trine_session *s)
         const trine__node *node = &s->nodes[i];
         if ((node->kind != TRINE__NODE_CONV && node->kind != TRINE__NODE_BN) || node->extra < 0) continue;
         trine__value *residual = &s->values[node->extra], *y = &s->values[node->out];
-        if (residual->last == (int)i && y->first == (int)i && !residual->external &&
+        const int last = (int)i + (node->later ? 1 : 0); /* reads both */
+        if (residual->last == last && y->first == (int)i && !residual->external &&
             residual->bytes == y->bytes && residual < y)
             y->over = residual;
     }

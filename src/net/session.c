@@ -8,7 +8,7 @@
 #include "net/session_private.h"
 #include "net/state_guard.h"
 #include "op/conv2d_input.h"
-#include "op/conv2d_sums.h"
+#include "op/conv2d_made.h"
 
 static trine_tensor *tensor(trine_session *s, int value)
 {
@@ -181,11 +181,20 @@ static trine_status check_input(const trine_session *s, const trine_tensor *x)
 static trine_status apply_bn(trine_session *s, const trine__node *node)
 {
     const trine__session_unit *u = &s->units[node->unit];
-    const trine_resnet *net = s->net;
-    return trine_batchnorm_apply(u->bn, s->stream, tensor(s, node->in), &u->saved,
-                                 trine__parameter_view(net, trine__gamma_parameter(net, node->unit)),
-                                 trine__parameter_view(net, trine__beta_parameter(net, node->unit)),
-                                 tensor(s, node->extra), u->relu, tensor(s, node->out));
+    const trine_buffer *gamma = trine__parameter_view(s->net, trine__gamma_parameter(s->net, node->unit)),
+                       *beta = trine__parameter_view(s->net, trine__beta_parameter(s->net, node->unit));
+    const trine_tensor *x = tensor(s, node->in), *residual = tensor(s, node->extra);
+    trine_tensor *y = tensor(s, node->out);
+    return node->later
+               ? trine__batchnorm_apply_later(u->bn, s->stream, x, &u->saved, gamma, beta, residual, u->relu,
+                                              y, &s->made)
+               : trine_batchnorm_apply(u->bn, s->stream, x, &u->saved, gamma, beta, residual, u->relu, y);
+}
+
+/* What the node before has left to this one, or NULL. */
+static const trine__batchnorm_made *left_to(const trine_session *s, const trine__node *node)
+{
+    return node > s->nodes && node[-1].later ? &s->made : NULL;
 }
 
 static trine_status run_bn(trine_session *s, const trine__node *node)
@@ -226,6 +235,10 @@ static trine_status run_conv(trine_session *s, const trine__node *node)
                                             .residual = tensor(s, node->extra),
                                             .bn_partials = temporary(s, node->partials)};
     TRINE_TRY(prepare_weights(s, node, TRINE_FORWARD));
+    const trine__batchnorm_made *made = left_to(s, node);
+    if (made)
+        return trine__conv2d_forward_made(u->conv, s->stream, made, &epilogue, tensor(s, node->out),
+                                          temporary(s, node->workspace));
     const trine__batchnorm_input input = input_of(s, u);
     return trine__conv2d_forward_of(u->conv, s->stream, tensor(s, node->in), &input, &epilogue,
                                     tensor(s, node->out), temporary(s, node->workspace));
@@ -372,24 +385,30 @@ static trine_status run_bn_backward(trine_session *s, const trine__node *node, t
 {
     const trine_batchnorm_gradients call = bn_gradients(s, node, g, true);
     trine_batchnorm *bn = s->units[node->unit].bn;
-    return node->partials >= 0 ? trine__batchnorm_backward_from(
-                                     bn, s->stream, &call,
-                                     trine__conv2d_sum_parts(s->units[node[-1].unit].conv, call.dy->shape.n))
-                               : trine_batchnorm_backward(bn, s->stream, &call);
+    const int parts =
+        node->summed_by >= 0 ? trine__conv2d_sum_parts(s->units[node->summed_by].conv, call.dy->shape.n) : 0;
+    if (node->later) return trine__batchnorm_backward_later(bn, s->stream, &call, parts, &s->made);
+    return parts > 0 ? trine__batchnorm_backward_from(bn, s->stream, &call, parts)
+                     : trine_batchnorm_backward(bn, s->stream, &call);
 }
 
-/* With the sums of the BatchNorm whose backward pass is the next node, where there is room for them. */
 static trine_status run_conv_data(trine_session *s, const trine__node *node, trine_gradients *g)
 {
     trine__batchnorm_sums sums;
+    const trine__batchnorm_made *made = left_to(s, node);
+    trine_conv2d *conv = s->units[node->unit].conv;
     TRINE_TRY(prepare_weights(s, node, TRINE_BACKWARD_DATA));
-    if (node->partials >= 0) {
-        const trine_batchnorm_gradients call = bn_gradients(s, node + 1, g, false);
-        TRINE_TRY(trine__batchnorm_sums_of(s->units[node[1].unit].bn, s->stream, &call, &sums));
+    if (node->sum_parts > 0) {
+        const trine__node *reader = &s->nodes[node->sums_at];
+        const trine_batchnorm_gradients call = bn_gradients(s, reader, g, false);
+        TRINE_TRY(trine__batchnorm_sums_of(s->units[reader->unit].bn, s->stream, &call, &sums));
     }
-    return trine__conv2d_backward_data_sums(s->units[node->unit].conv, s->stream, tensor(s, node->in),
-                                            node->accumulate, node->partials >= 0 ? &sums : NULL,
-                                            tensor(s, node->out), temporary(s, node->workspace));
+    const trine__batchnorm_sums *wanted = node->sum_parts > 0 ? &sums : NULL;
+    trine_buffer *workspace = temporary(s, node->workspace);
+    return made ? trine__conv2d_backward_data_made(conv, s->stream, made, node->accumulate, wanted,
+                                                   tensor(s, node->out), workspace)
+                : trine__conv2d_backward_data_sums(conv, s->stream, tensor(s, node->in), node->accumulate,
+                                                   wanted, tensor(s, node->out), workspace);
 }
 
 static trine_status run_backward(trine_session *s, const trine__node *node, trine_gradients *g)

@@ -5,6 +5,7 @@
 
 #include "net/resnet_private.h"
 #include "op/gradient_norm.h"
+#include "op/batchnorm_made.h"
 #include "op/loss_scale.h"
 #include "trine/batchnorm.h"
 #include "trine/conv2d.h"
@@ -54,7 +55,11 @@ typedef struct trine__node {
     bool accumulate;
     int workspace,
         prepared; /* values that live in this node only: temporary memory; weights as the convolution reads them */
-    int partials; /* statistics that a convolution leaves to its BatchNorm, which is the next node */
+    int partials; /* statistics that a convolution leaves to its BatchNorm, which is the next node, or sums that a data gradient does */
+    int sums_at,
+        sum_parts; /* CONV_DATA: the node that its sums are for, in at most so many parts; or none: 0 */
+    int summed_by; /* BN_BACKWARD: the unit whose data gradient makes its sums, or TRINE__NO_UNIT */
+    bool later;    /* BN, BN_BACKWARD: the last pass is left to the next node, which reads its result */
 } trine__node;
 
 /* One convolution with its BatchNorm, as this session runs it. */
@@ -99,6 +104,7 @@ struct trine_session {
     trine_linear *fc;
     trine_elementwise *elementwise;
     trine__buffer_set buffers;
+    trine__batchnorm_made made; /* by the node that runs next, if `later` says so */
     size_t bytes;
     int batch; /* of the last forward pass; 0: none */
 };

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "op/batchnorm_input.h"
+#include "op/batchnorm_made.h"
 #include "op/batchnorm_parts.h"
 #include "op/batchnorm_sums.h"
 #include "rt/launch.h"
@@ -21,6 +22,9 @@ enum { STREAM_BYTES = 6 << 20 };
 
 /* Parts of a convolution are as large as its work-items make them: there is room for some of so many pixels. */
 enum { LEAST_PART_PIXELS = 32 };
+
+/* cl/bn_made.clh */
+enum { MADE_FORWARD = 0, MADE_RELU = 1, MADE_BACKWARD = 2 };
 
 /* bn_coefficients' kinds (cl/bn_coefficients.cl) */
 enum { KIND_AFFINE = 0, KIND_RUNNING = 1, KIND_FOLD = 2 };
@@ -305,15 +309,31 @@ trine__batchnorm_input trine__batchnorm_input_of(const trine_batchnorm *bn,
     return (trine__batchnorm_input){saved->mean, bn->scratch[0], bn->scratch[1]};
 }
 
+trine_status trine__batchnorm_apply_later(trine_batchnorm *bn, trine_stream *stream, const trine_tensor *x,
+                                          const trine_batchnorm_saved *saved, const trine_buffer *gamma,
+                                          const trine_buffer *beta, const trine_tensor *residual, int relu,
+                                          trine_tensor *y, trine__batchnorm_made *made)
+{
+    TRINE_TRY(check_tensor(bn, "x", x, x));
+    TRINE_TRY(check_tensor(bn, "y", y, x));
+    if (residual) TRINE_TRY(check_tensor(bn, "residual", residual, x));
+    *made = (trine__batchnorm_made){.x = x,
+                                    .with = residual,
+                                    .mean = saved->mean,
+                                    .c1 = bn->scratch[0],
+                                    .c2 = bn->scratch[1],
+                                    .to = y,
+                                    .kind = relu ? MADE_RELU : MADE_FORWARD};
+    return trine__batchnorm_coefficients(bn, stream, saved, gamma, beta);
+}
+
 trine_status trine_batchnorm_apply(trine_batchnorm *bn, trine_stream *stream, const trine_tensor *x,
                                    const trine_batchnorm_saved *saved, const trine_buffer *gamma,
                                    const trine_buffer *beta, const trine_tensor *residual, int relu,
                                    trine_tensor *y)
 {
-    TRINE_TRY(check_tensor(bn, "x", x, x));
-    TRINE_TRY(check_tensor(bn, "y", y, x));
-    if (residual) TRINE_TRY(check_tensor(bn, "residual", residual, x));
-    TRINE_TRY(trine__batchnorm_coefficients(bn, stream, saved, gamma, beta));
+    trine__batchnorm_made checked;
+    TRINE_TRY(trine__batchnorm_apply_later(bn, stream, x, saved, gamma, beta, residual, relu, y, &checked));
     const span cut = pixel_span(bn, &x->shape);
     const trine__arg args[] = {trine__arg_tensor(x),
                                trine__arg_buffer(saved->mean),
@@ -469,4 +489,24 @@ trine_status trine__batchnorm_backward_from(trine_batchnorm *bn, trine_stream *s
     TRINE_TRY(check_gradients(bn, g));
     TRINE_TRY(backward_statistics(bn, stream, g, parts));
     return backward_apply(bn, stream, g, NULL, 0);
+}
+
+trine_status trine__batchnorm_backward_later(trine_batchnorm *bn, trine_stream *stream,
+                                             const trine_batchnorm_gradients *g, int parts,
+                                             trine__batchnorm_made *made)
+{
+    TRINE_TRY(check_gradients(bn, g));
+    TRINE_CHECK(g->dx && (g->batch || g->dgamma || g->dbeta) && (parts > 0 || !g->relu), TRINE_ERR_ARG,
+                "batchnorm: this backward pass cannot leave its last pass to others");
+    if (parts == 0) TRINE_TRY(backward_partials(bn, stream, g));
+    *made = (trine__batchnorm_made){.x = g->batch ? g->x : NULL,
+                                    .with = g->dy,
+                                    .mean = g->saved->mean,
+                                    .c1 = bn->scratch[K1],
+                                    .c2 = bn->scratch[K2],
+                                    .c3 = bn->scratch[K3],
+                                    .to = g->dx,
+                                    .kind = MADE_BACKWARD};
+    return backward_statistics(bn, stream, g,
+                               parts > 0 ? parts : g->dy->shape.n * chunks_of(bn, &g->dy->shape));
 }

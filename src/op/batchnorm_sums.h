@@ -14,12 +14,18 @@ typedef struct trine__batchnorm_sums {
     int relu;
 } trine__batchnorm_sums;
 
-/* Of a kernel that has SUMS_PARAMETERS, its last arguments; what is left out of those of one that does not. */
+/* Arguments of a kernel that has SUMS_PARAMETERS. */
 enum { TRINE__SUMS_ARGS = 7 };
-#define TRINE__ARGS_OF_SUMS(sums)                                                                            \
-    trine__arg_tensor((sums)->x), trine__arg_tensor((sums)->y), trine__arg_buffer((sums)->mean),             \
-        trine__arg_buffer((sums)->a), trine__arg_buffer((sums)->b), trine__arg_buffer((sums)->out),          \
-        trine__arg_i32((sums)->relu)
+
+static inline size_t trine__sums_args(const trine__batchnorm_sums *sums, trine__arg *args)
+{
+    const trine__arg own[TRINE__SUMS_ARGS] = {trine__arg_tensor(sums->x),    trine__arg_tensor(sums->y),
+                                              trine__arg_buffer(sums->mean), trine__arg_buffer(sums->a),
+                                              trine__arg_buffer(sums->b),    trine__arg_buffer(sums->out),
+                                              trine__arg_i32(sums->relu)};
+    for (size_t i = 0; i < TRINE__SUMS_ARGS; i++) args[i] = own[i];
+    return TRINE__SUMS_ARGS;
+}
 
 /* Bytes of g->partials for sums in so many parts. */
 size_t trine__batchnorm_sums_bytes(const trine_batchnorm *bn, int parts);

@@ -267,10 +267,10 @@ trine_status trine_conv2d_forward(trine_conv2d *op, trine_stream *stream, const 
     return trine__conv2d_forward_of(op, stream, x, &none, epilogue, y, workspace);
 }
 
-trine_status trine__conv2d_forward_of(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
-                                      const trine__batchnorm_input *input,
-                                      const trine_conv2d_epilogue *epilogue, trine_tensor *y,
-                                      trine_buffer *workspace)
+/* call: how x is to be read */
+static trine_status forward(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
+                            trine__conv2d_call call, const trine_conv2d_epilogue *epilogue, trine_tensor *y,
+                            trine_buffer *workspace)
 {
     static const trine_conv2d_epilogue none;
     const trine_conv2d_epilogue *e = epilogue ? epilogue : &none;
@@ -291,12 +291,42 @@ trine_status trine__conv2d_forward_of(trine_conv2d *op, trine_stream *stream, co
     TRINE_CHECK(!e->bn_partials || trine_buffer_bytes(e->bn_partials) >= need, TRINE_ERR_WORKSPACE,
                 "conv2d: bn_partials have %zu bytes, need %zu",
                 e->bn_partials ? trine_buffer_bytes(e->bn_partials) : 0, need);
-    trine__conv2d_call call = {.x = x, .input = *input, .out = y, .epilogue = e, .workspace = workspace};
+    call.x = x;
+    call.out = y;
+    call.epilogue = e;
+    call.workspace = workspace;
     if (e->bn_partials && emits(op, &y->shape)) call.partials = e->bn_partials;
     TRINE_TRY(enqueue(op, stream, TRINE_FORWARD, &call));
     return e->bn_partials && !call.partials
                ? trine_batchnorm_partials(op->statistics, stream, y, e->bn_partials)
                : TRINE_OK;
+}
+
+trine_status trine__conv2d_forward_of(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,
+                                      const trine__batchnorm_input *input,
+                                      const trine_conv2d_epilogue *epilogue, trine_tensor *y,
+                                      trine_buffer *workspace)
+{
+    return forward(op, stream, x, (trine__conv2d_call){.input = *input}, epilogue, y, workspace);
+}
+
+trine_status trine__conv2d_forward_made(trine_conv2d *op, trine_stream *stream,
+                                        const trine__batchnorm_made *made,
+                                        const trine_conv2d_epilogue *epilogue, trine_tensor *y,
+                                        trine_buffer *workspace)
+{
+    return forward(op, stream, made->to, (trine__conv2d_call){.made = made}, epilogue, y, workspace);
+}
+
+bool trine__conv2d_can_make(const trine_conv2d *op, trine_direction direction)
+{
+    const trine__conv2d_impl *impl = op->impl[direction];
+    return impl && impl->can_make && !trine__conv2d_converts(op, direction) && impl->can_make(op, direction);
+}
+
+trine_status trine__conv2d_make_create(trine_conv2d *op, trine_direction direction)
+{
+    return op->impl[direction]->create_making(op, direction);
 }
 
 int trine__conv2d_sum_parts(const trine_conv2d *op, int n)
@@ -318,22 +348,42 @@ trine_status trine__conv2d_sums_create(trine_conv2d *op, int n, int *parts)
     return *parts ? op->impl[TRINE_BACKWARD_DATA]->create_sums(op) : TRINE_OK;
 }
 
+static trine_status backward_data(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy, int beta,
+                                  const trine__batchnorm_made *made, const trine__batchnorm_sums *sums,
+                                  trine_tensor *dx, trine_buffer *workspace)
+{
+    static const trine_conv2d_epilogue none;
+    TRINE_CHECK(beta == 0 || beta == 1, TRINE_ERR_ARG, "conv2d: beta is %d, want 0 or 1", beta);
+    TRINE_TRY(check_call(op, TRINE_BACKWARD_DATA, dx, dy, workspace));
+    const trine__conv2d_call call = {.dy = dy,
+                                     .out = dx,
+                                     .epilogue = &none,
+                                     .beta = beta,
+                                     .workspace = workspace,
+                                     .made = made,
+                                     .sums = sums};
+    return enqueue(op, stream, TRINE_BACKWARD_DATA, &call);
+}
+
 trine_status trine_conv2d_backward_data(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy,
                                         int beta, trine_tensor *dx, trine_buffer *workspace)
 {
-    return trine__conv2d_backward_data_sums(op, stream, dy, beta, NULL, dx, workspace);
+    return backward_data(op, stream, dy, beta, NULL, NULL, dx, workspace);
 }
 
 trine_status trine__conv2d_backward_data_sums(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy,
                                               int beta, const trine__batchnorm_sums *sums, trine_tensor *dx,
                                               trine_buffer *workspace)
 {
-    static const trine_conv2d_epilogue none;
-    TRINE_CHECK(beta == 0 || beta == 1, TRINE_ERR_ARG, "conv2d: beta is %d, want 0 or 1", beta);
-    TRINE_TRY(check_call(op, TRINE_BACKWARD_DATA, dx, dy, workspace));
-    const trine__conv2d_call call = {
-        .dy = dy, .out = dx, .epilogue = &none, .beta = beta, .workspace = workspace, .sums = sums};
-    return enqueue(op, stream, TRINE_BACKWARD_DATA, &call);
+    return backward_data(op, stream, dy, beta, NULL, sums, dx, workspace);
+}
+
+trine_status trine__conv2d_backward_data_made(trine_conv2d *op, trine_stream *stream,
+                                              const trine__batchnorm_made *made, int beta,
+                                              const trine__batchnorm_sums *sums, trine_tensor *dx,
+                                              trine_buffer *workspace)
+{
+    return backward_data(op, stream, made->to, beta, made, sums, dx, workspace);
 }
 
 trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,

@@ -9,8 +9,12 @@
 
 enum {
     MAX_ROW = 16,  /* taps of a row that make a pixel's values */
-    SLAB_PART = 4, /* of local memory, for pixels that all blocks of filters go by */
-    MAX_TILE = 14, /* pixels: more addresses do not fit into registers, and 14 divides 28 and 56 */
+    MADE_PART = 8, /* of local memory, for what a work-item makes */
+    MADE_TILES = 5,
+    MADE_ITEMS_PER_UNIT = 7,
+    BASE_ARGS = 28, /* of conv2d_direct, whatever more it does */
+    SLAB_PART = 4,  /* of local memory, for pixels that all blocks of filters go by */
+    MAX_TILE = 14,  /* pixels: more addresses do not fit into registers, and 14 divides 28 and 56 */
 };
 
 static bool choose_sides(const trine_context *ctx, const trine_conv2d_desc *d, trine_direction direction,
@@ -199,10 +203,15 @@ static void destroy(void *state)
 {
     trine__direct *s = state;
     trine__kernel_destroy(&s->kernel);
-    trine__kernel_destroy(&s->sums);
+    for (int i = 0; i < TRINE__DIRECT_KERNELS; i++) trine__kernel_destroy(&s->more[i]);
     trine__kernel_destroy(&s->pack);
     trine__kernel_destroy(&s->arrange);
     trine_buffer_release(&s->table);
+}
+
+static bool pointwise(const trine__direct *s)
+{
+    return s->tap_count == 1 && s->taps[0].x == 0;
 }
 
 /* Of a pixel. */
@@ -211,14 +220,14 @@ static int values_of(const trine_conv2d *op, const trine__direct *s)
     return s->merged_rows ? op->desc.kernel_w : s->side.cbi;
 }
 
-static trine_status create_kernel(const trine_conv2d *op, const trine__direct *s, const char *more,
+static trine_status create_kernel(const trine_conv2d *op, const trine__direct *s, int more,
                                   trine__kernel **out)
 {
     char options[160];
     const trine__direct_sides *side = &s->side;
-    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d%s%s", side->cb,
-             values_of(op, s), side->cbi, side->kv, s->tile, s->step,
-             s->tap_count == 1 && s->taps[0].x == 0 ? " -DPOINTWISE" : "", more);
+    snprintf(options, sizeof options, "-DCB=%d -DCBI=%d -DXS=%d -DKV=%d -DTW=%d -DIS=%d%s%s%s", side->cb,
+             values_of(op, s), side->cbi, side->kv, s->tile, s->step, pointwise(s) ? " -DPOINTWISE" : "",
+             more & TRINE__DIRECT_SUMS ? " -DSUMS" : "", more & TRINE__DIRECT_MADE ? " -DMADE" : "");
     return trine__kernel_create(op->context, "conv2d_direct", options, out);
 }
 
@@ -234,7 +243,7 @@ static trine_status create_kernels(trine_conv2d *op, trine_direction direction, 
     if (side->grouped)
         TRINE_TRY(trine__grouped_create(op, direction, s));
     else
-        TRINE_TRY(create_kernel(op, s, "", &s->kernel));
+        TRINE_TRY(create_kernel(op, s, 0, &s->kernel));
     if (direction == TRINE_FORWARD && trine__direct_in_place(op, s, side->kv * side->cb)) return TRINE_OK;
     return trine__kernel_create(ctx, "conv2d_pack", trine__conv2d_weight_options(op).text, &s->pack);
 }
@@ -286,13 +295,34 @@ static int tiles_per_item(const trine_context *ctx, int tiles, int tile, size_t 
     return chunk;
 }
 
-/* One a work-item of a launch that writes so many pixels of each image. */
+/* The same where a work-item makes what it reads and goes through all filters: its pixels stay in a core's own cache, and none has the last tile alone,
+ * which reads what the one before has made. */
+static int tiles_of_making(const trine_context *ctx, const trine__direct *s, int tiles)
+{
+    const size_t pixel = (size_t)(s->side.group_in * s->in.values) * sizeof(float);
+    const int fit = (int)(ctx->caps.local_bytes / MADE_PART / (pixel * (size_t)s->tile)),
+              share = tiles / (ctx->caps.compute_units * MADE_ITEMS_PER_UNIT);
+    int chunk = fit < share ? fit : share;
+    if (chunk > MADE_TILES) chunk = MADE_TILES;
+    if (chunk < 2) chunk = 2;
+    while (chunk < tiles && tiles % chunk == 1) chunk++;
+    return chunk < tiles ? chunk : tiles;
+}
+
+/* Tiles of a work-item of a launch that writes so many pixels. */
+static int chunk_of(const trine_conv2d *op, const trine__direct *s, int pixels)
+{
+    const int tiles = trine__ceil_div(pixels, s->tile);
+    return s->makes
+               ? tiles_of_making(op->context, s, tiles)
+               : tiles_per_item(op->context, tiles, s->tile, (size_t)(s->side.groups * s->side.group_kb));
+}
+
+/* One a work-item. */
 static int parts_of(const trine_conv2d *op, const trine__direct *s, int pixels)
 {
     if (s->side.grouped || s->phase_count > 1) return 0;
-    const int tiles = trine__ceil_div(pixels, s->tile);
-    const size_t blocks = (size_t)(s->side.groups * s->side.group_kb);
-    return trine__ceil_div(tiles, tiles_per_item(op->context, tiles, s->tile, blocks));
+    return trine__ceil_div(trine__ceil_div(pixels, s->tile), chunk_of(op, s, pixels));
 }
 
 static int bn_parts(const trine_conv2d *op, int n)
@@ -325,54 +355,74 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
     const int pixels = in->shape.n * f->rows * f->columns, tiles = trine__ceil_div(pixels, s->tile);
     const int w_block = (int)(s->packed_count / (size_t)(side->groups * side->group_kb * side->group_in));
     const size_t blocks = (size_t)(side->groups * side->group_kb);
-    const int chunk = tiles_per_item(op->context, tiles, s->tile, blocks),
-              items = trine__ceil_div(tiles, chunk);
-    const int slab = items_per_slab(op->context, s, chunk, items, in->shape.n);
+    const int chunk = chunk_of(op, s, pixels), items = trine__ceil_div(tiles, chunk);
+    const int slab = call->made ? items : items_per_slab(op->context, s, chunk, items, in->shape.n);
+    const int kind = (call->made ? TRINE__DIRECT_MADE : 0) | (call->sums ? TRINE__DIRECT_SUMS : 0);
     const bool one_row =
         s->in.width == f->columns * s->step && out->w == f->columns; /* nothing between rows */
     const trine_conv2d_epilogue *e = call->epilogue;
     const trine_direction direction = call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD;
-    static const trine__batchnorm_sums no_sums;
-    const trine__batchnorm_sums *sums = call->sums ? call->sums : &no_sums;
-    const trine__arg args[] = {s->arrange ? trine__arg_buffer(call->workspace) : trine__arg_tensor(in),
-                               trine__arg_buffer(op->weights[direction]),
-                               trine__arg_buffer(s->table),
-                               trine__arg_buffer(e->scale),
-                               trine__arg_buffer(e->shift),
-                               trine__arg_tensor(e->residual),
-                               trine__arg_tensor(call->out),
-                               trine__arg_buffer(call->partials),
-                               trine__arg_i32((int)trine__arrangement_floats(&s->in)),
-                               trine__arg_i32(s->in.width * s->in.values),
-                               trine__arg_i32(w_block),
-                               trine__arg_i32(f->first_tap),
-                               trine__arg_i32(f->tap_count),
-                               trine__arg_i32(one_row ? 1 : f->rows),
-                               trine__arg_i32(one_row ? f->rows * f->columns : f->columns),
-                               trine__arg_i32(pixels),
-                               trine__arg_i32(tiles),
-                               trine__arg_i32(chunk),
-                               trine__arg_i32(side->in_blocks),
-                               trine__arg_i32(f->tap_count > 0 ? side->group_in : 0),
-                               trine__arg_i32(side->out_blocks),
-                               trine__arg_i32(side->group_kb),
-                               trine__arg_i32(out->h),
-                               trine__arg_i32(out->w),
-                               trine__arg_i32(f->oy),
-                               trine__arg_i32(f->ox),
-                               trine__arg_i32(s->phase_stride),
-                               trine__arg_i32(trine__epilogue_flags(op, call)),
-                               TRINE__ARGS_OF_SUMS(sums)};
-    return trine__launch(stream, call->sums ? s->sums : s->kernel, args,
-                         TRINE_COUNTOF(args) - (call->sums ? 0 : TRINE__SUMS_ARGS),
-                         trine__grid_tiles((size_t)slab, blocks, (size_t)trine__ceil_div(items, slab)),
-                         trine__direction_name(direction));
+    trine__arg args[BASE_ARGS + TRINE__MADE_ARGS + TRINE__SUMS_ARGS] = {
+        s->arrange ? trine__arg_buffer(call->workspace) : trine__arg_tensor(in),
+        trine__arg_buffer(op->weights[direction]),
+        trine__arg_buffer(s->table),
+        trine__arg_buffer(e->scale),
+        trine__arg_buffer(e->shift),
+        trine__arg_tensor(e->residual),
+        trine__arg_tensor(call->out),
+        trine__arg_buffer(call->partials),
+        trine__arg_i32((int)trine__arrangement_floats(&s->in)),
+        trine__arg_i32(s->in.width * s->in.values),
+        trine__arg_i32(w_block),
+        trine__arg_i32(f->first_tap),
+        trine__arg_i32(f->tap_count),
+        trine__arg_i32(one_row ? 1 : f->rows),
+        trine__arg_i32(one_row ? f->rows * f->columns : f->columns),
+        trine__arg_i32(pixels),
+        trine__arg_i32(tiles),
+        trine__arg_i32(chunk),
+        trine__arg_i32(side->in_blocks),
+        trine__arg_i32(f->tap_count > 0 ? side->group_in : 0),
+        trine__arg_i32(side->out_blocks),
+        trine__arg_i32(side->group_kb),
+        trine__arg_i32(out->h),
+        trine__arg_i32(out->w),
+        trine__arg_i32(f->oy),
+        trine__arg_i32(f->ox),
+        trine__arg_i32(s->phase_stride),
+        trine__arg_i32(trine__epilogue_flags(op, call))};
+    size_t count = BASE_ARGS;
+    if (call->made) count += trine__made_args(call->made, args + count);
+    if (call->sums) count += trine__sums_args(call->sums, args + count);
+    trine__kernel *kernel = kind ? s->more[kind] : s->kernel;
+    TRINE_CHECK(kernel, TRINE_ERR_STATE, "conv2d_direct: not made ready to make its input, or sums");
+    return trine__launch(
+        stream, kernel, args, count,
+        trine__grid_tiles((size_t)slab, call->made ? 1 : blocks, (size_t)trine__ceil_div(items, slab)),
+        trine__direction_name(direction));
 }
 
 static trine_status create_sums(trine_conv2d *op)
 {
     trine__direct *s = op->state[TRINE_BACKWARD_DATA];
-    return s->sums ? TRINE_OK : create_kernel(op, s, " -DSUMS", &s->sums);
+    const int kind = TRINE__DIRECT_SUMS | (s->makes ? TRINE__DIRECT_MADE : 0);
+    return s->more[kind] ? TRINE_OK : create_kernel(op, s, kind, &s->more[kind]);
+}
+
+static bool can_make(const trine_conv2d *op, trine_direction direction)
+{
+    const trine__direct *s = op->state[direction];
+    return op->context->caps.cpu && pointwise(s) && s->in.identity && !s->side.grouped &&
+           s->phase_count == 1 && s->side.groups == 1 && s->side.cbi == s->side.cb;
+}
+
+static trine_status create_making(trine_conv2d *op, trine_direction direction)
+{
+    trine__direct *s = op->state[direction];
+    s->makes = true;
+    return s->more[TRINE__DIRECT_MADE]
+               ? TRINE_OK
+               : create_kernel(op, s, TRINE__DIRECT_MADE, &s->more[TRINE__DIRECT_MADE]);
 }
 
 static size_t workspace(const trine_conv2d *op, trine_direction direction, int n)
@@ -407,6 +457,8 @@ const trine__conv2d_impl trine__conv2d_direct = {
     .workspace = workspace,
     .bn_parts = bn_parts,
     .sum_parts = sum_parts,
+    .can_make = can_make,
+    .create_making = create_making,
     .create_sums = create_sums,
     .state_bytes = sizeof(trine__direct),
     .create = create,

@@ -30,10 +30,15 @@ typedef struct trine__direct_tap {
     int32_t x, w; /* floats from a pixel, from a block's weights */
 } trine__direct_tap;
 
+/* What a kernel of forward or backward_data does beside: bits. */
+enum { TRINE__DIRECT_SUMS = 1, TRINE__DIRECT_MADE = 2, TRINE__DIRECT_KERNELS = 4 };
+
 typedef struct trine__direct {
+    trine__kernel *more
+        [TRINE__DIRECT_KERNELS]; /* `kernel` that also does what the index says, as far as it is wanted; [0] is not used */
+    bool makes;                  /* work is shared out as those that make what they read want it */
     trine__kernel *kernel, *pack; /* `pack`: conv2d_unpack or conv2d_add_splits for backward_weights; NULL:
                                      weights are read as they are */
-    trine__kernel *sums;          /* `kernel` that masks and sums up what it writes, or NULL */
     trine__kernel *arrange;       /* NULL: images are read as they are */
     trine_buffer *table;          /* of taps */
     trine__direct_sides side;

@@ -5,7 +5,7 @@
 
 #include "op/choice.h"
 #include "op/conv2d_input.h"
-#include "op/conv2d_sums.h"
+#include "op/conv2d_made.h"
 #include "op/direction.h"
 #include "rt/launch.h"
 #include "trine/batchnorm.h"
@@ -41,6 +41,7 @@ typedef struct trine__conv2d_call {
     trine_buffer *workspace;
     trine_buffer
         *partials; /* forward: statistics of y go here (cl/bn_parts.clh), in bn_parts() parts; NULL: none */
+    const trine__batchnorm_made *made; /* how x, or dy, is made and where; NULL: it is there */
     const trine__batchnorm_sums *sums; /* backward_data: dx is masked and summed up; NULL: it is not */
 } trine__conv2d_call;
 
@@ -73,6 +74,9 @@ struct trine__conv2d_impl {
                     int n); /* of y's statistics, that forward can write; 0, or NULL: it cannot */
     int (*sum_parts)(const trine_conv2d *op,
                      int n); /* of dx's sums, that backward_data can write; 0, or NULL: it cannot */
+    bool (*can_make)(const trine_conv2d *op,
+                     trine_direction direction); /* what forward or backward_data reads; NULL: no */
+    trine_status (*create_making)(trine_conv2d *op, trine_direction direction);
     trine_status (*create_sums)(trine_conv2d *op); /* what that takes; the state then has it */
     /* Ways of it that are tried by measurement only (tiles and such): "NAME:VARIANT", the last NULL; or NULL, there are none. The number of
      * the one that is wanted is op->variant[direction]. */

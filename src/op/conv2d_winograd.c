@@ -16,6 +16,8 @@ enum {
     MOST_TILES = 8,    /* in a group of the filter gradient, which keeps none in registers */
     ACCUMULATORS = 12, /* that hide a multiply-add's latency */
     MIN_ITEMS_PER_UNIT = 4,
+    OUTPUT_ARGS = 14, /* without sums */
+    FUSED_ARGS = 25,
     UNPACK_CHANNELS = 4,  /* CHANNELS of conv2d_winograd_unpack.cl */
     SMALL_BYTES = 1 << 20 /* of transformed filters */
 };
@@ -304,8 +306,6 @@ static int sum_parts(const trine_conv2d *op, int n)
     return parts_of(op->state[TRINE_BACKWARD_DATA], n);
 }
 
-static const trine__batchnorm_sums no_sums;
-
 /* Patches of x (or dy) of a chunk of tiles, transformed, at the workspace's beginning. */
 static trine_status launch_input(trine_stream *stream, const trine__winograd *s, const cut *c, int first,
                                  int blocks, const trine_tensor *in, const trine__conv2d_call *call,
@@ -343,23 +343,22 @@ static trine_status enqueue_chunk(const trine_conv2d *op, trine_stream *stream, 
     TRINE_TRY(trine__launch(stream, s->multiply, multiply, TRINE_COUNTOF(multiply),
                             trine__grid_tiles((size_t)(s->out_blocks / s->kv), (size_t)s->shape.planes, 1),
                             label));
-    const trine__arg output[] = {trine__arg_buffer(call->workspace),
-                                 trine__arg_buffer(e->scale),
-                                 trine__arg_buffer(e->shift),
-                                 trine__arg_tensor(e->residual),
-                                 trine__arg_tensor(call->out),
-                                 trine__arg_buffer(call->partials),
-                                 trine__arg_i32((int)c->v_floats),
-                                 trine__arg_i32(s->shape.out_h),
-                                 trine__arg_i32(s->shape.out_w),
-                                 trine__arg_i32(s->shape.tile_rows),
-                                 trine__arg_i32(s->shape.tile_columns),
-                                 trine__arg_i32(c->tiles),
-                                 trine__arg_i32(first),
-                                 trine__arg_i32(trine__epilogue_flags(op, call)),
-                                 TRINE__ARGS_OF_SUMS(call->sums ? call->sums : &no_sums)};
-    return trine__launch(stream, call->sums ? s->sums : s->output, output,
-                         TRINE_COUNTOF(output) - (call->sums ? 0 : TRINE__SUMS_ARGS),
+    trine__arg output[OUTPUT_ARGS + TRINE__SUMS_ARGS] = {trine__arg_buffer(call->workspace),
+                                                         trine__arg_buffer(e->scale),
+                                                         trine__arg_buffer(e->shift),
+                                                         trine__arg_tensor(e->residual),
+                                                         trine__arg_tensor(call->out),
+                                                         trine__arg_buffer(call->partials),
+                                                         trine__arg_i32((int)c->v_floats),
+                                                         trine__arg_i32(s->shape.out_h),
+                                                         trine__arg_i32(s->shape.out_w),
+                                                         trine__arg_i32(s->shape.tile_rows),
+                                                         trine__arg_i32(s->shape.tile_columns),
+                                                         trine__arg_i32(c->tiles),
+                                                         trine__arg_i32(first),
+                                                         trine__arg_i32(trine__epilogue_flags(op, call))};
+    const size_t more = call->sums ? trine__sums_args(call->sums, output + OUTPUT_ARGS) : 0;
+    return trine__launch(stream, call->sums ? s->sums : s->output, output, OUTPUT_ARGS + more,
                          trine__grid_tiles((size_t)s->out_blocks, (size_t)blocks, 1), label);
 }
 
@@ -378,34 +377,33 @@ static trine_status enqueue_fused(const trine_conv2d *op, trine_stream *stream, 
         groups--;
     const int items = trine__ceil_div(tiles, groups * s->tt);
     while (parts < kbs && items * parts < wanted) parts++;
-    const trine__arg args[] = {trine__arg_tensor(in),
-                               trine__arg_buffer(call->input.mean),
-                               trine__arg_buffer(call->input.a),
-                               trine__arg_buffer(call->input.b),
-                               trine__arg_buffer(u),
-                               trine__arg_buffer(e->scale),
-                               trine__arg_buffer(e->shift),
-                               trine__arg_tensor(e->residual),
-                               trine__arg_tensor(call->out),
-                               trine__arg_buffer(call->partials),
-                               trine__arg_local(patches_local(s, groups)),
-                               trine__arg_local(products_local(s, groups)),
-                               trine__arg_i32(s->shape.in_h),
-                               trine__arg_i32(s->shape.in_w),
-                               trine__arg_i32(s->shape.pad_h),
-                               trine__arg_i32(s->shape.pad_w),
-                               trine__arg_i32(s->shape.out_h),
-                               trine__arg_i32(s->shape.out_w),
-                               trine__arg_i32(s->shape.tile_rows),
-                               trine__arg_i32(s->shape.tile_columns),
-                               trine__arg_i32(tiles),
-                               trine__arg_i32(groups),
-                               trine__arg_i32(s->in_blocks),
-                               trine__arg_i32(s->out_blocks),
-                               trine__arg_i32(trine__epilogue_flags(op, call)),
-                               TRINE__ARGS_OF_SUMS(call->sums ? call->sums : &no_sums)};
-    return trine__launch(stream, call->sums ? s->sums : s->fused, args,
-                         TRINE_COUNTOF(args) - (call->sums ? 0 : TRINE__SUMS_ARGS),
+    trine__arg args[FUSED_ARGS + TRINE__SUMS_ARGS] = {trine__arg_tensor(in),
+                                                      trine__arg_buffer(call->input.mean),
+                                                      trine__arg_buffer(call->input.a),
+                                                      trine__arg_buffer(call->input.b),
+                                                      trine__arg_buffer(u),
+                                                      trine__arg_buffer(e->scale),
+                                                      trine__arg_buffer(e->shift),
+                                                      trine__arg_tensor(e->residual),
+                                                      trine__arg_tensor(call->out),
+                                                      trine__arg_buffer(call->partials),
+                                                      trine__arg_local(patches_local(s, groups)),
+                                                      trine__arg_local(products_local(s, groups)),
+                                                      trine__arg_i32(s->shape.in_h),
+                                                      trine__arg_i32(s->shape.in_w),
+                                                      trine__arg_i32(s->shape.pad_h),
+                                                      trine__arg_i32(s->shape.pad_w),
+                                                      trine__arg_i32(s->shape.out_h),
+                                                      trine__arg_i32(s->shape.out_w),
+                                                      trine__arg_i32(s->shape.tile_rows),
+                                                      trine__arg_i32(s->shape.tile_columns),
+                                                      trine__arg_i32(tiles),
+                                                      trine__arg_i32(groups),
+                                                      trine__arg_i32(s->in_blocks),
+                                                      trine__arg_i32(s->out_blocks),
+                                                      trine__arg_i32(trine__epilogue_flags(op, call))};
+    const size_t more = call->sums ? trine__sums_args(call->sums, args + FUSED_ARGS) : 0;
+    return trine__launch(stream, call->sums ? s->sums : s->fused, args, FUSED_ARGS + more,
                          trine__grid_tiles((size_t)items, (size_t)parts, 1),
                          trine__direction_name(call->dy ? TRINE_BACKWARD_DATA : TRINE_FORWARD));
 }
