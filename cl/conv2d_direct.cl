@@ -7,7 +7,6 @@
  * backward_data: x is the output's gradient, w transposed (c <-> k); one launch for each phase (h mod stride, w mod stride) of the
  * input with the taps that reach it: no multiplication by inserted zeros.
  * x [N][in_blocks] of x_block floats, pixels XS apart; y, residual [N][out_blocks][out_h][out_w][CB]; scale, shift [out_blocks*CB] or null
- * With -D SUMS (backward_data) y is masked and summed up for BatchNorm, a part a work-item (cl/bn_sums.clh).
  * partials: batch statistics of y, a part a work-item (cl/bn_parts.clh; one phase, y all of the image), or null
  * w [groups*group_kb][group_in] of w_block floats, a tap's [CBI][KV*CB], packed by conv2d_pack
  * global (slab, groups * group_kb, slabs), local (1, 1, 1): one work-item is `chunk` tiles of a channel block; those of a slab, whose
@@ -19,7 +18,11 @@
  * POINTWISE: one tap, at 0.
  * Images in NCHW (the stem): CBI = S and XS = 1 make the taps of a row a pixel's channels, w's layout being the same; one column of
  * taps is left, and pixels are IS apart.
- * -D CB (output block) CBI (input block) XS KV TW IS POINTWISE
+ * With -D SUMS (backward_data) y is masked and summed up for BatchNorm, a part a work-item (cl/bn_sums.clh).
+ * With -D MADE (POINTWISE, images as they are, one group) a work-item makes its pixels of x first, by BatchNorm's last pass (cl/bn_made.clh), and goes through all blocks:
+ * global (items, 1, 1). A last tile that is shifted back is never a work-item's only one, because it reads what the one before has made. What
+ * the next work-item makes its pixels from is brought into the second cache behind the products, a tensor for each of the first blocks.
+ * -D CB (output block) CBI (input block) XS KV TW IS POINTWISE SUMS MADE
  * host src/op/conv2d_direct.c   ref tests/ref/ref_conv2d.c   after: Georganas et al., SC 2018 (direct convolution) */
 #include "block.clh"
 #include "bn_made.clh"
