@@ -6,7 +6,7 @@
  * k1 and b are bn_apply's a and b, so that the mask is that of its y; b is read with relu only, k2 and k3 with batch only;
  * stream: dx goes past the caches (STREAMX)
  * global (ceil(HW / run), ceil(blocks / span), N): one work-item is `run` pixels of `span` blocks (cl/bn_run.clh)
- * -D CB X_HALF.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c */
+ * -D CB X_HALF.  host src/op/batchnorm_backward.c   ref tests/ref/ref_batchnorm.c */
 #include "block.clh"
 #include "bn_run.clh"
 

@@ -5,7 +5,7 @@
  * (read with relu only); partials [blocks][N*chunks][2][CB]
  * global (ceil(chunks / run), ceil(blocks / span), N): one work-item is `run` chunks of `span` blocks (cl/bn_run.clh); with -D GROUP
  * global (chunks*LOCAL, blocks, N), local (LOCAL, 1, 1): a work-group is a chunk.
- * -D CB X_HALF GROUP.  host src/op/batchnorm.c   ref tests/ref/ref_batchnorm.c */
+ * -D CB X_HALF GROUP.  host src/op/batchnorm_backward.c   ref tests/ref/ref_batchnorm.c */
 #include "block.clh"
 #include "bn_group.clh"
 #include "bn_run.clh"

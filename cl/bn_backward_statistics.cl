@@ -4,7 +4,7 @@
  *   batch statistics: k2 = k1*sum(g)/m, k3 = k1*rstd^2*sum(g*(x - mean))/m;  running statistics: k2 = k3 = 0
  * partials [blocks][parts][2][CB]; rstd [blocks*CB]; gamma, dgamma, dbeta [C] or null; k1, k2, k3 [blocks*CB], padding 0
  * global (blocks): one work-item is one channel block; parts are added in order, compensated (Kahan). With -D GROUP global (blocks*LOCAL),
- * local (LOCAL, 1, 1): a work-group is a block, and its work-items' sums are added as a tree.  -D CB GROUP.  host src/op/batchnorm.c */
+ * local (LOCAL, 1, 1): a work-group is a block, and its work-items' sums are added as a tree.  -D CB GROUP.  host src/op/batchnorm_backward.c */
 #include "block.clh"
 #include "bn_group.clh"
 

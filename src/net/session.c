@@ -395,20 +395,15 @@ static trine_status run_bn_backward(trine_session *s, const trine__node *node, t
 static trine_status run_conv_data(trine_session *s, const trine__node *node, trine_gradients *g)
 {
     trine__batchnorm_sums sums;
-    const trine__batchnorm_made *made = left_to(s, node);
-    trine_conv2d *conv = s->units[node->unit].conv;
     TRINE_TRY(prepare_weights(s, node, TRINE_BACKWARD_DATA));
     if (node->sum_parts > 0) {
         const trine__node *reader = &s->nodes[node->sums_at];
         const trine_batchnorm_gradients call = bn_gradients(s, reader, g, false);
         TRINE_TRY(trine__batchnorm_sums_of(s->units[reader->unit].bn, s->stream, &call, &sums));
     }
-    const trine__batchnorm_sums *wanted = node->sum_parts > 0 ? &sums : NULL;
-    trine_buffer *workspace = temporary(s, node->workspace);
-    return made ? trine__conv2d_backward_data_made(conv, s->stream, made, node->accumulate, wanted,
-                                                   tensor(s, node->out), workspace)
-                : trine__conv2d_backward_data_sums(conv, s->stream, tensor(s, node->in), node->accumulate,
-                                                   wanted, tensor(s, node->out), workspace);
+    return trine__conv2d_backward_data_joined(
+        s->units[node->unit].conv, s->stream, tensor(s, node->in), node->accumulate, left_to(s, node),
+        node->sum_parts > 0 ? &sums : NULL, tensor(s, node->out), temporary(s, node->workspace));
 }
 
 static trine_status run_backward(trine_session *s, const trine__node *node, trine_gradients *g)

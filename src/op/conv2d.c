@@ -348,9 +348,11 @@ trine_status trine__conv2d_sums_create(trine_conv2d *op, int n, int *parts)
     return *parts ? op->impl[TRINE_BACKWARD_DATA]->create_sums(op) : TRINE_OK;
 }
 
-static trine_status backward_data(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy, int beta,
-                                  const trine__batchnorm_made *made, const trine__batchnorm_sums *sums,
-                                  trine_tensor *dx, trine_buffer *workspace)
+trine_status trine__conv2d_backward_data_joined(trine_conv2d *op, trine_stream *stream,
+                                                const trine_tensor *dy, int beta,
+                                                const trine__batchnorm_made *made,
+                                                const trine__batchnorm_sums *sums, trine_tensor *dx,
+                                                trine_buffer *workspace)
 {
     static const trine_conv2d_epilogue none;
     TRINE_CHECK(beta == 0 || beta == 1, TRINE_ERR_ARG, "conv2d: beta is %d, want 0 or 1", beta);
@@ -368,22 +370,7 @@ static trine_status backward_data(trine_conv2d *op, trine_stream *stream, const 
 trine_status trine_conv2d_backward_data(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy,
                                         int beta, trine_tensor *dx, trine_buffer *workspace)
 {
-    return backward_data(op, stream, dy, beta, NULL, NULL, dx, workspace);
-}
-
-trine_status trine__conv2d_backward_data_sums(trine_conv2d *op, trine_stream *stream, const trine_tensor *dy,
-                                              int beta, const trine__batchnorm_sums *sums, trine_tensor *dx,
-                                              trine_buffer *workspace)
-{
-    return backward_data(op, stream, dy, beta, NULL, sums, dx, workspace);
-}
-
-trine_status trine__conv2d_backward_data_made(trine_conv2d *op, trine_stream *stream,
-                                              const trine__batchnorm_made *made, int beta,
-                                              const trine__batchnorm_sums *sums, trine_tensor *dx,
-                                              trine_buffer *workspace)
-{
-    return backward_data(op, stream, made->to, beta, made, sums, dx, workspace);
+    return trine__conv2d_backward_data_joined(op, stream, dy, beta, NULL, NULL, dx, workspace);
 }
 
 trine_status trine_conv2d_backward_weights(trine_conv2d *op, trine_stream *stream, const trine_tensor *x,

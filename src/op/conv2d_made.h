@@ -11,14 +11,17 @@
 bool trine__conv2d_can_make(const trine_conv2d *op, trine_direction direction);
 trine_status trine__conv2d_make_create(trine_conv2d *op, trine_direction direction);
 
-/* trine_conv2d_forward() of made->to, and trine_conv2d_backward_data(), with sums if not NULL, of made->to as dy. */
+/* trine_conv2d_forward() of made->to. */
 trine_status trine__conv2d_forward_made(trine_conv2d *op, trine_stream *stream,
                                         const trine__batchnorm_made *made,
                                         const trine_conv2d_epilogue *epilogue, trine_tensor *y,
                                         trine_buffer *workspace);
-trine_status trine__conv2d_backward_data_made(trine_conv2d *op, trine_stream *stream,
-                                              const trine__batchnorm_made *made, int beta,
-                                              const trine__batchnorm_sums *sums, trine_tensor *dx,
-                                              trine_buffer *workspace);
+
+/* trine_conv2d_backward_data(); with `made`, whose `to` is dy, dy is made first, with `sums` dx is masked and summed up. */
+trine_status trine__conv2d_backward_data_joined(trine_conv2d *op, trine_stream *stream,
+                                                const trine_tensor *dy, int beta,
+                                                const trine__batchnorm_made *made,
+                                                const trine__batchnorm_sums *sums, trine_tensor *dx,
+                                                trine_buffer *workspace);
 
 #endif

@@ -4,7 +4,6 @@
  * lie in the workspace, a kernel for each and one for the way back, while the chunk lies in the last cache. Where channels are
  * few enough for a core's own cache, and the filters few beside them, all of it is one kernel without a workspace. */
 #include <limits.h>
-#include <stdio.h>
 
 #include "op/conv2d_winograd.h"
 
@@ -188,75 +187,12 @@ static bool prefers2(const trine_conv2d *op, trine_direction direction)
     return plan(op, direction, 2, &s) && worthwhile(op, direction, &s);
 }
 
-static void destroy(void *state)
-{
-    trine__winograd *s = state;
-    trine__kernel **const kernels[] = {&s->filter,     &s->input,  &s->multiply, &s->output, &s->gradient,
-                                       &s->accumulate, &s->unpack, &s->fused,    &s->sums};
-    for (size_t i = 0; i < TRINE_COUNTOF(kernels); i++) trine__kernel_destroy(kernels[i]);
-}
-
-/* Options of all kernels. */
-static void plain_options(const trine_conv2d *op, const trine__winograd *s, char plain[80])
-{
-    const int width = op->context->caps.vector_width < 4 ? 4 : op->context->caps.vector_width;
-    snprintf(plain, 80, "-DCB=%d -DMO=%d -DSTRIDE=%d -DLANES=%d", s->cb, s->shape.mo, s->shape.stride,
-             width < s->cb ? width : s->cb);
-}
-
-/* The kernel that writes the result. */
-static trine_status create_last(const trine_conv2d *op, const trine__winograd *s, bool fused,
-                                const char *more, trine__kernel **out)
-{
-    char plain[80], options[160];
-    plain_options(op, s, plain);
-    if (fused)
-        snprintf(options, sizeof options, "%s -DKV=%d -DTT=%d -DVSPACE=__local%s", plain, s->kv, s->tt, more);
-    else
-        snprintf(options, sizeof options, "%s -DTT=%d%s", plain, s->tt, more);
-    return trine__kernel_create(op->context, fused ? "conv2d_winograd_fused" : "conv2d_winograd_output",
-                                options, out);
-}
-
-static trine_status create_sums(trine_conv2d *op)
-{
-    trine__winograd *s = op->state[TRINE_BACKWARD_DATA];
-    return s->sums ? TRINE_OK : create_last(op, s, s->fused != NULL, " -DSUMS", &s->sums);
-}
-
-static trine_status create_kernels(const trine_conv2d *op, trine_direction direction, trine__winograd *s)
-{
-    char plain[80], tiled[140], filter[160];
-    trine_context *ctx = op->context;
-    const trine__weight_options weights = trine__conv2d_weight_options(op);
-    plain_options(op, s, plain);
-    const bool fused =
-        direction == TRINE_BACKWARD_WEIGHTS ? trine__winograd_gradient_fits(ctx, s) : worth_fusing(ctx, s);
-    if (!fused) TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_input", plain, &s->input));
-    if (direction == TRINE_BACKWARD_WEIGHTS) {
-        snprintf(tiled, sizeof tiled, "%s -DKV=%d -DCT=%d%s", plain, s->kv, s->ct,
-                 fused ? " -DVSPACE=__local" : "");
-        if (fused) {
-            TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_fused_gradient", tiled, &s->fused));
-        } else {
-            TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_gradient", plain, &s->gradient));
-            TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_accumulate", tiled, &s->accumulate));
-        }
-        snprintf(filter, sizeof filter, "%s %s", plain, weights.text);
-        return trine__kernel_create(ctx, "conv2d_winograd_unpack", filter, &s->unpack);
-    }
-    snprintf(filter, sizeof filter, "%s -DKV=%d %s", plain, s->kv, weights.text);
-    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_filter", filter, &s->filter));
-    if (fused) return create_last(op, s, true, "", &s->fused);
-    snprintf(tiled, sizeof tiled, "%s -DKV=%d -DTT=%d", plain, s->kv, s->tt);
-    TRINE_TRY(trine__kernel_create(ctx, "conv2d_winograd_multiply", tiled, &s->multiply));
-    return create_last(op, s, false, "", &s->output);
-}
-
 static trine_status create(trine_conv2d *op, trine_direction direction, void *state)
 {
     plan(op, direction, op->impl[direction] == &trine__conv2d_winograd4 ? 4 : 2, state);
-    return create_kernels(op, direction, state);
+    const bool fused = direction == TRINE_BACKWARD_WEIGHTS ? trine__winograd_gradient_fits(op->context, state)
+                                                           : worth_fusing(op->context, state);
+    return trine__winograd_create(op, direction, fused, state);
 }
 
 static size_t prepared_bytes(const trine_conv2d *op, trine_direction direction)
@@ -484,13 +420,13 @@ const trine__conv2d_impl trine__conv2d_winograd4 = {
     .workspace = workspace,
     .bn_parts = bn_parts,
     .sum_parts = sum_parts,
-    .create_sums = create_sums,
+    .create_sums = trine__winograd_create_sums,
     .state_bytes = sizeof(trine__winograd),
     .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,
-    .destroy = destroy,
+    .destroy = trine__winograd_destroy,
 };
 
 const trine__conv2d_impl trine__conv2d_winograd2 = {
@@ -503,11 +439,11 @@ const trine__conv2d_impl trine__conv2d_winograd2 = {
     .workspace = workspace,
     .bn_parts = bn_parts,
     .sum_parts = sum_parts,
-    .create_sums = create_sums,
+    .create_sums = trine__winograd_create_sums,
     .state_bytes = sizeof(trine__winograd),
     .create = create,
     .prepared_bytes = prepared_bytes,
     .prepare = prepare,
     .enqueue = enqueue,
-    .destroy = destroy,
+    .destroy = trine__winograd_destroy,
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Minimal filtering's plan on CPUs, which its directions share: conv2d_winograd.c has all of them, conv2d_winograd_gradient.c the filter
- * gradient of few channels. */
+ * gradient of few channels, conv2d_winograd_kernels.c the kernels. */
 #ifndef TRINE_OP_CONV2D_WINOGRAD_H
 #define TRINE_OP_CONV2D_WINOGRAD_H
 
@@ -17,6 +17,12 @@ typedef struct trine__winograd {
     int cb, in_blocks, out_blocks;
     size_t u_count; /* floats */
 } trine__winograd;
+
+/* Kernels of a direction, in one pass or by chunks of tiles; those with sums; destroys all that are there. */
+trine_status trine__winograd_create(const trine_conv2d *op, trine_direction direction, bool fused,
+                                    trine__winograd *s);
+trine_status trine__winograd_create_sums(trine_conv2d *op);
+void trine__winograd_destroy(void *state);
 
 /* Does the filter gradient in one pass fit a core's own cache? Its parts, for so many images, that get sums of their own. */
 bool trine__winograd_gradient_fits(const trine_context *ctx, const trine__winograd *s);

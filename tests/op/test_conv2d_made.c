@@ -179,12 +179,12 @@ static void check_backward(fixture *f, trine_conv2d *op, int way)
         const trine__batchnorm_sums *wanted = way & SUMMED ? &sums : NULL;
         if (i == 0) {
             ASSERT_OK(trine_batchnorm_backward(s->bn, dev.stream, &last));
-            ASSERT_OK(trine__conv2d_backward_data_sums(op, dev.stream, &s->made[i].t, 1, wanted, &f->out[i].t,
-                                                       workspace.buffer));
+            ASSERT_OK(trine__conv2d_backward_data_joined(op, dev.stream, &s->made[i].t, 1, NULL, wanted,
+                                                         &f->out[i].t, workspace.buffer));
         } else {
             ASSERT_OK(trine__batchnorm_backward_later(s->bn, dev.stream, &last, 0, &made));
-            ASSERT_OK(trine__conv2d_backward_data_made(op, dev.stream, &made, 1, wanted, &f->out[i].t,
-                                                       workspace.buffer));
+            ASSERT_OK(trine__conv2d_backward_data_joined(op, dev.stream, made.to, 1, &made, wanted,
+                                                         &f->out[i].t, workspace.buffer));
         }
         ASSERT_OK(trine_stream_sync(dev.stream));
         if (!(way & IN_PLACE)) test_tensor_release(&g);

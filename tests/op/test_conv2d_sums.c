@@ -140,8 +140,8 @@ static void check_sums(fixture *f, trine_conv2d *op, int most, int mask, int bet
     ASSERT_OK(trine_conv2d_prepare(op, dev.stream, f->w.buffer));
     ASSERT_OK(trine_conv2d_backward_data(op, dev.stream, &f->dy.t, beta, &f->dx[0].t, workspace.buffer));
     ASSERT_OK(trine__batchnorm_sums_of(f->bn, dev.stream, &g, &sums));
-    ASSERT_OK(trine__conv2d_backward_data_sums(op, dev.stream, &f->dy.t, beta, &sums, &f->dx[1].t,
-                                               workspace.buffer));
+    ASSERT_OK(trine__conv2d_backward_data_joined(op, dev.stream, &f->dy.t, beta, NULL, &sums, &f->dx[1].t,
+                                                 workspace.buffer));
     double *want = test_tensor_read(&f->dx[0]), *got = test_tensor_read(&f->dx[1]);
     const trine_shape shape = f->x.t.shape;
     for (size_t i = 0; i < (size_t)shape.n * (size_t)shape.c * (size_t)(shape.h * shape.w); i++)
