@@ -289,9 +289,11 @@ __kernel void conv2d_direct(__global const float *READ_FROM, __global const floa
                 multiply_add(acc, xp, side_by_side, c * x_block, near, wc, to, plane, os, FAR_OF(c));
 #else
 #pragma unroll 1
-                for (int t = first_tap; t < first_tap + tap_count; t++)
+                for (int t = first_tap; t < first_tap + tap_count; t++) {
+                    const int from = (first_tap + tap_count - 1 - t) * CBI; /* pixels whose lines later taps announce */
                     multiply_add(acc, xp, side_by_side, c * x_block + taps[t].x, near, wc + taps[t].y,
-                                 t + 1 == first_tap + tap_count ? to : 0, plane, os, 0);
+                                 to && from < TW ? to + from * os * CB : 0, plane, os, 0);
+                }
 #endif
             }
 #ifdef SUMS

@@ -98,7 +98,7 @@ static trine_status backward_unit(trine_session *s, int unit, int dy, bool keep_
                                                     .out = dz,
                                                     .extra = TRINE__NO_VALUE}));
     /* a convolution that can make dz comes first */
-    const bool data_first = data && trine__conv2d_can_make(u->conv, TRINE_BACKWARD_DATA);
+    const bool data_first = data && trine__conv2d_can_make(u->conv, TRINE_BACKWARD_DATA, s->shape.n);
     if (data_first) TRINE_TRY(unit_data(s, unit, dz, target, dx));
     if (u->conv_trains) {
         int x = trine__unit_input(s, u);

@@ -58,7 +58,7 @@ static trine_status join_last_pass(trine_session *s, size_t i)
     const trine_direction direction = forward ? TRINE_FORWARD : TRINE_BACKWARD_DATA;
     trine_conv2d *conv = s->units[next->unit].conv;
     if (next->kind != (forward ? TRINE__NODE_CONV : TRINE__NODE_CONV_DATA) ||
-        !trine__conv2d_can_make(conv, direction))
+        !trine__conv2d_can_make(conv, direction, s->shape.n))
         return TRINE_OK;
     TRINE_TRY(trine__conv2d_make_create(conv, direction));
     node->later = true;

@@ -318,10 +318,11 @@ trine_status trine__conv2d_forward_made(trine_conv2d *op, trine_stream *stream,
     return forward(op, stream, made->to, (trine__conv2d_call){.made = made}, epilogue, y, workspace);
 }
 
-bool trine__conv2d_can_make(const trine_conv2d *op, trine_direction direction)
+bool trine__conv2d_can_make(const trine_conv2d *op, trine_direction direction, int n)
 {
     const trine__conv2d_impl *impl = op->impl[direction];
-    return impl && impl->can_make && !trine__conv2d_converts(op, direction) && impl->can_make(op, direction);
+    return impl && impl->can_make && !trine__conv2d_converts(op, direction) &&
+           impl->can_make(op, direction, n);
 }
 
 trine_status trine__conv2d_make_create(trine_conv2d *op, trine_direction direction)

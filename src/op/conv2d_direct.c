@@ -11,6 +11,7 @@ enum {
     MAX_ROW = 16,  /* taps of a row that make a pixel's values */
     MADE_PART = 8, /* of local memory, for what a work-item makes */
     MADE_TILES = 5,
+    LEAST_MADE_TILES = 2,
     MADE_ITEMS_PER_UNIT = 7,
     BASE_ARGS = 28, /* of conv2d_direct, whatever more it does */
     SLAB_PART = 4,  /* of local memory, for pixels that all blocks of filters go by */
@@ -304,7 +305,7 @@ static int tiles_of_making(const trine_context *ctx, const trine__direct *s, int
               share = tiles / (ctx->caps.compute_units * MADE_ITEMS_PER_UNIT);
     int chunk = fit < share ? fit : share;
     if (chunk > MADE_TILES) chunk = MADE_TILES;
-    if (chunk < 2) chunk = 2;
+    if (chunk < LEAST_MADE_TILES) chunk = LEAST_MADE_TILES;
     while (chunk < tiles && tiles % chunk == 1) chunk++;
     return chunk < tiles ? chunk : tiles;
 }
@@ -409,11 +410,16 @@ static trine_status create_sums(trine_conv2d *op)
     return s->more[kind] ? TRINE_OK : create_kernel(op, s, kind, &s->more[kind]);
 }
 
-static bool can_make(const trine_conv2d *op, trine_direction direction)
+/* Work-items that go through all filters are few: not where some cores would go without. */
+static bool can_make(const trine_conv2d *op, trine_direction direction, int n)
 {
     const trine__direct *s = op->state[direction];
-    return op->context->caps.cpu && pointwise(s) && s->in.identity && !s->side.grouped &&
-           s->phase_count == 1 && s->side.groups == 1 && s->side.cbi == s->side.cb;
+    const trine__caps *caps = &op->context->caps;
+    const bool fits = pointwise(s) && s->in.identity && !s->side.grouped && s->phase_count == 1 &&
+                      s->side.groups == 1 && s->side.cbi == s->side.cb;
+    const int pixels = n * s->phases[0].rows * s->phases[0].columns;
+    return caps->cpu && fits &&
+           trine__ceil_div(pixels, s->tile) >= LEAST_MADE_TILES * MADE_ITEMS_PER_UNIT * caps->compute_units;
 }
 
 static trine_status create_making(trine_conv2d *op, trine_direction direction)
