@@ -42,7 +42,7 @@ trine_status trine__plan_node(trine_session *s, trine__node node)
     TRINE_TRY(trine__reserve(&items, &s->node_capacity, s->node_count + 1, sizeof *s->nodes));
     s->nodes = items;
     node.workspace = node.prepared = node.partials = TRINE__NO_VALUE;
-    node.summed_by = TRINE__NO_UNIT;
+    node.summed_by = TRINE__NO_NODE;
     touch(s, node.in);
     touch(s, node.out);
     touch(s, node.extra);

@@ -112,14 +112,21 @@ static trine_status backward_unit(trine_session *s, int unit, int dy, bool keep_
     return data && !data_first ? unit_data(s, unit, dz, target, dx) : TRINE_OK;
 }
 
-/* Gradient of the block's input, from the gradient of its output (overwritten). */
+/* What the backward pass reads after block `index`, early enough for the block's last data gradient to make the sums of the BatchNorm that comes next,
+ * as it does without checkpoints. After a pooling there is nothing that it could make. */
+static trine_status again_before(trine_session *s, int index)
+{
+    if (index > 0) return block_again(s, index - 1);
+    return s->net->spec.stem_pool ? TRINE_OK : unit_again(s, 0, s->input, false);
+}
+
+/* Gradient of the block's input, from the gradient of its output (overwritten). With checkpoints the block has run again. */
 static trine_status backward_block(trine_session *s, int index, int dy, int *dx)
 {
     const trine__block *b = &s->net->spec.blocks[index];
     const int last = b->first + b->count - 1, x = s->units[b->first].x, shortcut = s->units[last].residual;
     const bool keep = trine__requires_grad(s, shortcut);
     int current, target = TRINE__NO_VALUE;
-    if (s->checkpoint) TRINE_TRY(block_again(s, index));
     TRINE_TRY(backward_unit(s, last, dy, keep, TRINE__NO_VALUE, &current));
     for (int i = last - 1; i > b->first && current >= 0; i--)
         TRINE_TRY(backward_unit(s, i, current, false, TRINE__NO_VALUE, &current));
@@ -136,6 +143,7 @@ static trine_status backward_block(trine_session *s, int index, int dy, int *dx)
         target = dy;
     }
     *dx = target;
+    if (s->checkpoint && trine__requires_grad(s, x)) TRINE_TRY(again_before(s, index));
     return current >= 0 ? backward_unit(s, b->first, current, false, target, dx) : TRINE_OK;
 }
 
@@ -180,6 +188,7 @@ trine_status trine__plan_backward(trine_session *s)
 {
     int dy;
     TRINE_TRY(backward_head(s, &dy));
+    if (s->checkpoint && dy >= 0) TRINE_TRY(block_again(s, s->net->spec.block_count - 1));
     for (int i = s->net->spec.block_count - 1; dy >= 0 && i >= 0; i--)
         TRINE_TRY(backward_block(s, i, dy, &dy));
     if (dy < 0) return TRINE_OK; /* nothing before this point trains */
@@ -191,6 +200,6 @@ trine_status trine__plan_backward(trine_session *s)
             s, (trine__node){
                    .kind = TRINE__NODE_MAX_POOL_BACKWARD, .in = dy, .out = current, .extra = s->pool_index}));
     }
-    if (s->checkpoint) TRINE_TRY(unit_again(s, 0, s->input, false));
+    if (s->checkpoint && s->net->spec.stem_pool) TRINE_TRY(unit_again(s, 0, s->input, false));
     return backward_unit(s, 0, current, false, TRINE__NO_VALUE, &current);
 }

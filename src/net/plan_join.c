@@ -10,26 +10,27 @@ static bool sums_up(const trine__session_unit *u)
     return u->mode.batch || u->affine_trains;
 }
 
-/* The BatchNorm's backward pass that reads what data gradient i has written, if nobody writes there before; or i. */
+/* The BatchNorm's backward pass that alone reads what data gradient i has written, if what it makes its sums from is there by then; or i. */
 static size_t reader_of(const trine_session *s, size_t i)
 {
-    for (size_t j = i + 1; j < s->node_count; j++) {
-        const trine__node *next = &s->nodes[j];
-        if (next->kind == TRINE__NODE_BN_BACKWARD) return next->in == s->nodes[i].out ? j : i;
-        if (next->kind != TRINE__NODE_CONV_WEIGHTS && next->kind != TRINE__NODE_BN) return i;
-    }
-    return i;
+    const int dx = s->nodes[i].out;
+    size_t j = i + 1;
+    while (j < s->node_count && s->nodes[j].in != dx && s->nodes[j].out != dx && s->nodes[j].extra != dx) j++;
+    if (j == s->node_count || s->nodes[j].kind != TRINE__NODE_BN_BACKWARD || s->nodes[j].in != dx) return i;
+    const trine__session_unit *u = &s->units[s->nodes[j].unit];
+    return sums_up(u) && s->values[u->z].first < (int)i ? j : i;
 }
 
 static trine_status join_sums(trine_session *s, size_t i)
 {
     trine__node *node = &s->nodes[i];
     const size_t j = node->kind == TRINE__NODE_CONV_DATA ? reader_of(s, i) : i;
-    if (j == i || !sums_up(&s->units[s->nodes[j].unit])) return TRINE_OK;
-    TRINE_TRY(trine__conv2d_sums_create(s->units[node->unit].conv, s->shape.n, &node->sum_parts));
+    if (j == i) return TRINE_OK;
+    TRINE_TRY(
+        trine__conv2d_sums_create(s->units[node->unit].conv, s->shape.n, node[-1].later, &node->sum_parts));
     if (node->sum_parts == 0) return TRINE_OK;
     node->sums_at = (int)j;
-    s->nodes[j].summed_by = node->unit;
+    s->nodes[j].summed_by = (int)i;
     return TRINE_OK;
 }
 

@@ -385,8 +385,10 @@ static trine_status run_bn_backward(trine_session *s, const trine__node *node, t
 {
     const trine_batchnorm_gradients call = bn_gradients(s, node, g, true);
     trine_batchnorm *bn = s->units[node->unit].bn;
-    const int parts =
-        node->summed_by >= 0 ? trine__conv2d_sum_parts(s->units[node->summed_by].conv, call.dy->shape.n) : 0;
+    const trine__node *maker = node->summed_by >= 0 ? &s->nodes[node->summed_by] : NULL;
+    const int parts = maker ? trine__conv2d_sum_parts(s->units[maker->unit].conv, call.dy->shape.n,
+                                                      left_to(s, maker) != NULL)
+                            : 0;
     if (node->later) return trine__batchnorm_backward_later(bn, s->stream, &call, parts, &s->made);
     return parts > 0 ? trine__batchnorm_backward_from(bn, s->stream, &call, parts)
                      : trine_batchnorm_backward(bn, s->stream, &call);

@@ -46,7 +46,7 @@ typedef enum trine__node_kind {
     TRINE__NODE_MAX_POOL_BACKWARD
 } trine__node_kind;
 
-enum { TRINE__NO_VALUE = -1, TRINE__NO_UNIT = -1 };
+enum { TRINE__NO_VALUE = -1, TRINE__NO_UNIT = -1, TRINE__NO_NODE = -1 };
 
 typedef struct trine__node {
     trine__node_kind kind;
@@ -58,7 +58,7 @@ typedef struct trine__node {
     int partials; /* statistics that a convolution leaves to its BatchNorm, which is the next node, or sums that a data gradient does */
     int sums_at,
         sum_parts; /* CONV_DATA: the node that its sums are for, in at most so many parts; or none: 0 */
-    int summed_by; /* BN_BACKWARD: the unit whose data gradient makes its sums, or TRINE__NO_UNIT */
+    int summed_by; /* BN_BACKWARD: the node, CONV_DATA, that makes its sums, or TRINE__NO_NODE */
     bool later;    /* BN, BN_BACKWARD: the last pass is left to the next node, which reads its result */
 } trine__node;
 

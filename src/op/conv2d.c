@@ -243,11 +243,11 @@ static trine_status enqueue(trine_conv2d *op, trine_stream *stream, trine_direct
 }
 
 /* Does the implementation write y's statistics itself, and is there room for its parts? */
-static bool emits(const trine_conv2d *op, const trine_shape *y)
+static bool emits(const trine_conv2d *op, const trine_shape *y, bool made)
 {
     const trine__conv2d_impl *impl = op->impl[TRINE_FORWARD];
     const int parts =
-        impl->bn_parts && !trine__conv2d_converts(op, TRINE_FORWARD) ? impl->bn_parts(op, y->n) : 0;
+        impl->bn_parts && !trine__conv2d_converts(op, TRINE_FORWARD) ? impl->bn_parts(op, y->n, made) : 0;
     return parts > 0 && trine__batchnorm_parts_bytes(op->statistics, (size_t)parts) <=
                             trine_batchnorm_partial_bytes(op->statistics, y);
 }
@@ -295,7 +295,7 @@ static trine_status forward(trine_conv2d *op, trine_stream *stream, const trine_
     call.out = y;
     call.epilogue = e;
     call.workspace = workspace;
-    if (e->bn_partials && emits(op, &y->shape)) call.partials = e->bn_partials;
+    if (e->bn_partials && emits(op, &y->shape, call.made != NULL)) call.partials = e->bn_partials;
     TRINE_TRY(enqueue(op, stream, TRINE_FORWARD, &call));
     return e->bn_partials && !call.partials
                ? trine_batchnorm_partials(op->statistics, stream, y, e->bn_partials)
@@ -330,23 +330,23 @@ trine_status trine__conv2d_make_create(trine_conv2d *op, trine_direction directi
     return op->impl[direction]->create_making(op, direction);
 }
 
-int trine__conv2d_sum_parts(const trine_conv2d *op, int n)
+int trine__conv2d_sum_parts(const trine_conv2d *op, int n, bool made)
 {
     const trine__conv2d_impl *impl = op->impl[TRINE_BACKWARD_DATA];
     return impl && impl->sum_parts && !trine__conv2d_converts(op, TRINE_BACKWARD_DATA)
-               ? impl->sum_parts(op, n)
+               ? impl->sum_parts(op, n, made)
                : 0;
 }
 
-trine_status trine__conv2d_sums_create(trine_conv2d *op, int n, int *parts)
+trine_status trine__conv2d_sums_create(trine_conv2d *op, int n, bool made, int *parts)
 {
     *parts = 0;
     for (int i = 1; i <= n; i++) { /* fewer images may come in more parts */
-        const int own = trine__conv2d_sum_parts(op, i);
+        const int own = trine__conv2d_sum_parts(op, i, made);
         if (own == 0) return TRINE_OK;
         if (own > *parts) *parts = own;
     }
-    return *parts ? op->impl[TRINE_BACKWARD_DATA]->create_sums(op) : TRINE_OK;
+    return *parts ? op->impl[TRINE_BACKWARD_DATA]->create_sums(op, made) : TRINE_OK;
 }
 
 trine_status trine__conv2d_backward_data_joined(trine_conv2d *op, trine_stream *stream,

@@ -311,29 +311,28 @@ static int tiles_of_making(const trine_context *ctx, const trine__direct *s, int
 }
 
 /* Tiles of a work-item of a launch that writes so many pixels. */
-static int chunk_of(const trine_conv2d *op, const trine__direct *s, int pixels)
+static int chunk_of(const trine_conv2d *op, const trine__direct *s, int pixels, bool made)
 {
     const int tiles = trine__ceil_div(pixels, s->tile);
-    return s->makes
-               ? tiles_of_making(op->context, s, tiles)
-               : tiles_per_item(op->context, tiles, s->tile, (size_t)(s->side.groups * s->side.group_kb));
+    return made ? tiles_of_making(op->context, s, tiles)
+                : tiles_per_item(op->context, tiles, s->tile, (size_t)(s->side.groups * s->side.group_kb));
 }
 
 /* One a work-item. */
-static int parts_of(const trine_conv2d *op, const trine__direct *s, int pixels)
+static int parts_of(const trine_conv2d *op, const trine__direct *s, int pixels, bool made)
 {
     if (s->side.grouped || s->phase_count > 1) return 0;
-    return trine__ceil_div(trine__ceil_div(pixels, s->tile), chunk_of(op, s, pixels));
+    return trine__ceil_div(trine__ceil_div(pixels, s->tile), chunk_of(op, s, pixels, made));
 }
 
-static int bn_parts(const trine_conv2d *op, int n)
+static int bn_parts(const trine_conv2d *op, int n, bool made)
 {
-    return parts_of(op, op->state[TRINE_FORWARD], n * op->p * op->q);
+    return parts_of(op, op->state[TRINE_FORWARD], n * op->p * op->q, made);
 }
 
-static int sum_parts(const trine_conv2d *op, int n)
+static int sum_parts(const trine_conv2d *op, int n, bool made)
 {
-    return parts_of(op, op->state[TRINE_BACKWARD_DATA], n * op->h * op->w);
+    return parts_of(op, op->state[TRINE_BACKWARD_DATA], n * op->h * op->w, made);
 }
 
 /* Work-items whose pixels stay in a core's own cache, as which CPUs report local memory, while all blocks of filters go by; at most an
@@ -356,7 +355,7 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
     const int pixels = in->shape.n * f->rows * f->columns, tiles = trine__ceil_div(pixels, s->tile);
     const int w_block = (int)(s->packed_count / (size_t)(side->groups * side->group_kb * side->group_in));
     const size_t blocks = (size_t)(side->groups * side->group_kb);
-    const int chunk = chunk_of(op, s, pixels), items = trine__ceil_div(tiles, chunk);
+    const int chunk = chunk_of(op, s, pixels, call->made != NULL), items = trine__ceil_div(tiles, chunk);
     const int slab = call->made ? items : items_per_slab(op->context, s, chunk, items, in->shape.n);
     const int kind = (call->made ? TRINE__DIRECT_MADE : 0) | (call->sums ? TRINE__DIRECT_SUMS : 0);
     const bool one_row =
@@ -403,10 +402,10 @@ static trine_status launch_phase(trine_conv2d *op, trine_stream *stream, const t
         trine__direction_name(direction));
 }
 
-static trine_status create_sums(trine_conv2d *op)
+static trine_status create_sums(trine_conv2d *op, bool made)
 {
     trine__direct *s = op->state[TRINE_BACKWARD_DATA];
-    const int kind = TRINE__DIRECT_SUMS | (s->makes ? TRINE__DIRECT_MADE : 0);
+    const int kind = TRINE__DIRECT_SUMS | (made ? TRINE__DIRECT_MADE : 0);
     return s->more[kind] ? TRINE_OK : create_kernel(op, s, kind, &s->more[kind]);
 }
 
@@ -425,7 +424,6 @@ static bool can_make(const trine_conv2d *op, trine_direction direction, int n)
 static trine_status create_making(trine_conv2d *op, trine_direction direction)
 {
     trine__direct *s = op->state[direction];
-    s->makes = true;
     return s->more[TRINE__DIRECT_MADE]
                ? TRINE_OK
                : create_kernel(op, s, TRINE__DIRECT_MADE, &s->more[TRINE__DIRECT_MADE]);

@@ -36,7 +36,6 @@ enum { TRINE__DIRECT_SUMS = 1, TRINE__DIRECT_MADE = 2, TRINE__DIRECT_KERNELS = 4
 typedef struct trine__direct {
     trine__kernel *more
         [TRINE__DIRECT_KERNELS]; /* `kernel` that also does what the index says, as far as it is wanted; [0] is not used */
-    bool makes;                  /* work is shared out as those that make what they read want it */
     trine__kernel *kernel, *pack; /* `pack`: conv2d_unpack or conv2d_add_splits for backward_weights; NULL:
                                      weights are read as they are */
     trine__kernel *arrange;       /* NULL: images are read as they are */

@@ -7,8 +7,7 @@
 #include "op/batchnorm_made.h"
 #include "op/conv2d_sums.h"
 
-/* Can a direction, forward or backward_data, and is it worth it for n images? Gets it ready to; before trine__conv2d_sums_create(), whose
- * parts depend on it. */
+/* Can a direction, forward or backward_data, and is it worth it for n images? Gets it ready to. */
 bool trine__conv2d_can_make(const trine_conv2d *op, trine_direction direction, int n);
 trine_status trine__conv2d_make_create(trine_conv2d *op, trine_direction direction);
 

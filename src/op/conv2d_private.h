@@ -70,14 +70,14 @@ struct trine__conv2d_impl {
     bool (*prefers)(const trine_conv2d *op,
                     trine_direction direction); /* NULL: always. Of what it supports, what it is good at */
     size_t (*workspace)(const trine_conv2d *op, trine_direction direction, int n); /* NULL: none */
-    int (*bn_parts)(const trine_conv2d *op,
-                    int n); /* of y's statistics, that forward can write; 0, or NULL: it cannot */
-    int (*sum_parts)(const trine_conv2d *op,
-                     int n); /* of dx's sums, that backward_data can write; 0, or NULL: it cannot */
+    int (*bn_parts)(const trine_conv2d *op, int n,
+                    bool made); /* of y's statistics, that forward can write; 0, or NULL: it cannot */
+    int (*sum_parts)(const trine_conv2d *op, int n,
+                     bool made); /* of dx's sums, that backward_data can write; 0, or NULL: it cannot */
     bool (*can_make)(const trine_conv2d *op, trine_direction direction,
                      int n); /* what forward or backward_data of n images reads; NULL: no */
     trine_status (*create_making)(trine_conv2d *op, trine_direction direction);
-    trine_status (*create_sums)(trine_conv2d *op); /* what that takes; the state then has it */
+    trine_status (*create_sums)(trine_conv2d *op, bool made); /* what that takes; the state then has it */
     /* Ways of it that are tried by measurement only (tiles and such): "NAME:VARIANT", the last NULL; or NULL, there are none. The number of
      * the one that is wanted is op->variant[direction]. */
     const char *const *variants;

@@ -7,10 +7,11 @@
 #include "op/batchnorm_sums.h"
 #include "trine/conv2d.h"
 
-/* Get backward_data ready to make sums, of batches up to n: *parts is how many parts they come in at most, 0 where it cannot. */
-trine_status trine__conv2d_sums_create(trine_conv2d *op, int n, int *parts);
+/* Get backward_data ready to make sums, of batches up to n: *parts is how many parts they come in at most, 0 where it cannot.
+ * made: beside making dy (conv2d_made.h). */
+trine_status trine__conv2d_sums_create(trine_conv2d *op, int n, bool made, int *parts);
 
 /* In how many parts they come of n images. */
-int trine__conv2d_sum_parts(const trine_conv2d *op, int n);
+int trine__conv2d_sum_parts(const trine_conv2d *op, int n, bool made);
 
 #endif

@@ -232,13 +232,15 @@ static int parts_of(const trine__winograd *s, int n)
     return trine__ceil_div(n * s->shape.tile_rows * s->shape.tile_columns, s->tt);
 }
 
-static int bn_parts(const trine_conv2d *op, int n)
+static int bn_parts(const trine_conv2d *op, int n, bool made)
 {
+    (void)made; /* none is */
     return parts_of(op->state[TRINE_FORWARD], n);
 }
 
-static int sum_parts(const trine_conv2d *op, int n)
+static int sum_parts(const trine_conv2d *op, int n, bool made)
 {
+    (void)made;
     return parts_of(op->state[TRINE_BACKWARD_DATA], n);
 }
 

@@ -21,7 +21,7 @@ typedef struct trine__winograd {
 /* Kernels of a direction, in one pass or by chunks of tiles; those with sums; destroys all that are there. */
 trine_status trine__winograd_create(const trine_conv2d *op, trine_direction direction, bool fused,
                                     trine__winograd *s);
-trine_status trine__winograd_create_sums(trine_conv2d *op);
+trine_status trine__winograd_create_sums(trine_conv2d *op, bool made);
 void trine__winograd_destroy(void *state);
 
 /* Does the filter gradient in one pass fit a core's own cache? Its parts, for so many images, that get sums of their own. */

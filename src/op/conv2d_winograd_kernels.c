@@ -34,8 +34,9 @@ static trine_status create_last(const trine_conv2d *op, const trine__winograd *s
                                 options, out);
 }
 
-trine_status trine__winograd_create_sums(trine_conv2d *op)
+trine_status trine__winograd_create_sums(trine_conv2d *op, bool made)
 {
+    (void)made;
     trine__winograd *s = op->state[TRINE_BACKWARD_DATA];
     return s->sums ? TRINE_OK : create_last(op, s, s->fused != NULL, " -DSUMS", &s->sums);
 }

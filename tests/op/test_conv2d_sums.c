@@ -117,7 +117,7 @@ static void check_rest(fixture *f, const double *g)
 
 static void check_sums(fixture *f, trine_conv2d *op, int most, int mask, int beta)
 {
-    const int parts = trine__conv2d_sum_parts(op, f->c->n);
+    const int parts = trine__conv2d_sum_parts(op, f->c->n, false);
     test_buffer partials = test_buffer_create(trine__batchnorm_sums_bytes(f->bn, most) / sizeof(float));
     test_buffer workspace =
         test_workspace_create(trine_conv2d_workspace_bytes(op, TRINE_BACKWARD_DATA, f->c->n));
@@ -182,7 +182,7 @@ START_TEST(test_summed)
         int most = 0;
         d.algorithm = names[j];
         ASSERT_OK(trine_conv2d_create(dev.context, &d, c->h, c->w, 1u << TRINE_BACKWARD_DATA, &op));
-        ASSERT_OK(trine__conv2d_sums_create(op, c->n + MORE_IMAGES, &most));
+        ASSERT_OK(trine__conv2d_sums_create(op, c->n + MORE_IMAGES, false, &most));
         ck_assert_msg(most > 0 || !has_to(names[j], c), "%s makes no sums", names[j]);
         for (int way = 0; most > 0 && way < WAYS; way++) {
             snprintf(f.name, sizeof f.name, "%s, mask %d, beta %d, case %d", names[j], way / 2, way % 2, _i);
