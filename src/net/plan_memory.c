@@ -89,7 +89,7 @@ static size_t workspace_bytes(const trine_session *s, const trine__node *node)
     case TRINE__NODE_CONV_WEIGHTS:
         return trine_conv2d_workspace_bytes(u->conv, TRINE_BACKWARD_WEIGHTS, n);
     case TRINE__NODE_BN_BACKWARD:
-        return batchnorm_bytes(s, u);
+        return node->summed_by >= 0 ? 0 : batchnorm_bytes(s, u); /* the sums come from elsewhere */
     case TRINE__NODE_FC:
     case TRINE__NODE_FC_WEIGHTS:
     case TRINE__NODE_FC_DATA:

@@ -41,6 +41,10 @@ static trine_status backward_statistics(trine_batchnorm *bn, trine_stream *strea
                                         const trine_batchnorm_gradients *g, int parts)
 {
     const trine_shape *shape = &g->dy->shape;
+    const size_t need = trine__batchnorm_sums_bytes(bn, parts);
+    TRINE_CHECK(g->partials && trine_buffer_bytes(g->partials) >= need, TRINE_ERR_WORKSPACE,
+                "batchnorm: sums in %d parts need %zu bytes, there are %zu", parts, need,
+                g->partials ? trine_buffer_bytes(g->partials) : 0);
     const trine__arg merge[] = {trine__arg_buffer(g->partials),
                                 trine__arg_buffer(g->saved->rstd),
                                 trine__arg_buffer(g->gamma),
